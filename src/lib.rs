@@ -1,0 +1,8 @@
+//! Front door; written last.
+#![allow(missing_docs)]
+
+pub mod ids;
+pub mod rng;
+pub mod secret;
+pub mod time;
+pub mod wire;
