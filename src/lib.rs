@@ -1,7 +1,10 @@
 //! Front door; written last.
 #![allow(missing_docs)]
 
+pub mod filing;
 pub mod ids;
+pub mod notice;
+pub mod platform;
 pub mod rng;
 pub mod secret;
 pub mod time;

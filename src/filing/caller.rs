@@ -1,0 +1,129 @@
+//! What callers ask of the core and what it answers (design, section 3).
+//!
+//! Invariant: a request that reaches the core is well-formed; refusals for
+//! malformed input happen at the edge.
+
+use std::time::Duration;
+
+use crate::ids::{ConversationId, RecordId};
+use crate::time::Wall;
+
+/// Names the caller that waits; unique within the process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallerId(pub u64);
+
+/// What a caller wants done.
+#[derive(Clone, PartialEq, Eq)]
+pub enum CallerRequest {
+    /// `POST /customers/supportInteraction`.
+    Accept {
+        /// The conversation to watch.
+        conversation: ConversationId,
+        /// JSON object text of the other members, exactly as sent.
+        members: String,
+    },
+    /// `DELETE /customers/supportInteraction/{id}`.
+    Stop {
+        /// The conversation to give up.
+        conversation: ConversationId,
+    },
+    /// `POST /customers/supportResult`.
+    SupportResult {
+        /// The caller's `Idempotency-Key`.
+        idempotency_key: Option<String>,
+        /// SHA-256 of the body, to tell a repetition from another body under the same key.
+        body_digest: [u8; 32],
+        /// The conversation it belongs to, if the body names one.
+        conversation: Option<ConversationId>,
+        /// The JSON object exactly as sent.
+        result: String,
+    },
+    /// `POST /records/{id}/…` of the operators' listener.
+    Act {
+        /// The record to act on.
+        record: RecordId,
+        /// What to do with it.
+        act: Act,
+    },
+}
+
+/// An operator's act on a record (design, section 3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Try again now: from `deferred`, `dead`, `held`.
+    Retry,
+    /// Keep back: from `queued`, `deferred`.
+    Hold,
+    /// Let go again: from `held`.
+    Release,
+    /// Give up: from `queued`, `deferred`, `dead`, `held`.
+    Discard,
+}
+
+/// What the caller is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Accepted; `fresh` is 202 (new or started again), else 200 (was live, members merged).
+    Interaction {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Its present state.
+        state: &'static str,
+        /// When it was accepted.
+        accepted_at: Wall,
+        /// Newly accepted or started again.
+        fresh: bool,
+    },
+    /// 202: watching ends; records already taken are still delivered.
+    Stopping {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Its present state.
+        state: &'static str,
+        /// When it was accepted.
+        accepted_at: Wall,
+    },
+    /// 200: it had ended before.
+    AlreadyEnded {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Its present state.
+        state: &'static str,
+        /// When it was accepted.
+        accepted_at: Wall,
+    },
+    /// 404.
+    NotFound,
+    /// 202: the result is in the outbox.
+    SupportResult {
+        /// The record that carries it.
+        record: RecordId,
+        /// The record's state.
+        state: &'static str,
+    },
+    /// 422: the same `Idempotency-Key` came with another body before.
+    KeyConflict,
+    /// 200: the act was done.
+    Record {
+        /// The record.
+        record: RecordId,
+        /// Its state after the act.
+        state: &'static str,
+        /// Tries so far.
+        attempts: u32,
+        /// Why the last try failed.
+        last_error: Option<String>,
+    },
+    /// 409: the act does not fit the record's state.
+    WrongState {
+        /// The record's state.
+        state: &'static str,
+    },
+    /// 503 with `Retry-After`: the store cannot commit, or a bound is reached.
+    Busy {
+        /// When to come back.
+        retry_after: Duration,
+        /// Why, for people.
+        detail: String,
+    },
+}

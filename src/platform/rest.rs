@@ -1,0 +1,145 @@
+//! REST calls as values: what the platform client wants asked, and what the
+//! answers mean (protocol, sections 2, 3, 10 and 11).
+//!
+//! A REST worker turns an [`Op`] into a [`wire::Request`](crate::wire::Request) with [`encode`], and the
+//! answer into an [`Outcome`] with [`decode`]; both are pure. Invariant: no
+//! answer, however garbled, panics, and no rendering of any type here shows a
+//! token, a connect URI or a whole channel id.
+
+use std::time::Duration;
+
+use crate::ids::{ConversationId, Topic};
+use crate::secret::Secret;
+use crate::time::Wall;
+use crate::wire::NoAnswer;
+
+/// A call, without its token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// `POST login/oauth/token`. The worker adds the assertion where the grant needs one.
+    Token,
+    /// `POST …/channels`.
+    CreateChannel,
+    /// `GET …/channels`: the channels of this token, to read `expires` back.
+    ListChannels,
+    /// `GET …/channels/{id}/subscriptions`.
+    Subscriptions(Secret),
+    /// `POST …/channels/{id}/subscriptions?ignoreErrors=true`: adds, and says which topic is to blame.
+    AddTopics(Secret, Vec<Topic>),
+    /// `PUT …/channels/{id}/subscriptions`: replaces the list, extends the channel's life.
+    ReplaceTopics(Secret, Vec<Topic>),
+    /// `HEAD /api/v2/tokens/me`: resets the idle timer.
+    KeepWarm,
+    /// `GET /api/v2/tokens/timeout`.
+    IdleTimeout,
+    /// `GET /api/v2/conversations/{id}`.
+    Conversation(ConversationId),
+    /// `GET /api/v2/analytics/conversations/details?id=…`.
+    Conversations(Vec<ConversationId>),
+}
+
+/// A channel as the platform describes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Channel {
+    /// Its id; a channel of another token is listed without one.
+    pub id: Option<Secret>,
+    /// Where to connect.
+    pub connect_uri: Option<Secret>,
+    /// When it ends.
+    pub expires: Option<Wall>,
+}
+
+/// One topic in a subscription answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicState {
+    /// Which.
+    pub topic: Topic,
+    /// `Rejected`, with the reason and the missing permissions in one sentence.
+    pub rejected: Option<String>,
+}
+
+/// A good answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// A token and its life.
+    Token {
+        /// The bearer token.
+        access_token: Secret,
+        /// Its life from now.
+        expires_in: Duration,
+    },
+    /// The channel made.
+    Channel(Channel),
+    /// The channels of this token.
+    Channels(Vec<Channel>),
+    /// The topics of a channel, or those just added.
+    Topics(Vec<TopicState>),
+    /// Nothing to say but yes.
+    Done,
+    /// The organisation's idle timeout; `None` if it is switched off.
+    IdleTimeout(Option<Duration>),
+    /// A conversation or several: JSON text.
+    Json(String),
+}
+
+/// A bad one, or none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// 401: the token is no good.
+    Unauthorized,
+    /// 403: code and message, with the missing permission if named.
+    Forbidden(String),
+    /// 404.
+    NotFound,
+    /// 400 `too.many.subscriptions`.
+    TooManyTopics,
+    /// Another 400, 405, 413, 415 …: status and code.
+    BadRequest {
+        /// Status code.
+        status: u16,
+        /// The `code` member or the start of what came.
+        detail: String,
+    },
+    /// 429, with `Retry-After`.
+    RateLimited(Option<Duration>),
+    /// 5xx or 408, with `Retry-After` if any.
+    Server {
+        /// Status code.
+        status: u16,
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// No answer.
+    NoAnswer(NoAnswer),
+    /// 2xx with a body that is not what it should be.
+    Garbled,
+    /// The login host refused: label and sentence for the operator.
+    Login {
+        /// Stable label such as `wrong-secret`.
+        label: &'static str,
+        /// What to look at.
+        sentence: String,
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// The rate-limit headers (protocol, section 10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// `inin-ratelimit-count`: requests counted in this window.
+    pub count: u32,
+    /// `inin-ratelimit-allowed`.
+    pub allowed: u32,
+    /// `inin-ratelimit-reset`: until the window ends.
+    pub reset: Duration,
+}
+
+/// What became of a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The answer or its lack.
+    pub result: Result<Answer, Failure>,
+    /// The headers, where the answer carried them.
+    pub limits: Option<Limits>,
+}
