@@ -2,7 +2,9 @@
 #![allow(missing_docs)]
 
 pub mod ids;
+pub mod platform;
 pub mod rng;
 pub mod secret;
+pub mod shell;
 pub mod time;
 pub mod wire;
