@@ -7,6 +7,9 @@
 //! install); without it, the test says that it was skipped.
 //! `GATEWAY_TESTS_PYTHON` names the interpreter that has the libraries.
 
+// Helpers of tests may unwrap like the tests themselves.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
