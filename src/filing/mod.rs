@@ -19,8 +19,8 @@ use std::time::Duration;
 use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::Notice;
 
-pub use caller::{Act, Answer, CallerId, CallerRequest};
 pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
+pub use caller::{Act, Answer, CallerId, CallerRequest};
 pub use rows::{StoreFact, StoreOrder};
 
 /// What filing is told.

@@ -8,13 +8,13 @@
 //! Invariant: no channel gets more topics than `topics-per-channel`, counting
 //! those being given up; the table never holds more than `max-channels`.
 
+use super::Output;
 use super::calls::{ChannelRef, Purpose};
 use super::channel::{Channel, Phase, Sub};
 use super::client::{Client, bit};
 use super::limits::{EMPTY_CHANNEL_KEPT, OPEN_AHEAD_PLACES, RETIRE_PATIENCE};
 use super::rest::Op;
 use super::session;
-use super::Output;
 use crate::ids::Topic;
 use crate::time::Now;
 
@@ -29,8 +29,12 @@ impl Client {
 
     /// Puts a topic into a channel's books.
     pub(super) fn place(&mut self, topic: &Topic, slot: u8) {
-        let Some(entry) = self.topics.get_mut(topic) else { return };
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         entry.slots |= bit(slot);
         self.waiting.remove(&entry.seq);
         channel.add(topic);
@@ -38,7 +42,8 @@ impl Client {
 
     pub(super) fn allocate(&mut self, now: Now) {
         // Channels of an earlier run first say what they hold, else topics land on two.
-        let holding = now.mono < self.reattach_until && self.channels.values().any(|c| c.resync && !c.retiring());
+        let holding = now.mono < self.reattach_until
+            && self.channels.values().any(|c| c.resync && !c.retiring());
         if !holding {
             self.place_waiting();
             self.open_channels(now);
@@ -61,7 +66,9 @@ impl Client {
                 if !usable || channel.subs.len() >= self.capacity() {
                     break;
                 }
-                let Some(topic) = self.waiting.first_key_value().map(|(_, t)| t.clone()) else { return };
+                let Some(topic) = self.waiting.first_key_value().map(|(_, t)| t.clone()) else {
+                    return;
+                };
                 self.place(&topic, slot);
             }
         }
@@ -73,7 +80,11 @@ impl Client {
             let coming = !matches!(c.phase, Phase::Waiting(_)) || c.attempts < 3;
             c.takes_topics() && !c.suspect && coming
         };
-        self.channels.values().filter(usable).map(|c| self.capacity().saturating_sub(c.subs.len())).sum()
+        self.channels
+            .values()
+            .filter(usable)
+            .map(|c| self.capacity().saturating_sub(c.subs.len()))
+            .sum()
     }
 
     fn open_channels(&mut self, now: Now) {
@@ -85,7 +96,8 @@ impl Client {
             let (free, need) = (self.free_places(), self.waiting.len());
             let short = free < need;
             // The last slot is for hand-over until somebody would have to wait.
-            let ahead = free < need + self.open_ahead() && (self.channels.len() + 1 < max || max == 1);
+            let ahead =
+                free < need + self.open_ahead() && (self.channels.len() + 1 < max || max == 1);
             if !(short || ahead) || self.create(now).is_none() {
                 return;
             }
@@ -97,8 +109,13 @@ impl Client {
         let slot = (1..=self.settings.max_channels).find(|s| !self.channels.contains_key(s))?;
         self.last_incarnation += 1;
         let incarnation = self.last_incarnation;
-        self.channels.insert(slot, Channel::new(slot, incarnation, now.mono, now.wall));
-        self.calls.queue(Op::CreateChannel, Purpose::Create(ChannelRef { slot, incarnation }), now);
+        self.channels
+            .insert(slot, Channel::new(slot, incarnation, now.mono, now.wall));
+        self.calls.queue(
+            Op::CreateChannel,
+            Purpose::Create(ChannelRef { slot, incarnation }),
+            now,
+        );
         Some(slot)
     }
 
@@ -111,9 +128,19 @@ impl Client {
             }
         }
         let long_empty = |c: &&Channel| {
-            c.empty_since.is_some_and(|t| now.mono.since(t) >= EMPTY_CHANNEL_KEPT) && c.takes_topics()
+            c.empty_since
+                .is_some_and(|t| now.mono.since(t) >= EMPTY_CHANNEL_KEPT)
+                && c.takes_topics()
         };
-        let Some(slot) = self.channels.values().rev().find(long_empty).map(|c| c.slot) else { return };
+        let Some(slot) = self
+            .channels
+            .values()
+            .rev()
+            .find(long_empty)
+            .map(|c| c.slot)
+        else {
+            return;
+        };
         if self.free_places() >= self.waiting.len() + self.open_ahead() + self.capacity() {
             self.retire(slot, now);
         } else if let Some(channel) = self.channels.get_mut(&slot) {
@@ -124,15 +151,22 @@ impl Client {
     /// Empties a channel and closes it: emptied and unconnected, it is the first that
     /// the platform evicts (a channel cannot be deleted).
     pub(super) fn retire(&mut self, slot: u8, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         if channel.retiring() {
             return;
         }
         channel.successor = None;
         let open = channel.phase == Phase::Open && channel.socket.is_some();
         if !open {
-            if let Some(id) = channel.id.clone().filter(|_| !channel.dead && !channel.subs.is_empty()) {
-                self.calls.queue(Op::ReplaceTopics(id, Vec::new()), Purpose::Clear, now);
+            if let Some(id) = channel
+                .id
+                .clone()
+                .filter(|_| !channel.dead && !channel.subs.is_empty())
+            {
+                self.calls
+                    .queue(Op::ReplaceTopics(id, Vec::new()), Purpose::Clear, now);
             }
             self.remove(slot, now);
             return;
@@ -141,7 +175,9 @@ impl Client {
         channel.replace = None;
         let topics: Vec<(Topic, Sub)> = channel.subs.iter().map(|(t, s)| (t.clone(), *s)).collect();
         for (topic, sub) in topics {
-            let Some(channel) = self.channels.get_mut(&slot) else { return };
+            let Some(channel) = self.channels.get_mut(&slot) else {
+                return;
+            };
             channel.blamed.remove(&topic);
             match sub {
                 Sub::Want => {
@@ -159,11 +195,22 @@ impl Client {
 
     /// A retiring channel without topics is closed.
     pub(super) fn close_if_emptied(&mut self, slot: u8) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
-        if channel.retiring() && channel.subs.is_empty() && !std::mem::replace(&mut channel.dead, true) {
-            let sockets: Vec<_> = [channel.socket, channel.next, channel.old].into_iter().flatten().collect();
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        if channel.retiring()
+            && channel.subs.is_empty()
+            && !std::mem::replace(&mut channel.dead, true)
+        {
+            let sockets: Vec<_> = [channel.socket, channel.next, channel.old]
+                .into_iter()
+                .flatten()
+                .collect();
             for socket in sockets {
-                self.out.push_back(Output::Session { socket, order: session::Order::Close });
+                self.out.push_back(Output::Session {
+                    socket,
+                    order: session::Order::Close,
+                });
             }
         }
     }

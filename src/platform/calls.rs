@@ -116,7 +116,17 @@ impl Calls {
         self.last += 1;
         let call = CallId(self.last);
         self.queues[purpose.priority() as usize].push_back(call);
-        self.jobs.insert(call, Job { op, purpose, queued: now.mono, asked: now, serial: 0, again: false });
+        self.jobs.insert(
+            call,
+            Job {
+                op,
+                purpose,
+                queued: now.mono,
+                asked: now,
+                serial: 0,
+                again: false,
+            },
+        );
     }
 
     /// True if a call for this purpose is waiting or under way.
@@ -126,10 +136,17 @@ impl Calls {
 
     /// The next call to make, if one may be made now.
     pub(super) fn next(&mut self, keeper: &Keeper, budget: &mut Budget, now: Now) -> Option<Ready> {
-        let priorities = [Priority::Token, Priority::Upkeep, Priority::Single, Priority::Bulk];
+        let priorities = [
+            Priority::Token,
+            Priority::Upkeep,
+            Priority::Single,
+            Priority::Bulk,
+        ];
         for priority in priorities {
             let queue = &mut self.queues[priority as usize];
-            let Some(call) = queue.front().copied() else { continue };
+            let Some(call) = queue.front().copied() else {
+                continue;
+            };
             if self.in_flight >= CALLS_IN_FLIGHT_MAX {
                 return None;
             }
@@ -144,12 +161,18 @@ impl Calls {
                 return None;
             }
             queue.pop_front();
-            let Some(job) = self.jobs.get_mut(&call) else { continue };
+            let Some(job) = self.jobs.get_mut(&call) else {
+                continue;
+            };
             job.asked = now;
             job.serial = token.map_or(0, |t| t.serial);
             self.in_flight += 1;
             self.made_total += 1;
-            return Some(Ready { call, op: job.op.clone(), token: token.map(|t| t.secret.clone()) });
+            return Some(Ready {
+                call,
+                op: job.op.clone(),
+                token: token.map(|t| t.secret.clone()),
+            });
         }
         None
     }
@@ -163,7 +186,9 @@ impl Calls {
         now: Now,
         rng: &mut Rng,
     ) -> Answered {
-        let Some(job) = self.jobs.get_mut(&call) else { return Answered::Later };
+        let Some(job) = self.jobs.get_mut(&call) else {
+            return Answered::Later;
+        };
         self.in_flight = self.in_flight.saturating_sub(1);
         let priority = job.purpose.priority();
         if priority != Priority::Token {
@@ -175,7 +200,9 @@ impl Calls {
                 self.queues[priority as usize].push_front(call);
                 Answered::Later
             }
-            Err(Failure::Unauthorized) if job.purpose != Purpose::Warm && priority != Priority::Token && !job.again => {
+            Err(Failure::Unauthorized)
+                if job.purpose != Purpose::Warm && priority != Priority::Token && !job.again =>
+            {
                 self.doubted.push((call, outcome));
                 Answered::Doubt
             }
@@ -185,9 +212,12 @@ impl Calls {
 
     fn finish(&mut self, call: CallId, outcome: Outcome) -> Answered {
         match self.jobs.remove(&call) {
-            Some(job) => {
-                Answered::Done(Done { purpose: job.purpose, asked: job.asked, outcome, serial: job.serial })
-            }
+            Some(job) => Answered::Done(Done {
+                purpose: job.purpose,
+                asked: job.asked,
+                outcome,
+                serial: job.serial,
+            }),
             None => Answered::Later,
         }
     }
@@ -197,7 +227,9 @@ impl Calls {
     pub(super) fn verdict(&mut self, serial: u32, over: bool) -> Vec<Done> {
         let mut failed = Vec::new();
         for (call, outcome) in std::mem::take(&mut self.doubted) {
-            let Some(job) = self.jobs.get_mut(&call) else { continue };
+            let Some(job) = self.jobs.get_mut(&call) else {
+                continue;
+            };
             if job.serial > serial {
                 self.doubted.push((call, outcome));
             } else if over || job.serial < serial {
@@ -217,14 +249,25 @@ impl Calls {
         for priority in [Priority::Single, Priority::Bulk] {
             let queue = &mut self.queues[priority as usize];
             while let Some(call) = queue.front().copied() {
-                let waited = self.jobs.get(&call).map_or(FETCH_PATIENCE, |j| now.mono.since(j.queued));
+                let waited = self
+                    .jobs
+                    .get(&call)
+                    .map_or(FETCH_PATIENCE, |j| now.mono.since(j.queued));
                 if waited < FETCH_PATIENCE {
                     break;
                 }
                 queue.pop_front();
                 if let Some(job) = self.jobs.remove(&call) {
-                    let outcome = Outcome { result: Err(Failure::NoAnswer(crate::wire::NoAnswer::NotSent)), limits: None };
-                    given_up.push(Done { purpose: job.purpose, asked: job.asked, outcome, serial: 0 });
+                    let outcome = Outcome {
+                        result: Err(Failure::NoAnswer(crate::wire::NoAnswer::NotSent)),
+                        limits: None,
+                    };
+                    given_up.push(Done {
+                        purpose: job.purpose,
+                        asked: job.asked,
+                        outcome,
+                        serial: 0,
+                    });
                 }
             }
         }
@@ -234,20 +277,36 @@ impl Calls {
     /// When a waiting call may be made, or is given up.
     pub(super) fn deadline(&self, keeper: &Keeper, budget: &Budget, now: Now) -> Option<Deadline> {
         let mut soonest = None;
-        let priorities = [Priority::Token, Priority::Upkeep, Priority::Single, Priority::Bulk];
+        let priorities = [
+            Priority::Token,
+            Priority::Upkeep,
+            Priority::Single,
+            Priority::Bulk,
+        ];
         let mut blocked = self.in_flight >= CALLS_IN_FLIGHT_MAX;
         for priority in priorities {
-            let Some(call) = self.queues[priority as usize].front() else { continue };
+            let Some(call) = self.queues[priority as usize].front() else {
+                continue;
+            };
             let queued = self.jobs.get(call).map_or(now.mono, |j| j.queued);
             if priority >= Priority::Single {
-                let give_up = Deadline { at: queued + FETCH_PATIENCE, why: "question given up" };
+                let give_up = Deadline {
+                    at: queued + FETCH_PATIENCE,
+                    why: "question given up",
+                };
                 soonest = Deadline::sooner(soonest, Some(give_up));
             }
             if blocked || (priority != Priority::Token && keeper.current(now).is_none()) {
                 continue;
             }
             let at = budget.possible_at(priority, now.mono);
-            soonest = Deadline::sooner(soonest, Some(Deadline { at, why: "request budget" }));
+            soonest = Deadline::sooner(
+                soonest,
+                Some(Deadline {
+                    at,
+                    why: "request budget",
+                }),
+            );
             blocked = true;
         }
         soonest

@@ -245,7 +245,11 @@ impl Channel {
     /// The next message to send: unsubscribes first, they make room.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         let subscribe = self.drop.is_empty();
-        let from = if subscribe { &mut self.want } else { &mut self.drop };
+        let from = if subscribe {
+            &mut self.want
+        } else {
+            &mut self.drop
+        };
         let mut topics = Vec::new();
         while topics.len() < TOPICS_PER_MESSAGE_MAX {
             let Some(topic) = from.pop_first() else { break };
@@ -255,7 +259,9 @@ impl Channel {
             return None;
         }
         for topic in &topics {
-            let Some(sub) = self.subs.get_mut(topic) else { continue };
+            let Some(sub) = self.subs.get_mut(topic) else {
+                continue;
+            };
             match (subscribe, *sub) {
                 (true, Sub::Want) => *sub = Sub::Sent,
                 (false, Sub::Drop) => *sub = Sub::DropSent,
@@ -306,13 +312,5 @@ impl Channel {
 
     pub(super) fn live(&self, topic: &Topic) -> bool {
         self.phase == Phase::Open && self.subs.get(topic) == Some(&Sub::Live)
-    }
-
-    pub(super) fn live_topics(&self) -> usize {
-        if self.phase == Phase::Open || self.retiring() {
-            self.subs.values().filter(|s| **s == Sub::Live).count()
-        } else {
-            0
-        }
     }
 }

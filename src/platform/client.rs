@@ -84,7 +84,10 @@ impl Client {
     #[must_use]
     pub fn new(settings: Settings, kept: &[ChannelRow], now: Now, seed: u64) -> Client {
         let mut client = Client {
-            settings: Settings { max_channels: settings.max_channels.clamp(1, CHANNELS_MAX), ..settings },
+            settings: Settings {
+                max_channels: settings.max_channels.clamp(1, CHANNELS_MAX),
+                ..settings
+            },
             rng: Rng::new(seed),
             token: Keeper::default(),
             budget: Budget::default(),
@@ -124,7 +127,8 @@ impl Client {
                 continue;
             }
             self.last_incarnation += 1;
-            let mut channel = Channel::new(row.slot, self.last_incarnation, now.mono, row.created_at);
+            let mut channel =
+                Channel::new(row.slot, self.last_incarnation, now.mono, row.created_at);
             channel.id = Some(row.id.clone());
             channel.uri = Some(row.connect_uri.clone());
             channel.expires_at = row.expires_at;
@@ -182,7 +186,12 @@ impl Client {
             }
             None => {
                 self.last_seq += 1;
-                let fresh = Entry { wanted: true, seq: self.last_seq, reported: false, slots: 0 };
+                let fresh = Entry {
+                    wanted: true,
+                    seq: self.last_seq,
+                    reported: false,
+                    slots: 0,
+                };
                 self.topics.entry(topic.clone()).or_insert(fresh)
             }
         };
@@ -203,7 +212,11 @@ impl Client {
                 if channel.subs.get(&topic) == Some(&Sub::Drop) && !channel.flight_has(&topic) {
                     channel.drop.remove(&topic);
                     // Not sent yet: it was live and still is, if the socket is.
-                    let sub = if channel.phase == Phase::Open { Sub::Live } else { Sub::Want };
+                    let sub = if channel.phase == Phase::Open {
+                        Sub::Live
+                    } else {
+                        Sub::Want
+                    };
                     channel.subs.insert(topic.clone(), sub);
                     if sub == Sub::Want {
                         channel.want.insert(topic.clone());
@@ -220,7 +233,9 @@ impl Client {
     }
 
     fn unwatch(&mut self, topic: &Topic) {
-        let Some(entry) = self.topics.get_mut(topic) else { return };
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
         entry.wanted = false;
         if std::mem::take(&mut entry.reported) {
             self.reported -= 1;
@@ -228,7 +243,8 @@ impl Client {
         self.waiting.remove(&entry.seq);
         let slots = entry.slots;
         for slot in 1..=CHANNELS_MAX {
-            if slots & bit(slot) != 0 && self.channels.get_mut(&slot).is_none_or(|c| c.shed(topic)) {
+            if slots & bit(slot) != 0 && self.channels.get_mut(&slot).is_none_or(|c| c.shed(topic))
+            {
                 self.detach(topic, slot);
             }
         }
@@ -247,13 +263,19 @@ impl Client {
     }
 
     fn forget_if_idle(&mut self, topic: &Topic) {
-        if self.topics.get(topic).is_some_and(|e| !e.wanted && e.slots == 0) {
+        if self
+            .topics
+            .get(topic)
+            .is_some_and(|e| !e.wanted && e.slots == 0)
+        {
             self.topics.remove(topic);
         }
     }
 
     fn session(&mut self, socket: SocketRef, fact: session::Fact, now: Now) {
-        let Some(channel) = self.channels.get_mut(&socket.slot) else { return };
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
         let current = channel.socket == Some(socket);
         let known = current || channel.next == Some(socket) || channel.old == Some(socket);
         if !known {
@@ -267,7 +289,8 @@ impl Client {
             }
             session::Fact::Event { topic, body } => {
                 channel.heard = Some(now.mono);
-                self.out.push_back(Output::Fact(Fact::Event { topic, body }));
+                self.out
+                    .push_back(Output::Fact(Fact::Event { topic, body }));
             }
             session::Fact::Subscribed { ticket } | session::Fact::Unsubscribed { ticket } => {
                 channel.unanswered = 0;
@@ -275,13 +298,20 @@ impl Client {
                     self.confirmed(socket.slot, batch);
                 }
             }
-            session::Fact::Refused { ticket, confirmed, result, message } => {
+            session::Fact::Refused {
+                ticket,
+                confirmed,
+                result,
+                message,
+            } => {
                 if let Some(batch) = channel.flight.remove(&ticket) {
                     self.refused(socket.slot, batch, &confirmed, result, &message, now);
                 }
             }
             session::Fact::ChannelGone if current => self.die(socket.slot, "channel-gone", now),
-            session::Fact::NoLongerSubscribed if current => self.die(socket.slot, "no-longer-subscribed", now),
+            session::Fact::NoLongerSubscribed if current => {
+                self.die(socket.slot, "no-longer-subscribed", now)
+            }
             session::Fact::ChannelGone | session::Fact::NoLongerSubscribed => {}
             session::Fact::TokenRevoked => {
                 let serial = channel.token_serial;
@@ -293,7 +323,9 @@ impl Client {
     }
 
     fn opened(&mut self, socket: SocketRef, now: Now) {
-        let Some(channel) = self.channels.get_mut(&socket.slot) else { return };
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
         channel.heard = Some(now.mono);
         if channel.next == Some(socket) {
             self.taken_over(socket);
@@ -302,8 +334,15 @@ impl Client {
         if channel.phase == Phase::Connecting {
             channel.phase = Phase::Open;
             channel.reopens_failed = 0;
-            if channel.resync && !self.calls.pending(|p| matches!(p, Purpose::Resync(r) if r.slot == socket.slot)) {
-                let purpose = Purpose::Resync(ChannelRef { slot: socket.slot, incarnation: channel.incarnation });
+            if channel.resync
+                && !self
+                    .calls
+                    .pending(|p| matches!(p, Purpose::Resync(r) if r.slot == socket.slot))
+            {
+                let purpose = Purpose::Resync(ChannelRef {
+                    slot: socket.slot,
+                    incarnation: channel.incarnation,
+                });
                 if let Some(id) = channel.id.clone() {
                     self.calls.queue(Op::Subscriptions(id), purpose, now);
                 }
@@ -324,7 +363,9 @@ impl Client {
 
     /// A topic is confirmed on a channel.
     fn confirm(&mut self, slot: u8, topic: &Topic) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         channel.blamed.remove(topic);
         match channel.subs.get(topic) {
             Some(Sub::Want | Sub::Sent) => {
@@ -351,19 +392,26 @@ impl Client {
         {
             entry.reported = true;
             self.reported += 1;
-            self.out.push_back(Output::Fact(Fact::Live { topic: topic.clone() }));
+            self.out.push_back(Output::Fact(Fact::Live {
+                topic: topic.clone(),
+            }));
         }
     }
 
     /// A topic is off a channel; wanted again meanwhile, it goes back on.
     fn dropped(&mut self, slot: u8, topic: &Topic) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         if channel.subs.get(topic) != Some(&Sub::DropSent) {
             return;
         }
         channel.forget(topic);
         let again = !channel.retiring() && channel.successor.is_none();
-        let wanted = self.topics.get(topic).is_some_and(|e| e.wanted && e.slots == bit(slot));
+        let wanted = self
+            .topics
+            .get(topic)
+            .is_some_and(|e| e.wanted && e.slots == bit(slot));
         if again && wanted {
             channel.add(topic);
         } else {
@@ -371,8 +419,18 @@ impl Client {
         }
     }
 
-    fn refused(&mut self, slot: u8, batch: Batch, confirmed: &[Topic], result: u16, message: &str, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+    fn refused(
+        &mut self,
+        slot: u8,
+        batch: Batch,
+        confirmed: &[Topic],
+        result: u16,
+        message: &str,
+        now: Now,
+    ) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         let incarnation = channel.incarnation;
         if !batch.subscribe {
             // An unsubscribe that is refused or not answered: the topic is taken to be
@@ -392,7 +450,12 @@ impl Client {
             }
         } else {
             let sure: BTreeSet<&Topic> = confirmed.iter().collect();
-            let rest: Vec<Topic> = batch.topics.iter().filter(|t| !sure.contains(t)).cloned().collect();
+            let rest: Vec<Topic> = batch
+                .topics
+                .iter()
+                .filter(|t| !sure.contains(t))
+                .cloned()
+                .collect();
             if result == 0 {
                 channel.unanswered += 1;
                 for topic in &rest {
@@ -413,7 +476,10 @@ impl Client {
                     }
                 }
                 let name = channel.name();
-                let text = format!("a subscribe of {} topics was refused ({result} {message}); asking which", rest.len());
+                let text = format!(
+                    "a subscribe of {} topics was refused ({result} {message}); asking which",
+                    rest.len()
+                );
                 self.notice(Notice::new(Level::Debug, "subscribe-refused", text).on(name));
                 let purpose = Purpose::Blame(ChannelRef { slot, incarnation }, rest.clone());
                 self.calls.queue(Op::AddTopics(id, rest), purpose, now);
@@ -434,15 +500,21 @@ impl Client {
     /// The current socket is to be closed; what follows is decided when it has ended.
     pub(super) fn close_current(&mut self, slot: u8) {
         if let Some(socket) = self.channels.get(&slot).and_then(|c| c.socket) {
-            self.out.push_back(Output::Session { socket, order: session::Order::Close });
+            self.out.push_back(Output::Session {
+                socket,
+                order: session::Order::Close,
+            });
         }
     }
 
     /// A channel that the platform no longer knows: its topics go elsewhere.
     pub(super) fn die(&mut self, slot: u8, why: &'static str, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         channel.dead = true;
-        let young = now.mono.since(channel.created) < super::limits::YOUNG_CHANNEL && !channel.resync;
+        let young =
+            now.mono.since(channel.created) < super::limits::YOUNG_CHANNEL && !channel.resync;
         let name = channel.name();
         self.totals.channels_died += 1;
         if young {
@@ -452,7 +524,14 @@ impl Client {
             let text = "a channel died young: another program may be using the same OAuth client";
             self.notice(Notice::new(Level::Error, "channel-evicted", text).on(name));
         } else {
-            self.notice(Notice::new(Level::Warn, "channel-died", format!("channel is gone ({why})")).on(name));
+            self.notice(
+                Notice::new(
+                    Level::Warn,
+                    "channel-died",
+                    format!("channel is gone ({why})"),
+                )
+                .on(name),
+            );
         }
         self.lose(slot, why, now);
         self.remove(slot, now);
@@ -460,7 +539,9 @@ impl Client {
 
     /// The topics that were live on a channel and nowhere else are so no longer.
     pub(super) fn lose(&mut self, slot: u8, why: &'static str, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         let were_live = channel.unsettle();
         let mut lost = Vec::new();
         for topic in were_live {
@@ -485,22 +566,34 @@ impl Client {
         self.totals.gaps += 1;
         self.totals.gap_topics += topics.len() as u64;
         self.last_gap = Some(now.mono);
-        self.out.push_back(Output::Fact(Fact::Gap { topics, cause }));
+        self.out
+            .push_back(Output::Fact(Fact::Gap { topics, cause }));
     }
 
     fn live_elsewhere(&self, topic: &Topic, but: u8) -> bool {
-        let Some(entry) = self.topics.get(topic) else { return false };
+        let Some(entry) = self.topics.get(topic) else {
+            return false;
+        };
         let others = entry.slots & !bit(but);
         others != 0
             && (1..=CHANNELS_MAX)
                 .filter(|slot| others & bit(*slot) != 0)
-                .any(|slot| self.channels.get(&slot).is_some_and(|c| c.live(topic) && !c.suspect))
+                .any(|slot| {
+                    self.channels
+                        .get(&slot)
+                        .is_some_and(|c| c.live(topic) && !c.suspect)
+                })
     }
 
     /// Takes a channel out of the table; its sockets are told to close, its topics wait.
     pub(super) fn remove(&mut self, slot: u8, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
-        let sockets: Vec<SocketRef> = [channel.socket, channel.next, channel.old].into_iter().flatten().collect();
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let sockets: Vec<SocketRef> = [channel.socket, channel.next, channel.old]
+            .into_iter()
+            .flatten()
+            .collect();
         let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
         let (successor, predecessor) = (channel.successor.take(), channel.successor_of.take());
         channel.subs.clear();
@@ -514,7 +607,10 @@ impl Client {
             // It counts until its sockets are gone.
             channel.phase = Phase::Retiring(now.mono + RETIRE_PATIENCE);
             for socket in sockets {
-                self.out.push_back(Output::Session { socket, order: session::Order::Close });
+                self.out.push_back(Output::Session {
+                    socket,
+                    order: session::Order::Close,
+                });
             }
         }
         if let Some(c) = successor.and_then(|s| self.channels.get_mut(&s)) {
@@ -529,7 +625,9 @@ impl Client {
     }
 
     fn ended(&mut self, socket: SocketRef, end: End, now: Now) {
-        let Some(channel) = self.channels.get_mut(&socket.slot) else { return };
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
         let slot = socket.slot;
         if channel.next == Some(socket) {
             channel.next = None;
@@ -574,8 +672,19 @@ impl Client {
         let handing_over = channel.successor.is_some() || channel.successor_of.is_some();
         let worn = channel.attempts >= super::limits::RECONNECTS_MAX || channel.silences >= 3;
         if was_open {
-            let level = if end == End::Ordered { Level::Debug } else { Level::Warn };
-            self.notice(Notice::new(level, "channel-lost", format!("socket lost ({}), reconnecting", describe(&end))).on(name));
+            let level = if end == End::Ordered {
+                Level::Debug
+            } else {
+                Level::Warn
+            };
+            self.notice(
+                Notice::new(
+                    level,
+                    "channel-lost",
+                    format!("socket lost ({}), reconnecting", describe(&end)),
+                )
+                .on(name),
+            );
         }
         if gone {
             self.die(slot, "upgrade-refused", now);
@@ -590,11 +699,14 @@ impl Client {
     }
 
     fn reconnect_later(&mut self, slot: u8, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         let pause = match channel.attempts {
             0 => self.rng.between(Duration::ZERO, Duration::from_millis(250)),
             n => self.rng.jitter(
-                (super::limits::RECONNECT_PAUSE * 2u32.pow(n.min(8))).min(super::limits::RECONNECT_PAUSE_MAX),
+                (super::limits::RECONNECT_PAUSE * 2u32.pow(n.min(8)))
+                    .min(super::limits::RECONNECT_PAUSE_MAX),
             ),
         };
         channel.attempts += 1;
@@ -603,7 +715,9 @@ impl Client {
     }
 
     fn remove_if_socketless(&mut self, slot: u8, now: Now) {
-        let Some(channel) = self.channels.get(&slot) else { return };
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
         if channel.socket.is_none() && channel.next.is_none() && channel.old.is_none() {
             self.remove(slot, now);
         }
@@ -613,8 +727,14 @@ impl Client {
     pub(super) fn open_socket(&mut self, slot: u8) -> Option<SocketRef> {
         let connect_uri = self.channels.get(&slot)?.uri.clone()?;
         self.generation += 1;
-        let socket = SocketRef { slot, generation: self.generation };
-        self.out.push_back(Output::OpenSocket { socket, connect_uri });
+        let socket = SocketRef {
+            slot,
+            generation: self.generation,
+        };
+        self.out.push_back(Output::OpenSocket {
+            socket,
+            connect_uri,
+        });
         Some(socket)
     }
 
@@ -623,7 +743,10 @@ impl Client {
     }
 
     fn answered(&mut self, call: CallId, outcome: Outcome, now: Now) {
-        match self.calls.answered(call, outcome, &mut self.budget, now, &mut self.rng) {
+        match self
+            .calls
+            .answered(call, outcome, &mut self.budget, now, &mut self.rng)
+        {
             Answered::Later => {}
             Answered::Doubt => {
                 if !self.calls.pending(|p| *p == Purpose::Warm) {
@@ -655,37 +778,62 @@ impl Client {
             Purpose::Clear => {}
             Purpose::Fetch(fetch) => {
                 let outcome = fetch_outcome(&fetch, done.outcome.result);
-                self.out.push_back(Output::Fact(Fact::Fetched { fetch, asked_at: done.asked, outcome }));
+                self.out.push_back(Output::Fact(Fact::Fetched {
+                    fetch,
+                    asked_at: done.asked,
+                    outcome,
+                }));
             }
         }
     }
 
     fn token_answered(&mut self, outcome: Outcome, now: Now) {
         match outcome.result {
-            Ok(rest::Answer::Token { access_token, expires_in }) => {
+            Ok(rest::Answer::Token {
+                access_token,
+                expires_in,
+            }) => {
                 let first = self.token.failures() > 0;
                 let serial = self.token.got(access_token, expires_in, now);
                 if first {
-                    self.notice(Notice::new(Level::Info, "token-again", "a token is held again"));
+                    self.notice(Notice::new(
+                        Level::Info,
+                        "token-again",
+                        "a token is held again",
+                    ));
                 }
                 self.calls.queue(Op::IdleTimeout, Purpose::Idle, now);
                 for done in self.calls.verdict(serial, true) {
                     self.done(done, now);
                 }
             }
-            Err(Failure::Login { label, sentence, retry_after }) => {
+            Err(Failure::Login {
+                label,
+                sentence,
+                retry_after,
+            }) => {
                 let hopeless = !matches!(label, "rate-limited" | "server-trouble" | "garbled");
                 self.notice(Notice::new(Level::Error, "token-refused", sentence.clone()));
-                self.token.failed(sentence, retry_after, hopeless, now, &mut self.rng);
+                self.token
+                    .failed(sentence, retry_after, hopeless, now, &mut self.rng);
             }
             other => {
                 let (why, after) = match other {
-                    Err(Failure::RateLimited(after)) => ("the login host limits the rate of requests".to_string(), after),
-                    Err(Failure::Server { status, retry_after }) => {
-                        (format!("the login host answers {status}"), retry_after)
+                    Err(Failure::RateLimited(after)) => (
+                        "the login host limits the rate of requests".to_string(),
+                        after,
+                    ),
+                    Err(Failure::Server {
+                        status,
+                        retry_after,
+                    }) => (format!("the login host answers {status}"), retry_after),
+                    Err(Failure::NoAnswer(why)) => {
+                        (format!("the login host {}", why.sentence()), None)
                     }
-                    Err(Failure::NoAnswer(why)) => (format!("the login host {}", why.sentence()), None),
-                    _ => ("the login host gave an answer that is not understood".to_string(), None),
+                    _ => (
+                        "the login host gave an answer that is not understood".to_string(),
+                        None,
+                    ),
                 };
                 self.notice(Notice::new(Level::Warn, "token-failed", why.clone()));
                 self.token.failed(why, after, false, now, &mut self.rng);
@@ -715,20 +863,37 @@ impl Client {
     /// The platform no longer takes token `serial`: the channels made with it may be mute.
     pub(super) fn token_over(&mut self, serial: u32, why: &'static str, now: Now) {
         if self.token.invalidate(serial, now, &mut self.rng) {
-            self.notice(Notice::new(Level::Warn, "token-over", format!("the platform ended the token ({why})")));
+            self.notice(Notice::new(
+                Level::Warn,
+                "token-over",
+                format!("the platform ended the token ({why})"),
+            ));
         }
-        let slots: Vec<u8> = self.channels.values().filter(|c| c.token_serial == serial).map(|c| c.slot).collect();
+        let slots: Vec<u8> = self
+            .channels
+            .values()
+            .filter(|c| c.token_serial == serial)
+            .map(|c| c.slot)
+            .collect();
         for slot in slots {
             self.suspect(slot, why, now);
         }
     }
 
     fn created(&mut self, channel: ChannelRef, serial: u32, outcome: Outcome, now: Now) {
-        let Some(c) = self.channels.get_mut(&channel.slot).filter(|c| c.incarnation == channel.incarnation) else {
+        let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        else {
             return;
         };
         match outcome.result {
-            Ok(rest::Answer::Channel(rest::Channel { id: Some(id), connect_uri: Some(uri), expires })) => {
+            Ok(rest::Answer::Channel(rest::Channel {
+                id: Some(id),
+                connect_uri: Some(uri),
+                expires,
+            })) => {
                 c.id = Some(id);
                 c.uri = Some(uri);
                 c.token_serial = serial;
@@ -750,9 +915,16 @@ impl Client {
                 self.create_failures = (self.create_failures + 1).min(8);
                 let pause = Duration::from_millis(250 << self.create_failures);
                 self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
-                let text = format!("a channel could not be made: {}", describe_failure(other.err().as_ref()));
+                let text = format!(
+                    "a channel could not be made: {}",
+                    describe_failure(other.err().as_ref())
+                );
                 self.notice(Notice::new(Level::Warn, "channel-not-made", text));
-                if self.channels.get(&channel.slot).is_some_and(|c| c.successor_of.is_some()) {
+                if self
+                    .channels
+                    .get(&channel.slot)
+                    .is_some_and(|c| c.successor_of.is_some())
+                {
                     self.handover_socket_lost(channel.slot, "not-made", now);
                 } else {
                     self.remove(channel.slot, now);
@@ -763,21 +935,33 @@ impl Client {
 
     /// A channel of an earlier run says which topics it holds.
     fn resynced(&mut self, channel: ChannelRef, outcome: Outcome, now: Now) {
-        let Some(c) = self.channels.get_mut(&channel.slot).filter(|c| c.incarnation == channel.incarnation) else {
+        let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        else {
             return;
         };
         match outcome.result {
             Ok(rest::Answer::Topics(states)) => {
                 c.resync = false;
                 for state in states {
-                    let free = self.topics.get(&state.topic).is_some_and(|e| e.wanted && e.slots == 0);
+                    let free = self
+                        .topics
+                        .get(&state.topic)
+                        .is_some_and(|e| e.wanted && e.slots == 0);
                     if free {
                         self.place(&state.topic, channel.slot);
                     } else if !c_holds(self.channels.get(&channel.slot), &state.topic) {
                         // Nobody wants it here: make room.
                         let seq = self.next_seq();
                         let entry = self.topics.entry(state.topic.clone());
-                        let entry = entry.or_insert(Entry { wanted: false, seq, reported: false, slots: 0 });
+                        let entry = entry.or_insert(Entry {
+                            wanted: false,
+                            seq,
+                            reported: false,
+                            slots: 0,
+                        });
                         entry.slots |= bit(channel.slot);
                         if let Some(c) = self.channels.get_mut(&channel.slot) {
                             c.subs.insert(state.topic.clone(), Sub::Drop);
@@ -787,9 +971,12 @@ impl Client {
                 }
             }
             Err(Failure::NotFound) => self.die(channel.slot, "not-found", now),
-            Err(Failure::Server { .. } | Failure::NoAnswer(_)) if now.mono < self.reattach_until => {
+            Err(Failure::Server { .. } | Failure::NoAnswer(_))
+                if now.mono < self.reattach_until =>
+            {
                 if let Some(id) = c.id.clone() {
-                    self.calls.queue(Op::Subscriptions(id), Purpose::Resync(channel), now);
+                    self.calls
+                        .queue(Op::Subscriptions(id), Purpose::Resync(channel), now);
                 }
             }
             // It cannot be asked: it serves all the same, and is replaced if it turns out to be full.
@@ -804,7 +991,11 @@ impl Client {
 
     /// REST says which topic of a refused message is to blame.
     fn blamed(&mut self, channel: ChannelRef, topics: Vec<Topic>, outcome: Outcome, now: Now) {
-        let Some(c) = self.channels.get_mut(&channel.slot).filter(|c| c.incarnation == channel.incarnation) else {
+        let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        else {
             return;
         };
         let slot = channel.slot;
@@ -836,7 +1027,8 @@ impl Client {
                     let (left, right) = topics.split_at(topics.len() / 2);
                     for half in [left, right] {
                         let purpose = Purpose::Blame(channel, half.to_vec());
-                        self.calls.queue(Op::AddTopics(id.clone(), half.to_vec()), purpose, now);
+                        self.calls
+                            .queue(Op::AddTopics(id.clone(), half.to_vec()), purpose, now);
                     }
                 }
             }
@@ -861,7 +1053,9 @@ impl Client {
 
     /// The platform rejects a topic: nobody watches it any more.
     fn refuse(&mut self, topic: &Topic, detail: String) {
-        let Some(entry) = self.topics.get_mut(topic) else { return };
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
         let wanted = std::mem::take(&mut entry.wanted);
         if std::mem::take(&mut entry.reported) {
             self.reported -= 1;
@@ -877,7 +1071,10 @@ impl Client {
             }
         }
         if wanted {
-            self.out.push_back(Output::Fact(Fact::Refused { topic: topic.clone(), detail }));
+            self.out.push_back(Output::Fact(Fact::Refused {
+                topic: topic.clone(),
+                detail,
+            }));
         }
     }
 
@@ -889,14 +1086,21 @@ impl Client {
         if self.token.ask(now) {
             self.calls.queue(Op::Token, Purpose::Token, now);
         }
-        if self.token.warm_due(now) && now.mono >= self.warm_from && !self.calls.pending(|p| *p == Purpose::Warm) {
+        if self.token.warm_due(now)
+            && now.mono >= self.warm_from
+            && !self.calls.pending(|p| *p == Purpose::Warm)
+        {
             self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
         }
         self.roll(now);
         self.allocate(now);
         self.send_messages();
         while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {
-            self.out.push_back(Output::Call { call: ready.call, op: ready.op, token: ready.token });
+            self.out.push_back(Output::Call {
+                call: ready.call,
+                op: ready.op,
+                token: ready.token,
+            });
         }
         self.keep();
     }
@@ -904,13 +1108,17 @@ impl Client {
     fn send_messages(&mut self) {
         for channel in self.channels.values_mut() {
             let open = channel.phase == Phase::Open || channel.retiring();
-            let Some(socket) = channel.socket.filter(|_| open) else { continue };
+            let Some(socket) = channel.socket.filter(|_| open) else {
+                continue;
+            };
             // While a second socket takes over, what is new waits for it.
             if channel.next.is_some() || (channel.want.is_empty() && channel.drop.is_empty()) {
                 continue;
             }
             while channel.flight.len() < MESSAGES_IN_FLIGHT_MAX {
-                let Some(batch) = channel.next_batch() else { break };
+                let Some(batch) = channel.next_batch() else {
+                    break;
+                };
                 self.ticket += 1;
                 let ticket = self.ticket;
                 let topics = batch.topics.clone();
@@ -932,7 +1140,11 @@ impl Client {
                 == (row.slot, Some(&row.id), row.expires_at, row.token_ends_at)
         };
         let mut kept = self.kept.iter();
-        let unchanged = self.channels.values().filter(lasting).all(|c| kept.next().is_some_and(|row| same(c, row)));
+        let unchanged = self
+            .channels
+            .values()
+            .filter(lasting)
+            .all(|c| kept.next().is_some_and(|row| same(c, row)));
         if unchanged && kept.next().is_none() {
             return;
         }
@@ -946,7 +1158,12 @@ impl Client {
                 token_ends_at: c.token_ends_at,
             })
         };
-        let rows: Vec<ChannelRow> = self.channels.values().filter(lasting).filter_map(row).collect();
+        let rows: Vec<ChannelRow> = self
+            .channels
+            .values()
+            .filter(lasting)
+            .filter_map(row)
+            .collect();
         self.kept.clone_from(&rows);
         self.out.push_back(Output::Keep(rows));
     }
@@ -965,7 +1182,9 @@ fn describe(end: &End) -> String {
     match end {
         End::UpgradeRefused(status) => format!("upgrade refused with {status}"),
         End::Closed(code) => format!("closed with {code}"),
-        End::NotConnected(why) | End::Broken(why) | End::Misbehaved(why) => format!("{}: {why}", end.label()),
+        End::NotConnected(why) | End::Broken(why) | End::Misbehaved(why) => {
+            format!("{}: {why}", end.label())
+        }
         End::Ordered | End::Silent | End::NoPong => end.label().to_string(),
     }
 }
@@ -985,11 +1204,15 @@ fn describe_failure(failure: Option<&Failure>) -> String {
 fn fetch_outcome(fetch: &Fetch, result: Result<rest::Answer, Failure>) -> FetchOutcome {
     match result {
         Ok(rest::Answer::Json(text)) => FetchOutcome::Found(text),
-        Ok(_) | Err(Failure::Garbled) => FetchOutcome::Trouble("an answer that is not understood".into()),
+        Ok(_) | Err(Failure::Garbled) => {
+            FetchOutcome::Trouble("an answer that is not understood".into())
+        }
         Err(Failure::NotFound) => FetchOutcome::NotFound,
         Err(Failure::Unauthorized) => FetchOutcome::Denied("401".into()),
         Err(Failure::Forbidden(why)) => FetchOutcome::Denied(why),
-        Err(Failure::BadRequest { .. } | Failure::TooManyTopics) if matches!(fetch, Fetch::Many(_)) => {
+        Err(Failure::BadRequest { .. } | Failure::TooManyTopics)
+            if matches!(fetch, Fetch::Many(_)) =>
+        {
             FetchOutcome::TooMany
         }
         Err(failure) => FetchOutcome::Trouble(describe_failure(Some(&failure))),

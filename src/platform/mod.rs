@@ -17,13 +17,18 @@
 //! is live, or reported lost and on its way to be subscribed.
 
 pub mod allocation;
+pub mod blame;
 pub mod calls;
 pub mod channel;
 pub mod client;
 pub mod limits;
+pub mod oauth;
 pub mod pacing;
+pub mod printable;
 pub mod rest;
+pub mod retry_after;
 pub mod rollover;
+pub mod saml;
 pub mod session;
 pub mod snapshot;
 pub mod token;

@@ -72,7 +72,11 @@ impl Default for Budget {
 
 impl Budget {
     fn forget(&mut self, now: Mono) {
-        while self.sent.front().is_some_and(|t| now.since(*t) >= REST_WINDOW) {
+        while self
+            .sent
+            .front()
+            .is_some_and(|t| now.since(*t) >= REST_WINDOW)
+        {
             self.sent.pop_front();
         }
         if self.ceiling.is_some_and(|(_, until)| until <= now) {
@@ -136,9 +140,12 @@ impl Budget {
                 self.limited_total += 1;
                 self.refusals = (self.refusals + 1).min(6);
                 let own = Duration::from_secs(5 << (self.refusals - 1).min(4));
-                let wait = after.unwrap_or(own).clamp(Duration::from_secs(1), RATE_HOLD_MAX);
+                let wait = after
+                    .unwrap_or(own)
+                    .clamp(Duration::from_secs(1), RATE_HOLD_MAX);
                 // Late rather than early: the platform's clock decides.
-                let wait = wait + rng.between(Duration::ZERO, wait / 8 + Duration::from_millis(500));
+                let wait =
+                    wait + rng.between(Duration::ZERO, wait / 8 + Duration::from_millis(500));
                 self.quiet_until = self.quiet_until.max(now + wait);
             }
             Err(Failure::Server { retry_after, .. }) => {
@@ -183,8 +190,14 @@ impl Budget {
     /// Calls left in the present window.
     #[must_use]
     pub fn left(&self, now: Mono) -> u32 {
-        let used = self.sent.iter().filter(|t| now.since(**t) < REST_WINDOW).count();
-        let own = self.allowed.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        let used = self
+            .sent
+            .iter()
+            .filter(|t| now.since(**t) < REST_WINDOW)
+            .count();
+        let own = self
+            .allowed
+            .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
         match self.ceiling {
             Some((left, until)) if until > now => own.min(left),
             _ => own,
@@ -218,7 +231,10 @@ mod tests {
     }
 
     fn outcome(result: Result<super::super::rest::Answer, Failure>) -> Outcome {
-        Outcome { result, limits: None }
+        Outcome {
+            result,
+            limits: None,
+        }
     }
 
     #[test]
@@ -236,7 +252,10 @@ mod tests {
             }
         }
         for (i, t) in times.iter().enumerate() {
-            let within = times[i..].iter().take_while(|u| u.since(*t) < Duration::from_secs(60)).count();
+            let within = times[i..]
+                .iter()
+                .take_while(|u| u.since(*t) < Duration::from_secs(60))
+                .count();
             assert!(within <= 300, "{within} from {t:?}");
         }
         assert!(times.len() > 1500);
@@ -255,7 +274,11 @@ mod tests {
     fn retry_after_holds_everything_but_tokens() {
         let mut b = Budget::default();
         let mut r = Rng::new(1);
-        b.learn(&outcome(Err(Failure::RateLimited(Some(Duration::from_secs(42))))), Mono(0), &mut r);
+        b.learn(
+            &outcome(Err(Failure::RateLimited(Some(Duration::from_secs(42))))),
+            Mono(0),
+            &mut r,
+        );
         let at = b.take(Priority::Upkeep, Mono(41_999)).unwrap_err();
         assert!(at >= Mono(42_000), "{at:?}");
         assert!(b.take(Priority::Token, Mono(0)).is_ok());
@@ -267,7 +290,14 @@ mod tests {
         let mut b = Budget::default();
         let mut r = Rng::new(1);
         for _ in 0..20 {
-            b.learn(&outcome(Err(Failure::Server { status: 502, retry_after: None })), Mono(0), &mut r);
+            b.learn(
+                &outcome(Err(Failure::Server {
+                    status: 502,
+                    retry_after: None,
+                })),
+                Mono(0),
+                &mut r,
+            );
         }
         assert!(b.take(Priority::Single, Mono(1)).is_err());
         assert!(b.take(Priority::Upkeep, Mono(1)).is_ok());
@@ -278,8 +308,19 @@ mod tests {
     fn the_headers_are_believed() {
         let mut b = Budget::default();
         let mut r = Rng::new(1);
-        let limits = Some(Limits { count: 178, allowed: 180, reset: Duration::from_secs(30) });
-        b.learn(&Outcome { result: Ok(super::super::rest::Answer::Done), limits }, Mono(0), &mut r);
+        let limits = Some(Limits {
+            count: 178,
+            allowed: 180,
+            reset: Duration::from_secs(30),
+        });
+        b.learn(
+            &Outcome {
+                result: Ok(super::super::rest::Answer::Done),
+                limits,
+            },
+            Mono(0),
+            &mut r,
+        );
         assert_eq!(b.left(Mono(0)), 2);
         assert_eq!(fill(&mut b, Priority::Upkeep, Mono(0)), 2);
         assert!(b.take(Priority::Upkeep, Mono(31_500)).is_ok());

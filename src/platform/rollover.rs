@@ -67,7 +67,9 @@ impl Client {
     }
 
     fn roll_socket(&mut self, slot: u8, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         match channel.phase {
             Phase::Waiting(until) if until <= now.mono => {
                 channel.phase = Phase::Connecting;
@@ -105,10 +107,15 @@ impl Client {
                     if let Some(channel) = self.channels.get_mut(&slot) {
                         channel.next = next;
                     }
-                } else if let Some(old) = channel.old.filter(|_| channel.next.is_none() && channel.settled())
+                } else if let Some(old) = channel
+                    .old
+                    .filter(|_| channel.next.is_none() && channel.settled())
                     && !std::mem::replace(&mut channel.old_told, true)
                 {
-                    self.out.push_back(Output::Session { socket: old, order: session::Order::Close });
+                    self.out.push_back(Output::Session {
+                        socket: old,
+                        order: session::Order::Close,
+                    });
                 }
             }
             _ => {}
@@ -118,7 +125,9 @@ impl Client {
     fn roll_life(&mut self, slot: u8, now: Now) {
         let current = self.token.current(now).map(|h| h.serial);
         let renew_before = self.settings.renew_before;
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         if channel.retiring() || channel.phase == Phase::Creating || channel.dead {
             return;
         }
@@ -133,10 +142,18 @@ impl Client {
         if channel.replace.is_none() && current.is_some_and(|s| s != channel.token_serial) {
             let ends = mono_of(channel.token_ends_at, now);
             let lead = channel.token_lead();
-            channel.replace = Some(Replace { why: "token-ending", from: ends.minus(lead), by: ends.minus(LAST_MOMENT) });
+            channel.replace = Some(Replace {
+                why: "token-ending",
+                from: ends.minus(lead),
+                by: ends.minus(LAST_MOMENT),
+            });
         }
         match channel.renew {
-            Renew::Idle if channel.replace.is_none_or(|r| r.why == "token-ending" && r.from > now.mono) => {
+            Renew::Idle
+                if channel
+                    .replace
+                    .is_none_or(|r| r.why == "token-ending" && r.from > now.mono) =>
+            {
                 if channel.renewal_at(renew_before) <= now.wall && channel.phase == Phase::Open {
                     channel.renew = Renew::Reading;
                 }
@@ -149,7 +166,12 @@ impl Client {
     }
 
     fn read_expiries(&mut self, now: Now) {
-        let reading = |c: &Channel| matches!(c.renew, Renew::Reading | Renew::ReadingAgain | Renew::ReadingLast);
+        let reading = |c: &Channel| {
+            matches!(
+                c.renew,
+                Renew::Reading | Renew::ReadingAgain | Renew::ReadingLast
+            )
+        };
         if self.channels.values().any(reading)
             && now.mono >= self.list_from
             && !self.calls.pending(|p| *p == Purpose::List)
@@ -166,7 +188,10 @@ impl Client {
         };
         let mut put = Vec::new();
         for channel in self.channels.values_mut() {
-            let found = listed.iter().find(|l| l.id.is_some() && l.id == channel.id).and_then(|l| l.expires);
+            let found = listed
+                .iter()
+                .find(|l| l.id.is_some() && l.id == channel.id)
+                .and_then(|l| l.expires);
             if let Some(expires) = found {
                 channel.expires_at = expires;
             }
@@ -183,19 +208,33 @@ impl Client {
                 }
                 (Renew::ReadingLast, false) => {
                     let by = mono_of(channel.expires_at, now).minus(LAST_MOMENT);
-                    channel.replace = Some(Replace { why: "life-ending", from: now.mono, by });
+                    channel.replace = Some(Replace {
+                        why: "life-ending",
+                        from: now.mono,
+                        by,
+                    });
                     Renew::Idle
                 }
                 (other, _) => other,
             };
         }
         for slot in put {
-            let Some(c) = self.channels.get(&slot) else { continue };
-            let topics: Vec<Topic> =
-                c.subs.iter().filter(|(_, s)| matches!(s, Sub::Live)).map(|(t, _)| t.clone()).collect();
-            let purpose = Purpose::Extend(ChannelRef { slot, incarnation: c.incarnation });
+            let Some(c) = self.channels.get(&slot) else {
+                continue;
+            };
+            let topics: Vec<Topic> = c
+                .subs
+                .iter()
+                .filter(|(_, s)| matches!(s, Sub::Live))
+                .map(|(t, _)| t.clone())
+                .collect();
+            let purpose = Purpose::Extend(ChannelRef {
+                slot,
+                incarnation: c.incarnation,
+            });
             if let (Some(id), true) = (c.id.clone(), c.settled()) {
-                self.calls.queue(Op::ReplaceTopics(id, topics), purpose, now);
+                self.calls
+                    .queue(Op::ReplaceTopics(id, topics), purpose, now);
             } else if let Some(c) = self.channels.get_mut(&slot) {
                 // Replacing the list would lose what is just being added: skip this stage.
                 c.renew = Renew::ReadingLast;
@@ -205,7 +244,11 @@ impl Client {
 
     /// The list was put over REST, or not; `expires` tells.
     pub(super) fn extended(&mut self, channel: ChannelRef, _now: Now) {
-        if let Some(c) = self.channels.get_mut(&channel.slot).filter(|c| c.incarnation == channel.incarnation) {
+        if let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        {
             c.renew = Renew::ReadingLast;
             // What changed while the list was under way is put right over the socket.
             c.resubscribe();
@@ -214,15 +257,27 @@ impl Client {
 
     /// Events may have stopped on this channel without a word.
     pub(super) fn suspect(&mut self, slot: u8, why: &'static str, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
-        if channel.retiring() || channel.phase == Phase::Creating || std::mem::replace(&mut channel.suspect, true) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        if channel.retiring()
+            || channel.phase == Phase::Creating
+            || std::mem::replace(&mut channel.suspect, true)
+        {
             return;
         }
-        channel.replace = Some(Replace { why, from: now.mono, by: now.mono });
+        channel.replace = Some(Replace {
+            why,
+            from: now.mono,
+            by: now.mono,
+        });
         let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
         let mut lost = Vec::new();
         for topic in topics {
-            let live = self.channels.values().any(|c| c.slot != slot && !c.suspect && c.live(&topic));
+            let live = self
+                .channels
+                .values()
+                .any(|c| c.slot != slot && !c.suspect && c.live(&topic));
             if let Some(entry) = self.topics.get_mut(&topic)
                 && entry.reported
                 && !live
@@ -238,8 +293,12 @@ impl Client {
     /// The platform will close this socket within a minute.
     pub(super) fn closing_notice(&mut self, socket: SocketRef, now: Now) {
         let spread = self.rng.between(Duration::ZERO, REOPEN_SPREAD);
-        let Some(channel) = self.channels.get_mut(&socket.slot) else { return };
-        let busy = channel.next.is_some() || channel.closing_until.is_some() || channel.successor.is_some();
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        let busy = channel.next.is_some()
+            || channel.closing_until.is_some()
+            || channel.successor.is_some();
         if channel.socket != Some(socket) || channel.phase != Phase::Open || busy {
             return;
         }
@@ -253,7 +312,9 @@ impl Client {
 
     /// The second socket on the same URI is open: it serves from now on.
     pub(super) fn taken_over(&mut self, socket: SocketRef) {
-        let Some(channel) = self.channels.get_mut(&socket.slot) else { return };
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
         let earlier = channel.old;
         channel.old = channel.socket.replace(socket);
         channel.old_told = false;
@@ -286,29 +347,47 @@ impl Client {
         channel.resubscribe();
         self.totals.handovers += 1;
         if let Some(socket) = earlier {
-            self.out.push_back(Output::Session { socket, order: session::Order::Close });
+            self.out.push_back(Output::Session {
+                socket,
+                order: session::Order::Close,
+            });
         }
     }
 
     /// The second socket could not be opened.
     pub(super) fn takeover_failed(&mut self, slot: u8, end: &End, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else { return };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
         channel.reopens_failed += 1;
         if matches!(end, End::UpgradeRefused(401 | 403 | 404)) || channel.reopens_failed >= 3 {
             let by = channel.closing_until.unwrap_or(now.mono).minus(LAST_MOMENT);
-            channel.replace = Some(Replace { why: "closing", from: now.mono, by });
+            channel.replace = Some(Replace {
+                why: "closing",
+                from: now.mono,
+                by,
+            });
         } else {
-            channel.reopen_at = Some(now.mono + Duration::from_secs(u64::from(channel.reopens_failed)));
+            channel.reopen_at =
+                Some(now.mono + Duration::from_secs(u64::from(channel.reopens_failed)));
         }
     }
 
     /// Topics that stayed live by the books, but may have missed an event.
     pub(super) fn doubt_live(&mut self, slot: u8, cause: &'static str, now: Now) {
-        let Some(channel) = self.channels.get(&slot) else { return };
-        let live: Vec<Topic> =
-            channel.subs.iter().filter(|(_, s)| **s == Sub::Live).map(|(t, _)| t.clone()).collect();
-        let doubted: Vec<Topic> =
-            live.into_iter().filter(|t| self.topics.get(t).is_some_and(|e| e.reported)).collect();
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
+        let live: Vec<Topic> = channel
+            .subs
+            .iter()
+            .filter(|(_, s)| **s == Sub::Live)
+            .map(|(t, _)| t.clone())
+            .collect();
+        let doubted: Vec<Topic> = live
+            .into_iter()
+            .filter(|t| self.topics.get(t).is_some_and(|e| e.reported))
+            .collect();
         self.gap(doubted.clone(), cause, now);
         for topic in doubted {
             self.out.push_back(Output::Fact(Fact::Live { topic }));
@@ -323,7 +402,9 @@ impl Client {
             self.totals.handovers_failed += 1;
             if let Some(c) = self.channels.get_mut(&predecessor) {
                 c.handovers_failed = (c.handovers_failed + 1).min(6);
-                let pause = self.rng.jitter(Duration::from_millis(500 << c.handovers_failed));
+                let pause = self
+                    .rng
+                    .jitter(Duration::from_millis(500 << c.handovers_failed));
                 if let Some(replace) = &mut c.replace {
                     replace.from = now.mono + pause;
                 }
@@ -335,17 +416,23 @@ impl Client {
     }
 
     fn finish_handovers(&mut self, now: Now) {
-        let pairs: Vec<(u8, u8)> =
-            self.channels.values().filter_map(|c| c.successor_of.map(|p| (c.slot, p))).collect();
+        let pairs: Vec<(u8, u8)> = self
+            .channels
+            .values()
+            .filter_map(|c| c.successor_of.map(|p| (c.slot, p)))
+            .collect();
         for (successor, predecessor) in pairs {
-            let Some(channel) = self.channels.get(&successor) else { continue };
+            let Some(channel) = self.channels.get(&successor) else {
+                continue;
+            };
             if channel.phase == Phase::Open && channel.settled() {
                 if let Some(channel) = self.channels.get_mut(&successor) {
                     channel.successor_of = None;
                 }
                 self.totals.handovers += 1;
                 self.retire(predecessor, now);
-                self.next_handover = now.mono + self.rng.between(Duration::ZERO, HANDOVER_PAUSE_MAX);
+                self.next_handover =
+                    now.mono + self.rng.between(Duration::ZERO, HANDOVER_PAUSE_MAX);
             } else if now.mono.since(channel.handover_began) >= HANDOVER_PATIENCE {
                 self.handover_socket_lost(successor, "handover-overdue", now);
             }
@@ -358,7 +445,8 @@ impl Client {
 
     /// The channel whose replacement is most urgent.
     fn next_to_replace(&self) -> Option<(u8, Replace)> {
-        let open = |c: &&Channel| !c.retiring() && c.successor.is_none() && c.successor_of.is_none();
+        let open =
+            |c: &&Channel| !c.retiring() && c.successor.is_none() && c.successor_of.is_none();
         self.channels
             .values()
             .filter(open)
@@ -370,13 +458,17 @@ impl Client {
         if self.handover_running() || now.mono < self.next_handover {
             return;
         }
-        let Some((slot, replace)) = self.next_to_replace().filter(|(_, r)| r.from <= now.mono) else { return };
+        let Some((slot, replace)) = self.next_to_replace().filter(|(_, r)| r.from <= now.mono)
+        else {
+            return;
+        };
         let wanted: Vec<Topic> = match self.channels.get(&slot) {
             Some(c) => c
                 .subs
                 .iter()
                 .filter(|(t, s)| {
-                    matches!(s, Sub::Want | Sub::Sent | Sub::Live) && self.topics.get(*t).is_some_and(|e| e.wanted)
+                    matches!(s, Sub::Want | Sub::Sent | Sub::Live)
+                        && self.topics.get(*t).is_some_and(|e| e.wanted)
                 })
                 .map(|(t, _)| t.clone())
                 .collect(),
@@ -392,8 +484,15 @@ impl Client {
         if self.channels.len() >= usize::from(self.settings.max_channels) {
             if replace.by <= now.mono {
                 // No place for a successor: broken before made, and reported as a gap.
-                let text = format!("no slot is free: the channel is replaced without overlap ({})", replace.why);
-                let name = self.channels.get(&slot).map(Channel::name).unwrap_or_default();
+                let text = format!(
+                    "no slot is free: the channel is replaced without overlap ({})",
+                    replace.why
+                );
+                let name = self
+                    .channels
+                    .get(&slot)
+                    .map(Channel::name)
+                    .unwrap_or_default();
                 self.notice(Notice::new(Level::Warn, "handover-gap", text).on(name));
                 self.lose(slot, replace.why, now);
                 self.remove(slot, now);
@@ -401,7 +500,9 @@ impl Client {
             }
             return;
         }
-        let Some(successor) = self.create(now) else { return };
+        let Some(successor) = self.create(now) else {
+            return;
+        };
         if let Some(c) = self.channels.get_mut(&successor) {
             c.successor_of = Some(slot);
             c.handover_began = now.mono;
@@ -417,7 +518,9 @@ impl Client {
     /// When channels need looking after, and why.
     pub(super) fn rollover_deadline(&self, now: Now) -> Option<Deadline> {
         let mut soonest = None;
-        let mut at = |at: Mono, why: &'static str| soonest = Deadline::sooner(soonest, Some(Deadline { at, why }));
+        let mut at = |at: Mono, why: &'static str| {
+            soonest = Deadline::sooner(soonest, Some(Deadline { at, why }))
+        };
         let token = self.token.current(now).is_some();
         for c in self.channels.values() {
             match c.phase {
@@ -439,7 +542,10 @@ impl Client {
                 at(mono_of(c.token_ends_at, now), "token of a channel ends");
             }
             if c.renew == Renew::Idle && c.replace.is_none() && c.phase == Phase::Open {
-                at(mono_of(c.renewal_at(self.settings.renew_before), now), "channel life");
+                at(
+                    mono_of(c.renewal_at(self.settings.renew_before), now),
+                    "channel life",
+                );
             }
             if c.successor_of.is_some() {
                 at(c.handover_began + HANDOVER_PATIENCE, "hand-over");
@@ -456,8 +562,15 @@ impl Client {
             && let Some((_, replace)) = self.next_to_replace()
         {
             let full = self.channels.len() >= usize::from(self.settings.max_channels);
-            let from = if full { replace.from.max(replace.by) } else { replace.from };
-            at(from.max(self.next_handover).max(self.create_from), "hand-over");
+            let from = if full {
+                replace.from.max(replace.by)
+            } else {
+                replace.from
+            };
+            at(
+                from.max(self.next_handover).max(self.create_from),
+                "hand-over",
+            );
         }
         if token && self.create_from > now.mono {
             at(self.create_from, "channel creation");

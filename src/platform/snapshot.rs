@@ -100,12 +100,21 @@ impl Client {
             capacity,
             age: now.wall.since(c.created_at),
             heard: c.heard.map(|t| now.mono.since(t)),
-            tail: c.id.as_ref().map(|id| id.tail().to_string()).unwrap_or_default(),
+            tail: c
+                .id
+                .as_ref()
+                .map(|id| id.tail().to_string())
+                .unwrap_or_default(),
             expires_in: c.expires_at.since(now.wall),
         };
-        let free_now = |c: &&super::channel::Channel| c.phase == Phase::Open && c.takes_topics() && !c.suspect;
-        let places_free: usize =
-            self.channels.values().filter(free_now).map(|c| capacity.saturating_sub(c.subs.len())).sum();
+        let free_now =
+            |c: &&super::channel::Channel| c.phase == Phase::Open && c.takes_topics() && !c.suspect;
+        let places_free: usize = self
+            .channels
+            .values()
+            .filter(free_now)
+            .map(|c| capacity.saturating_sub(c.subs.len()))
+            .sum();
         let held = self.token.current(now);
         Snapshot {
             channels: self.channels.values().map(view).collect(),
@@ -148,7 +157,14 @@ impl Client {
     /// Channels in the table, and the most topics on one of them: both bounded by the settings.
     #[must_use]
     pub fn held(&self) -> (usize, usize) {
-        (self.channels.len(), self.channels.values().map(|c| c.subs.len()).max().unwrap_or(0))
+        (
+            self.channels.len(),
+            self.channels
+                .values()
+                .map(|c| c.subs.len())
+                .max()
+                .unwrap_or(0),
+        )
     }
 
     /// Checks the books against each other; a sentence for the first thing that is wrong.
@@ -160,15 +176,27 @@ impl Client {
             return Err(format!("{} channels in the table", self.channels.len()));
         }
         for (topic, entry) in &self.topics {
-            let on: Vec<u8> = self.channels.values().filter(|c| c.subs.contains_key(topic)).map(|c| c.slot).collect();
+            let on: Vec<u8> = self
+                .channels
+                .values()
+                .filter(|c| c.subs.contains_key(topic))
+                .map(|c| c.slot)
+                .collect();
             let books: u32 = on.iter().map(|s| super::client::bit(*s)).sum();
             if books != entry.slots {
-                return Err(format!("{topic} is on {on:?}, the entry says {:b}", entry.slots));
+                return Err(format!(
+                    "{topic} is on {on:?}, the entry says {:b}",
+                    entry.slots
+                ));
             }
             if entry.wanted && (entry.slots == 0) != self.waiting.contains_key(&entry.seq) {
                 return Err(format!("{topic} is wanted, on {on:?}, waiting or not"));
             }
-            if entry.reported && !on.iter().any(|s| self.channels.get(s).is_some_and(|c| c.live(topic))) {
+            if entry.reported
+                && !on
+                    .iter()
+                    .any(|s| self.channels.get(s).is_some_and(|c| c.live(topic)))
+            {
                 return Err(format!("{topic} is reported live, but is on {on:?}"));
             }
         }
@@ -178,7 +206,10 @@ impl Client {
             }
             for topic in c.subs.keys() {
                 if !self.topics.contains_key(topic) {
-                    return Err(format!("channel {} has {topic}, which nobody knows", c.slot));
+                    return Err(format!(
+                        "channel {} has {topic}, which nobody knows",
+                        c.slot
+                    ));
                 }
             }
         }

@@ -101,12 +101,27 @@ impl Keeper {
     }
 
     /// The request failed: back off, longer where trying soon makes no sense.
-    pub fn failed(&mut self, why: String, retry_after: Option<Duration>, hopeless: bool, now: Now, rng: &mut Rng) {
+    pub fn failed(
+        &mut self,
+        why: String,
+        retry_after: Option<Duration>,
+        hopeless: bool,
+        now: Now,
+        rng: &mut Rng,
+    ) {
         self.asking = false;
         self.failures = (self.failures + 1).min(16);
-        let first = if hopeless { Duration::from_secs(15) } else { Duration::from_secs(1) };
+        let first = if hopeless {
+            Duration::from_secs(15)
+        } else {
+            Duration::from_secs(1)
+        };
         let own = (first * 2u32.pow((self.failures - 1).min(6))).min(Duration::from_secs(60));
-        let wait = rng.jitter(own).max(retry_after.unwrap_or_default().min(Duration::from_secs(3600)));
+        let wait = rng.jitter(own).max(
+            retry_after
+                .unwrap_or_default()
+                .min(Duration::from_secs(3600)),
+        );
         self.retry = now.mono + wait;
         self.last_failure = Some(why);
     }
@@ -118,8 +133,11 @@ impl Keeper {
         }
         self.held = None;
         // A platform that refuses every fresh token must not be asked for them in a tight loop.
-        self.invalidated =
-            if now.mono.since(self.invalidated_at) < Duration::from_secs(120) { self.invalidated + 1 } else { 0 };
+        self.invalidated = if now.mono.since(self.invalidated_at) < Duration::from_secs(120) {
+            self.invalidated + 1
+        } else {
+            0
+        };
         self.invalidated_at = now.mono;
         if self.invalidated > 1 {
             let wait = rng.jitter(Duration::from_secs(1 << self.invalidated.min(6)));
@@ -139,7 +157,9 @@ impl Keeper {
     }
 
     fn warm_every(&self) -> Duration {
-        self.idle.map_or(KEEP_WARM, |idle| (idle / 3).clamp(Duration::from_secs(20), KEEP_WARM))
+        self.idle.map_or(KEEP_WARM, |idle| {
+            (idle / 3).clamp(Duration::from_secs(20), KEEP_WARM)
+        })
     }
 
     /// True when a call that resets the idle timer is due.
@@ -164,14 +184,26 @@ impl Keeper {
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<Deadline> {
         if self.asking {
-            return self.current(now).map(|_| Deadline { at: self.warmed + self.warm_every(), why: "token kept warm" });
+            return self.current(now).map(|_| Deadline {
+                at: self.warmed + self.warm_every(),
+                why: "token kept warm",
+            });
         }
         match &self.held {
-            None => Some(Deadline { at: self.retry, why: "token" }),
+            None => Some(Deadline {
+                at: self.retry,
+                why: "token",
+            }),
             Some(h) => {
                 let to_renewal = h.renew.since(now.mono).min(h.renew_at.since(now.wall));
-                let renewal = Deadline { at: (now.mono + to_renewal).max(self.retry), why: "token renewal" };
-                let warm = Deadline { at: self.warmed + self.warm_every(), why: "token kept warm" };
+                let renewal = Deadline {
+                    at: (now.mono + to_renewal).max(self.retry),
+                    why: "token renewal",
+                };
+                let warm = Deadline {
+                    at: self.warmed + self.warm_every(),
+                    why: "token kept warm",
+                };
                 Deadline::sooner(Some(renewal), Some(warm))
             }
         }
@@ -183,7 +215,10 @@ mod tests {
     use super::*;
 
     fn at(s: u64) -> Now {
-        Now { mono: Mono(s * 1000), wall: Wall(s as i64 * 1000) }
+        Now {
+            mono: Mono(s * 1000),
+            wall: Wall(s as i64 * 1000),
+        }
     }
 
     #[test]
@@ -204,7 +239,10 @@ mod tests {
     fn a_wall_clock_that_jumps_forward_ends_the_token_early() {
         let mut k = Keeper::default();
         k.got(Secret::new("t"), Duration::from_secs(3600), at(0));
-        let jumped = Now { mono: Mono(1000), wall: Wall(4_000_000) };
+        let jumped = Now {
+            mono: Mono(1000),
+            wall: Wall(4_000_000),
+        };
         assert!(k.current(jumped).is_none());
         assert!(k.ask(jumped));
     }
