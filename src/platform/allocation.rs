@@ -87,17 +87,28 @@ impl Client {
             .sum()
     }
 
+    /// The same once the hand-overs that are due have been done: a successor has the
+    /// places of its predecessor.
+    fn free_places_to_come(&self) -> usize {
+        let lasting = |c: &&Channel| c.successor.is_none() && !c.sealed && !c.retiring();
+        self.channels
+            .values()
+            .filter(lasting)
+            .map(|c| self.capacity().saturating_sub(c.subs.len()))
+            .sum()
+    }
+
     fn open_channels(&mut self, now: Now) {
         if now.mono < self.create_from || self.token.current(now).is_none() {
             return;
         }
         let max = usize::from(self.settings.max_channels);
         while self.channels.len() < max {
-            let (free, need) = (self.free_places(), self.waiting.len());
-            let short = free < need;
+            let need = self.waiting.len();
+            let short = self.free_places() < need;
             // The last slot is for hand-over until somebody would have to wait.
-            let ahead =
-                free < need + self.open_ahead() && (self.channels.len() + 1 < max || max == 1);
+            let room = self.channels.len() + 1 < max || max == 1;
+            let ahead = room && self.free_places_to_come() < need + self.open_ahead();
             if !(short || ahead) || self.create(now).is_none() {
                 return;
             }

@@ -41,6 +41,9 @@ use crate::secret::Secret;
 use crate::time::{Now, Wall};
 use session::SocketRef;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::Client;
 pub use limits::TOPICS_PER_MESSAGE_MAX;
 
