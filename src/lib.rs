@@ -4,5 +4,6 @@
 pub mod ids;
 pub mod rng;
 pub mod secret;
+pub mod simulator;
 pub mod time;
 pub mod wire;
