@@ -8,5 +8,7 @@ pub mod platform;
 pub mod rng;
 pub mod secret;
 pub mod shell;
+pub mod simulator;
+pub mod store;
 pub mod time;
 pub mod wire;
