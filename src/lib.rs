@@ -7,5 +7,6 @@ pub mod notice;
 pub mod platform;
 pub mod rng;
 pub mod secret;
+pub mod store;
 pub mod time;
 pub mod wire;
