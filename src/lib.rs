@@ -4,6 +4,7 @@
 pub mod filing;
 pub mod ids;
 pub mod notice;
+pub mod plain;
 pub mod platform;
 pub mod rng;
 pub mod secret;
