@@ -8,5 +8,6 @@ pub mod plain;
 pub mod platform;
 pub mod rng;
 pub mod secret;
+pub mod shell;
 pub mod time;
 pub mod wire;

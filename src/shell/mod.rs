@@ -1,0 +1,3 @@
+//! The thin shell.
+
+pub mod assertion;
