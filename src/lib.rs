@@ -1,6 +1,7 @@
 //! Front door; written last.
 #![allow(missing_docs)]
 
+pub mod plain;
 pub mod filing;
 pub mod ids;
 pub mod notice;
