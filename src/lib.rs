@@ -1,11 +1,13 @@
 //! Front door; written last.
 #![allow(missing_docs)]
 
+pub mod config;
 pub mod filing;
 pub mod ids;
 pub mod notice;
 pub mod platform;
 pub mod rng;
 pub mod secret;
+pub mod service;
 pub mod time;
 pub mod wire;

@@ -1,1 +1,3 @@
+//! The daemon and its operators' commands: parse, call, exit code.
+
 fn main() {}

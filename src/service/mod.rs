@@ -1,0 +1,5 @@
+//! The process and its surroundings: exit codes, log, signals, systemd.
+
+mod exit;
+
+pub use exit::ExitCode;
