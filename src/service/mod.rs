@@ -1,5 +1,12 @@
 //! The process and its surroundings: exit codes, log, signals, systemd.
+//!
+//! The only module that looks at the variables of a service manager. No part
+//! of the core uses it.
 
+pub mod activation;
 mod exit;
+pub mod logging;
+pub mod sd;
+pub mod signals;
 
 pub use exit::ExitCode;
