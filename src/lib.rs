@@ -1,6 +1,7 @@
 //! Front door; written last.
 #![allow(missing_docs)]
 
+pub mod cli;
 pub mod config;
 pub mod filing;
 pub mod ids;

@@ -26,12 +26,22 @@ enum Front {
 /// Starts the log. Levels come from `RUST_LOG`, `info` by default. A second
 /// call changes nothing.
 pub fn init() {
+    start("info");
+}
+
+/// As [`init`], but silent below errors unless `RUST_LOG` says otherwise: for
+/// commands that draw on the terminal themselves.
+pub fn init_quiet() {
+    start("error");
+}
+
+fn start(default: &str) {
     let front = if stderr_is_the_journal() {
         Front::Priority
     } else {
         Front::Timestamp
     };
-    let environment = env_logger::Env::default().default_filter_or("info");
+    let environment = env_logger::Env::default().default_filter_or(default);
     let result = env_logger::Builder::from_env(environment)
         .format(move |out, record| {
             if !is_heard(record.target(), record.level()) {

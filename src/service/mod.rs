@@ -4,6 +4,7 @@
 //! of the core uses it.
 
 pub mod activation;
+pub mod crash;
 mod exit;
 pub mod logging;
 pub mod sd;
