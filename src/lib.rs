@@ -2,6 +2,9 @@
 #![allow(missing_docs)]
 
 pub mod plain;
+pub mod cli;
+pub mod config;
+pub mod service;
 pub mod filing;
 pub mod ids;
 pub mod notice;

@@ -1,0 +1,103 @@
+//! The command line: words and options in, an exit code out.
+//!
+//! Parses, refuses, dispatches. What `run`, `check --online`, `demo` and
+//! `simulate` do is handed in as [`Bodies`], so that this module knows neither
+//! the daemon nor the simulator; `status` and `records` are done here, over
+//! the operators' listener, and from the database where that does not answer.
+//!
+//! Invariant: nothing that came from outside reaches a terminal with control
+//! characters in it, and nothing here writes the database.
+
+mod arguments;
+mod client;
+mod commands;
+mod offline;
+mod records;
+mod show;
+mod status;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+
+pub use arguments::{Arguments, SimulateOptions, Switch};
+pub use offline::{Offline, OpenOffline};
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::config::Config;
+pub use crate::service::ExitCode;
+use crate::service::activation::Activated;
+
+/// What the words do that are not this module's business.
+pub struct Bodies {
+    /// `run`: the daemon, until it is asked to stop.
+    pub run: fn(Config, Activated) -> ExitCode,
+    /// `check --online`: log on, open a channel, wait for a pong.
+    pub check_online: fn(&Config) -> ExitCode,
+    /// `demo`.
+    pub demo: fn() -> ExitCode,
+    /// `simulate`.
+    pub simulate: fn(&SimulateOptions) -> ExitCode,
+    /// Opens the database read-only for `status` and `records`, if the daemon does not answer.
+    pub open_offline: OpenOffline,
+}
+
+/// Parses and does what was asked. `activated` are the sockets that were taken
+/// before anything else was done.
+pub fn main(
+    arguments: impl IntoIterator<Item = OsString>,
+    activated: Activated,
+    bodies: &Bodies,
+) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Where nobody reads it, there is nothing to add.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::Done,
+                _ => ExitCode::Usage,
+            };
+        }
+    };
+    commands::dispatch(&arguments, activated, bodies)
+}
+
+/// Where text goes and how it may look.
+pub(crate) struct Terminal<'a> {
+    out: Box<dyn Write + 'a>,
+    colour: bool,
+    /// Standard input is a person.
+    asks: bool,
+}
+
+impl Terminal<'_> {
+    /// That of this process.
+    pub(crate) fn of_process() -> Terminal<'static> {
+        let stdout = std::io::stdout();
+        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+        Terminal {
+            colour: stdout.is_terminal() && !set("NO_COLOR") && !dumb,
+            asks: std::io::stdin().is_terminal(),
+            out: Box::new(stdout),
+        }
+    }
+
+    /// Writes a line. A reader that has gone away (`head`) is no error.
+    pub(crate) fn line(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}");
+    }
+
+    /// Writes a question without a line end.
+    pub(crate) fn question(&mut self, text: &str) {
+        let _ = write!(self.out, "{text}");
+        let _ = self.out.flush();
+    }
+}
+
+/// One line to stderr; a closed stderr is no error.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "genesys-gateway: {text}");
+}

@@ -1,0 +1,405 @@
+//! `records`: list, show, shape, and the four acts.
+//!
+//! Looking works without the daemon, acting does not: the daemon owns the
+//! records, and a change behind its back would be lost or doubled.
+//!
+//! Invariant: an act by state touches no more records than the person was told of.
+
+use std::io::BufRead;
+
+use serde_json::{Value, json};
+
+use super::arguments::{Records, Which};
+use super::client::{self, Answer, Unanswered};
+use super::show::{self, columns, cut, plain, text};
+use super::{ExitCode, Offline, OpenOffline, Terminal, complain};
+use crate::config::OperatorConfig;
+use crate::filing::rows::RecordState;
+use crate::ids::RecordId;
+use crate::time::Wall;
+
+/// Records fetched at a time when an act goes by state.
+const BATCH: usize = 1000;
+
+/// What the four words do, and from which states (design, section 3).
+struct Act {
+    word: &'static str,
+    from: &'static [RecordState],
+}
+
+const RETRY: Act = Act {
+    word: "retry",
+    from: &[RecordState::Deferred, RecordState::Dead, RecordState::Held],
+};
+const HOLD: Act = Act {
+    word: "hold",
+    from: &[RecordState::Queued, RecordState::Deferred],
+};
+const RELEASE: Act = Act {
+    word: "release",
+    from: &[RecordState::Held],
+};
+const DISCARD: Act = Act {
+    word: "discard",
+    from: &[
+        RecordState::Queued,
+        RecordState::Deferred,
+        RecordState::Dead,
+        RecordState::Held,
+    ],
+};
+
+/// Does one of the words.
+pub(super) fn records(
+    operator: &OperatorConfig,
+    word: &Records,
+    now: Wall,
+    open: OpenOffline,
+    terminal: &mut Terminal<'_>,
+) -> ExitCode {
+    let result = match word {
+        Records::List { state, limit, json } => {
+            let limit = *limit as usize;
+            list(operator, *state, limit, open)
+                .map(|found| show_list(&found, limit, *json, terminal))
+        }
+        Records::Show { id, json } => one(operator, *id, open).map(|found| match found {
+            Some(record) => {
+                show_record(&record, *json, terminal);
+                ExitCode::Done
+            }
+            None => {
+                complain(&format!("there is no record {id}"));
+                ExitCode::Refused
+            }
+        }),
+        Records::Shape { json } => shape(operator, now, open).map(|found| {
+            if *json {
+                terminal.line(&found.to_string());
+            } else {
+                for line in show::shape(&found) {
+                    terminal.line(&line);
+                }
+            }
+            ExitCode::Done
+        }),
+        Records::Retry(which) => act(operator, &RETRY, which, terminal),
+        Records::Hold(which) => act(operator, &HOLD, which, terminal),
+        Records::Release(which) => act(operator, &RELEASE, which, terminal),
+        Records::Discard(which) => act(operator, &DISCARD, which, terminal),
+    };
+    result.unwrap_or_else(|code| code)
+}
+
+/// Says what was wrong with an answer that should have been 200 with JSON.
+pub(super) fn unexpected(answer: &Answer) -> ExitCode {
+    match answer.status {
+        401 => {
+            complain("the daemon asks for a token: set status.api-tokens-file");
+            ExitCode::Configuration
+        }
+        status => {
+            complain(&format!("the daemon answered {}", sentence(status, answer)));
+            ExitCode::Unavailable
+        }
+    }
+}
+
+/// The status and what the problem details say.
+fn sentence(status: u16, answer: &Answer) -> String {
+    let detail = text(&answer.body, "detail");
+    let title = text(&answer.body, "title");
+    match (detail.is_empty(), title.is_empty()) {
+        (false, _) => format!("{status}: {detail}"),
+        (true, false) => format!("{status}: {title}"),
+        (true, true) => status.to_string(),
+    }
+}
+
+fn ask_or_look(
+    operator: &OperatorConfig,
+    target: &str,
+    open: OpenOffline,
+    look: impl FnOnce(&dyn Offline) -> Result<Value, String>,
+) -> Result<Answer, ExitCode> {
+    match client::ask(operator, "GET", target) {
+        Ok(answer) => Ok(answer),
+        Err(why) => {
+            not_there(operator, &why);
+            open(&operator.store_path)
+                .and_then(|database| look(database.as_ref()))
+                .map(|body| {
+                    complain("this is from the database");
+                    Answer { status: 200, body }
+                })
+                .map_err(|sentence| {
+                    complain(&format!("nor can its database be read: {sentence}"));
+                    ExitCode::Unavailable
+                })
+        }
+    }
+}
+
+fn not_there(operator: &OperatorConfig, why: &Unanswered) {
+    complain(&format!(
+        "the daemon does not answer at {}: {why}",
+        operator.listen
+    ));
+}
+
+fn list(
+    operator: &OperatorConfig,
+    state: Option<RecordState>,
+    limit: usize,
+    open: OpenOffline,
+) -> Result<Value, ExitCode> {
+    let answer = ask_or_look(operator, &list_target(state, limit), open, |database| {
+        database.records(state.map(RecordState::as_str), limit)
+    })?;
+    match answer.status {
+        200 if answer.body["records"].is_array() => Ok(answer.body),
+        _ => Err(unexpected(&answer)),
+    }
+}
+
+fn list_target(state: Option<RecordState>, limit: usize) -> String {
+    match state {
+        Some(state) => format!("/records?state={}&limit={limit}", state.as_str()),
+        None => format!("/records?limit={limit}"),
+    }
+}
+
+fn show_list(found: &Value, limit: usize, json: bool, terminal: &mut Terminal<'_>) -> ExitCode {
+    if json {
+        terminal.line(&found.to_string());
+        return ExitCode::Done;
+    }
+    let records = found["records"].as_array().map_or(&[][..], Vec::as_slice);
+    if records.is_empty() {
+        complain("no records");
+        return ExitCode::Done;
+    }
+    let head = [
+        "record",
+        "state",
+        "kind",
+        "received",
+        "tries",
+        "next try",
+        "last error",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for record in records {
+        rows.push(vec![
+            text(record, "recordId"),
+            text(record, "state"),
+            text(record, "kind"),
+            text(record, "receivedAt"),
+            text(record, "attempts"),
+            text(record, "nextTry"),
+            cut(&text(record, "lastError"), 60),
+        ]);
+    }
+    for line in columns(&rows, &[4]) {
+        terminal.line(&line);
+    }
+    if records.len() >= limit {
+        complain(&format!(
+            "the first {limit}; there may be more, see --limit"
+        ));
+    }
+    ExitCode::Done
+}
+
+fn one(
+    operator: &OperatorConfig,
+    id: RecordId,
+    open: OpenOffline,
+) -> Result<Option<Value>, ExitCode> {
+    let answer = ask_or_look(operator, &format!("/records/{id}"), open, |database| {
+        // `Null` stands for "not found" on the way out of here.
+        Ok(database.record(id)?.unwrap_or(Value::Null))
+    })?;
+    match answer.status {
+        200 if answer.body.is_object() => Ok(Some(answer.body)),
+        200 if answer.body.is_null() => Ok(None),
+        404 => Ok(None),
+        _ => Err(unexpected(&answer)),
+    }
+}
+
+fn show_record(record: &Value, json: bool, terminal: &mut Terminal<'_>) {
+    if json {
+        terminal.line(&record.to_string());
+        return;
+    }
+    let rows: Vec<Vec<String>> = record
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| vec![crate::service::logging::one_line(name), plain(value)])
+        .collect();
+    for line in columns(&rows, &[]) {
+        terminal.line(&line);
+    }
+}
+
+fn shape(operator: &OperatorConfig, now: Wall, open: OpenOffline) -> Result<Value, ExitCode> {
+    let mut answer = ask_or_look(operator, "/status", open, |database| {
+        Ok(json!({ "shape": database.shape(now)? }))
+    })?;
+    match answer.status {
+        200 if answer.body["shape"].is_array() => Ok(answer.body["shape"].take()),
+        _ => Err(unexpected(&answer)),
+    }
+}
+
+fn act(
+    operator: &OperatorConfig,
+    act: &Act,
+    which: &Which,
+    terminal: &mut Terminal<'_>,
+) -> Result<ExitCode, ExitCode> {
+    let Some(state) = which.state else {
+        let mut worst = ExitCode::Done;
+        for id in &which.ids {
+            if !act_on(operator, act, &id.to_string(), terminal)? {
+                worst = ExitCode::Refused;
+            }
+        }
+        return Ok(worst);
+    };
+    if !act.from.contains(&state) {
+        let from: Vec<&str> = act.from.iter().map(|s| s.as_str()).collect();
+        complain(&format!(
+            "{} is for records that are {}",
+            act.word,
+            from.join(", ")
+        ));
+        return Err(ExitCode::Usage);
+    }
+    let confirmed = count(operator, state)?;
+    if confirmed == 0 {
+        complain(&format!("no record is {}", state.as_str()));
+        return Ok(ExitCode::Done);
+    }
+    if !which.yes {
+        confirm(act, state, confirmed, terminal)?;
+    }
+    by_state(operator, act, state, confirmed, terminal)
+}
+
+/// How many records are in a state.
+fn count(operator: &OperatorConfig, state: RecordState) -> Result<u64, ExitCode> {
+    let answer = reach(operator, "GET", "/status")?;
+    match &answer.body["records"] {
+        Value::Object(counts) if answer.status == 200 => Ok(counts
+            .get(state.as_str())
+            .and_then(Value::as_u64)
+            .unwrap_or(0)),
+        _ => Err(unexpected(&answer)),
+    }
+}
+
+fn reach(operator: &OperatorConfig, method: &str, target: &str) -> Result<Answer, ExitCode> {
+    client::ask(operator, method, target).map_err(|why| {
+        not_there(operator, &why);
+        ExitCode::Unavailable
+    })
+}
+
+fn confirm(
+    act: &Act,
+    state: RecordState,
+    n: u64,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), ExitCode> {
+    let what = match n {
+        1 => format!("1 record is {}", state.as_str()),
+        n => format!("{n} records are {}", state.as_str()),
+    };
+    if !terminal.asks {
+        complain(&format!(
+            "{what}; {} of all of them needs --yes where nobody can be asked",
+            act.word
+        ));
+        return Err(ExitCode::Usage);
+    }
+    terminal.question(&format!("{what}. {} all of them? [y/N] ", act.word));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        complain("nothing was done");
+        Err(ExitCode::Refused)
+    }
+}
+
+/// Batch after batch until `confirmed` records were tried, or a batch moved nothing.
+fn by_state(
+    operator: &OperatorConfig,
+    act: &Act,
+    state: RecordState,
+    confirmed: u64,
+    terminal: &mut Terminal<'_>,
+) -> Result<ExitCode, ExitCode> {
+    let (mut done, mut tried) = (0u64, 0u64);
+    while tried < confirmed {
+        let answer = reach(operator, "GET", &list_target(Some(state), BATCH))?;
+        let ids: Vec<String> = match answer.body["records"].as_array() {
+            Some(records) if answer.status == 200 => records
+                .iter()
+                .map(|record| text(record, "recordId"))
+                // What goes into a path of ours is an id and nothing else.
+                .filter(|id| id.parse::<RecordId>().is_ok())
+                .collect(),
+            _ => return Err(unexpected(&answer)),
+        };
+        let before = done;
+        for id in ids {
+            if tried == confirmed {
+                break;
+            }
+            tried = tried.saturating_add(1);
+            if act_on(operator, act, &id, terminal)? {
+                done = done.saturating_add(1);
+            }
+        }
+        if done == before {
+            break;
+        }
+    }
+    complain(&format!("{}: {done} of {confirmed}", act.word));
+    Ok(if done == confirmed {
+        ExitCode::Done
+    } else {
+        // Some moved on by themselves in the meantime, or the daemon refused them.
+        ExitCode::Refused
+    })
+}
+
+/// Whether the daemon did it; an answer that makes going on pointless is an error.
+fn act_on(
+    operator: &OperatorConfig,
+    act: &Act,
+    id: &str,
+    terminal: &mut Terminal<'_>,
+) -> Result<bool, ExitCode> {
+    let answer = reach(operator, "POST", &format!("/records/{id}/{}", act.word))?;
+    match answer.status {
+        200 => {
+            terminal.line(&format!("{id} {}", text(&answer.body, "state")));
+            Ok(true)
+        }
+        404 => {
+            complain(&format!("there is no record {id}"));
+            Ok(false)
+        }
+        409 => {
+            complain(&format!("{id}: {}", sentence(409, &answer)));
+            Ok(false)
+        }
+        _ => Err(unexpected(&answer)),
+    }
+}

@@ -1,0 +1,408 @@
+//! Builds the checked configuration, section by section, and the relations between values.
+//!
+//! Invariant: each section returns `None` only after its problems were
+//! recorded, so that "no problems" and "a whole configuration" are the same.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use super::environment::Environment;
+use super::files;
+use super::problem::{ConfigError, Problem, Warning};
+use super::raw::RawFile;
+use super::reader::Reader;
+use super::values::{self, Listen, Rule};
+use super::{
+    CHANNEL_LIFE, ChannelsConfig, ClientIdentity, Config, HistoryConfig, HttpConfig,
+    OperatorConfig, StatusConfig, StoreConfig, TrackingConfig, Until,
+};
+use crate::secret::Secret;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+pub(super) const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+pub(super) const fn hours(n: u64) -> Duration {
+    Duration::from_secs(n * 3600)
+}
+const fn days(n: u64) -> Duration {
+    hours(n * 24)
+}
+
+/// Waits that are counted in days: a year is a promise, more is a slip.
+const PATIENCE: RangeInclusive<Duration> = secs(1)..=days(365);
+/// Keeping: up to the ten years that some archives are held to.
+const KEEPING: RangeInclusive<Duration> = secs(0)..=days(3660);
+/// Above the platform's 30 s between heartbeats (protocol, section 4.6).
+const SLOWEST_HEARTBEAT: Duration = secs(31);
+
+/// The whole configuration, or every problem.
+pub(super) fn config(
+    path: &Path,
+    environment: &Environment,
+    file: RawFile,
+    warnings: Vec<Warning>,
+) -> Result<(Config, Vec<Warning>), ConfigError> {
+    let mut r = Reader::new(path, environment, file, warnings);
+    let http = http(&mut r);
+    let status = status(&mut r);
+    let genesys = super::check_genesys::genesys(&mut r);
+    let simulated = genesys
+        .as_ref()
+        .is_some_and(|g| values::url(&g.api_url).is_ok_and(|u| u.is_loopback()));
+    let channels = channels(&mut r, simulated);
+    let tracking = tracking(&mut r);
+    let history = history(&mut r);
+    let store = store(&mut r);
+    if let (Some(http), Some(status)) = (&http, &status) {
+        different_listeners(&mut r, &http.listen, &status.listen);
+    }
+    let effective = r.effective();
+    let whole = (|| {
+        Some(Config {
+            http: http?,
+            status: status?,
+            genesys: genesys?,
+            channels: channels?,
+            tracking: tracking?,
+            history: history?,
+            store: store?,
+            effective,
+        })
+    })();
+    finish(path, r, whole)
+}
+
+/// What an operator's command needs, or the problems of that.
+pub(super) fn operator(
+    path: &Path,
+    environment: &Environment,
+    file: RawFile,
+    warnings: Vec<Warning>,
+) -> Result<OperatorConfig, ConfigError> {
+    let mut r = Reader::new(path, environment, file, warnings);
+    // Misspelt keys elsewhere are the daemon's to refuse.
+    r.problems
+        .retain(|p| p.key.starts_with("status") || p.key.starts_with("store"));
+    let status = status(&mut r);
+    let store = store(&mut r);
+    let whole = (|| {
+        let status = status?;
+        Some(OperatorConfig {
+            listen: status.listen,
+            token: status.api_tokens.into_iter().next(),
+            store_path: store?.path,
+        })
+    })();
+    finish(path, r, whole).map(|(operator, _)| operator)
+}
+
+fn finish<T>(
+    path: &Path,
+    r: Reader<'_>,
+    whole: Option<T>,
+) -> Result<(T, Vec<Warning>), ConfigError> {
+    let Reader {
+        mut problems,
+        warnings,
+        ..
+    } = r;
+    match whole {
+        Some(value) if problems.is_empty() => Ok((value, warnings)),
+        _ => {
+            if problems.is_empty() {
+                // The invariant of this module is broken: say so instead of an empty report.
+                problems.push(Problem {
+                    key: "gateway.toml".into(),
+                    line: None,
+                    value: None,
+                    rule: "was refused without a reason, which is a defect of the gateway".into(),
+                    hint: String::new(),
+                    forbidden: false,
+                });
+            }
+            Err(ConfigError::Problems {
+                path: path.to_owned(),
+                problems,
+                warnings,
+            })
+        }
+    }
+}
+
+fn http(r: &mut Reader<'_>) -> Option<HttpConfig> {
+    let listen = r.text("http.listen", values::listen);
+    let api_tokens = tokens(r, "http.api-tokens-file", listen.as_ref());
+    let allowed_origins = r.list("http.allowed-origins", 64, values::origin);
+    let max_body = r.text("http.max-body", |text| {
+        let size = values::size(text)?;
+        // The body is held in memory once per connection.
+        if (1..=16 << 20).contains(&size) {
+            Ok(size)
+        } else {
+            Err(Rule::new("must be from 1B to 16MiB", ""))
+        }
+    });
+    let conversation_id_at = r.text("http.conversation-id-at", values::json_pointer);
+    Some(HttpConfig {
+        listen: listen?,
+        api_tokens: api_tokens?,
+        allowed_origins: allowed_origins?,
+        max_body: max_body?,
+        conversation_id_at: conversation_id_at?,
+    })
+}
+
+fn status(r: &mut Reader<'_>) -> Option<StatusConfig> {
+    let listen = r.text("status.listen", values::listen);
+    let api_tokens = tokens(r, "status.api-tokens-file", listen.as_ref());
+    Some(StatusConfig {
+        listen: listen?,
+        api_tokens: api_tokens?,
+    })
+}
+
+fn tokens(r: &mut Reader<'_>, key: &str, listen: Option<&Listen>) -> Option<Vec<Secret>> {
+    let tokens = r.secret(key, |file| file.read_tokens())?;
+    if tokens.is_none() && listen.is_some_and(|l| !l.is_local()) {
+        r.required(
+            key,
+            "where others can reach the listener",
+            "a file with one token per line; or listen on a loopback address or a unix socket",
+        );
+        return None;
+    }
+    Some(tokens.unwrap_or_default())
+}
+
+fn different_listeners(r: &mut Reader<'_>, http: &Listen, status: &Listen) {
+    let free_port = matches!(http, Listen::Tcp(address) if address.port() == 0);
+    if http == status && !free_port {
+        r.problem(
+            "status.listen",
+            Rule::new(
+                "must differ from http.listen",
+                "a stuck intake would blind the operators",
+            ),
+        );
+    }
+}
+
+fn channels(r: &mut Reader<'_>, simulated: bool) -> Option<ChannelsConfig> {
+    let max_channels = r.count(
+        "channels.max-channels",
+        1..=20,
+        "the platform allows 20 per user and OAuth client, and closes one for each beyond",
+    );
+    let topics_per_channel = r.count(
+        "channels.topics-per-channel",
+        1..=1000,
+        "the platform allows 1000 on a channel",
+    );
+    // At or below the platform's period every healthy socket would be given up
+    // again and again. A simulator on this machine may beat faster.
+    let least = if simulated {
+        ms(100)
+    } else {
+        SLOWEST_HEARTBEAT
+    };
+    let heartbeat_timeout = r.duration(
+        "channels.heartbeat-timeout",
+        least..=secs(600),
+        "the platform sends a heartbeat every 30 s; events lost in a longer silence are found over REST only",
+    );
+    let renew_before = r.duration(
+        "channels.renew-before",
+        secs(1)..=CHANNEL_LIFE / 2,
+        "a channel lives 24h, and at most half of that is given away",
+    );
+    Some(ChannelsConfig {
+        max_channels: max_channels?,
+        topics_per_channel: topics_per_channel?,
+        heartbeat_timeout: heartbeat_timeout?,
+        renew_before: renew_before?,
+    })
+}
+
+fn tracking(r: &mut Reader<'_>) -> Option<TrackingConfig> {
+    let until = r.text("tracking.until", |text| match text {
+        "conversation-finished" => Ok(Until::ConversationFinished),
+        "first-event" => Ok(Until::FirstEvent),
+        _ => Err(Rule::new(
+            "must be \"conversation-finished\" or \"first-event\"",
+            "",
+        )),
+    });
+    if until == Some(Until::FirstEvent) {
+        r.warn(
+            "tracking.until",
+            "first-event loses every wrap-up after the first one: those of transfers, conferences and re-opened e-mails",
+        );
+    }
+    let max_age = r.duration("tracking.max-age", PATIENCE, "");
+    let settle_for = r.duration("tracking.settle-for", secs(1)..=days(30), "");
+    if let (Some(age), Some(settle)) = (max_age, settle_for)
+        && settle > age
+    {
+        r.warn(
+            "tracking.settle-for",
+            "is longer than tracking.max-age, so that conversations expire before they settle",
+        );
+    }
+    Some(TrackingConfig {
+        until: until?,
+        max_age: max_age?,
+        settle_for: settle_for?,
+    })
+}
+
+fn history(r: &mut Reader<'_>) -> Option<HistoryConfig> {
+    let url = r.text("history.url", |text| {
+        values::url(text).map(|parts| (text.to_owned(), parts))
+    });
+    let workers = r.count("history.workers", 1..=64, "each is a thread");
+    let timeout = r.duration("history.timeout", ms(10)..=secs(600), "");
+    let give_up_after = r.duration("history.give-up-after", PATIENCE, "");
+    let bearer_token = r.secret("history.bearer-token-file", |file| {
+        let (token, warning) = file.read_line()?;
+        if files::is_bearer(token.expose()) {
+            Ok((token, warning))
+        } else {
+            Err(files::Trouble::new(
+                "the file must hold a bearer token",
+                "letters, digits and - . _ ~ + /, then perhaps =",
+            ))
+        }
+    });
+    let headers = headers(r);
+    let ca = r.file("history.ca-file", files::certificates);
+    let client_identity = client_identity(r);
+    let template = r.file("history.template-file", files::template);
+    if let Some((_, parts)) = &url {
+        if !parts.https && !parts.is_loopback() {
+            r.warn(
+                "history.url",
+                "notes and numbers of customers cross the network in clear text; use https",
+            );
+        }
+        if !parts.https {
+            for key in ["history.ca-file", "history.client-certificate-file"] {
+                if r.names(key) {
+                    r.warn(key, "is not used, because history.url is not https");
+                }
+            }
+        }
+    }
+    Some(HistoryConfig {
+        url: url?.0,
+        workers: workers?,
+        timeout: timeout?,
+        give_up_after: give_up_after?,
+        bearer_token: bearer_token?,
+        headers: headers?,
+        ca: ca?,
+        client_identity: client_identity?,
+        template: template?,
+    })
+}
+
+fn headers(r: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
+    const KEY: &str = "history.headers";
+    let pairs = r.table(KEY, 32)?;
+    let mut whole = true;
+    for (at, (name, value)) in pairs.iter().enumerate() {
+        if let Err(rule) = values::header(name, value) {
+            whole = false;
+            r.problem(KEY, rule);
+        } else if pairs[..at]
+            .iter()
+            .any(|(n, _)| n.eq_ignore_ascii_case(name))
+        {
+            whole = false;
+            r.problem(
+                KEY,
+                Rule::new(format!("names {name} twice in different letter case"), ""),
+            );
+        }
+        let lower = name.to_ascii_lowercase();
+        let secret = ["token", "secret", "password", "api-key", "apikey", "cookie"];
+        if secret.iter().any(|s| lower.contains(s)) {
+            r.warn(
+                KEY,
+                format!(
+                    "{name} looks like a secret; secrets belong in files, see bearer-token-file"
+                ),
+            );
+        }
+    }
+    whole.then_some(pairs)
+}
+
+fn client_identity(r: &mut Reader<'_>) -> Option<Option<ClientIdentity>> {
+    const CERTIFICATE: &str = "history.client-certificate-file";
+    const KEY: &str = "history.client-key-file";
+    let certificates = r.file(CERTIFICATE, files::certificates);
+    let key = r.secret(KEY, |file| files::tls_key(&file));
+    match (r.names(CERTIFICATE), r.names(KEY)) {
+        (true, false) => r.required(KEY, "with client-certificate-file", ""),
+        (false, true) => r.required(CERTIFICATE, "with client-key-file", ""),
+        _ => {}
+    }
+    match (certificates?, key?) {
+        (Some(certificates), Some(key_pem)) => Some(Some(ClientIdentity {
+            certificates,
+            key_pem,
+        })),
+        (None, None) => Some(None),
+        _ => None,
+    }
+}
+
+fn store(r: &mut Reader<'_>) -> Option<StoreConfig> {
+    let environment = r.environment;
+    let path = r.text("store.path", |text| {
+        // A name that ends in a slash, or SQLite's own spellings for "no file".
+        if text.is_empty() || text.ends_with('/') || text.contains('\0') || text.starts_with(':') {
+            return Err(Rule::new("must be the path of a file", ""));
+        }
+        let base = environment
+            .state_directory
+            .as_deref()
+            .unwrap_or(&environment.working_directory);
+        let path = values::below(base, text);
+        if path.is_dir() {
+            return Err(Rule::new(
+                "must be a file, and there is a directory of that name",
+                "for example gateway.db inside of it",
+            ));
+        }
+        Ok(path)
+    });
+    if let Some(directory) = path.as_deref().and_then(Path::parent)
+        && !directory.as_os_str().is_empty()
+        && !directory.exists()
+    {
+        r.warn(
+            "store.path",
+            format!("the directory {} does not exist", directory.display()),
+        );
+    }
+    let retain = r.duration("store.retain", KEEPING, "");
+    let keep_bodies = r.duration("store.keep-bodies", KEEPING, "");
+    if let (Some(retain), Some(keep)) = (retain, keep_bodies)
+        && keep > retain
+    {
+        r.warn(
+            "store.keep-bodies",
+            "is longer than store.retain, after which the whole row is gone",
+        );
+    }
+    Some(StoreConfig {
+        path: path?,
+        retain: retain?,
+        keep_bodies: keep_bodies?,
+    })
+}

@@ -1,0 +1,318 @@
+//! The configuration file: from text to values that are never checked again.
+//!
+//! Two layers: `raw` is the file as written, `check` builds the [`Config`] and
+//! collects **all** problems on the way, those of the files that keys name
+//! included. Everything below takes a [`Config`] and trusts it.
+//!
+//! Reads files, never the network, never the environment (which is passed in
+//! as [`Environment`]).
+//!
+//! Invariant: a [`Config`] exists only if there was no problem, and nothing of
+//! it but [`Secret`] fields holds a secret.
+
+mod check;
+mod check_genesys;
+mod environment;
+mod files;
+pub mod keys;
+mod problem;
+mod raw;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use environment::Environment;
+pub use files::{Certificates, SecretFile, Template};
+pub use problem::{ConfigError, Problem, SyntaxError, Warning};
+pub use values::{JsonPointer, Listen, Proxy, REGIONS};
+
+use crate::secret::Secret;
+
+/// Where the file lies unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/genesys-gateway/gateway.toml";
+
+/// The life of a notification channel (protocol, section 7).
+pub const CHANNEL_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// The checked configuration; field for field what design, section 4 lists.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The intake.
+    pub http: HttpConfig,
+    /// The operators' listener.
+    pub status: StatusConfig,
+    /// The platform and how to log on to it.
+    pub genesys: GenesysConfig,
+    /// Notification channels.
+    pub channels: ChannelsConfig,
+    /// What is watched, and for how long.
+    pub tracking: TrackingConfig,
+    /// Where records are filed.
+    pub history: HistoryConfig,
+    /// The database.
+    pub store: StoreConfig,
+    effective: Vec<Effective>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where it binds.
+    pub listen: Listen,
+    /// Bearer tokens of callers; empty only on loopback or a unix socket, and then none is asked for.
+    pub api_tokens: Vec<Secret>,
+    /// Origins of CORS, as browsers send them; never `*`.
+    pub allowed_origins: Vec<String>,
+    /// Largest body in bytes.
+    pub max_body: usize,
+    /// Where a body names its conversation.
+    pub conversation_id_at: JsonPointer,
+}
+
+/// `[status]`
+#[derive(Clone, Debug)]
+pub struct StatusConfig {
+    /// Where it binds.
+    pub listen: Listen,
+    /// As for the intake.
+    pub api_tokens: Vec<Secret>,
+}
+
+/// `[genesys]`
+#[derive(Clone, Debug)]
+pub struct GenesysConfig {
+    /// The region's domain, lower case.
+    pub region: String,
+    /// Root of the login host, without a final slash.
+    pub login_url: String,
+    /// Root of the API host, without a final slash.
+    pub api_url: String,
+    /// Trusted instead of the machine's roots.
+    pub ca: Option<Certificates>,
+    /// Proxy for REST and WebSocket.
+    pub proxy: Option<Proxy>,
+    /// How to log on.
+    pub oauth: OauthConfig,
+}
+
+/// `[genesys.oauth]`
+#[derive(Clone, Debug)]
+pub struct OauthConfig {
+    /// Id of the OAuth client.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: Secret,
+    /// Which grant, with what it needs.
+    pub grant: Grant,
+}
+
+/// `[genesys.oauth] grant`
+#[derive(Clone, Debug)]
+pub enum Grant {
+    /// The client itself, without a user.
+    ClientCredentials,
+    /// A user, vouched for by an identity provider.
+    Saml2Bearer {
+        /// Short name of the organisation.
+        org_name: String,
+        /// Where assertions come from.
+        assertion: AssertionSource,
+    },
+}
+
+/// `[genesys.oauth.assertion]`: exactly one of three sources.
+#[derive(Clone, Debug)]
+pub enum AssertionSource {
+    /// A file with the base64 `SAMLResponse`, read again at every request.
+    File(SecretFile),
+    /// A program and its arguments that print it.
+    Command(Vec<String>),
+    /// The gateway signs it itself.
+    Signed(Box<SignedAssertion>),
+}
+
+/// What a self-signed assertion says, and with which key.
+#[derive(Clone, Debug)]
+pub struct SignedAssertion {
+    /// `Issuer`.
+    pub issuer: String,
+    /// Attribute `email`: the platform user.
+    pub email: String,
+    /// `Audience`.
+    pub audience: String,
+    /// `Recipient` and `Destination`.
+    pub recipient: String,
+    /// Attribute `OrganizationName`.
+    pub organization_name: String,
+    /// From `NotBefore` to `NotOnOrAfter`; 30 s to 1 h.
+    pub lifetime: Duration,
+    /// PEM, PKCS#8 or PKCS#1, RSA of 2048 to 4096 bits.
+    pub private_key_pem: Secret,
+    /// The certificate that belongs to the key, first of its file.
+    pub certificate: Certificates,
+    /// What carries a signature.
+    pub sign: Sign,
+}
+
+/// `sign`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sign {
+    /// The assertion alone.
+    Assertion,
+    /// The response around it alone.
+    Response,
+    /// Both.
+    Both,
+}
+
+/// `[channels]`
+#[derive(Clone, Debug)]
+pub struct ChannelsConfig {
+    /// Most channels held at a time, 1 to 20.
+    pub max_channels: usize,
+    /// Most topics on one, 1 to 1000.
+    pub topics_per_channel: usize,
+    /// Silence after which a socket is given up.
+    pub heartbeat_timeout: Duration,
+    /// How long before its end a channel is renewed; at most half of its life.
+    pub renew_before: Duration,
+}
+
+/// `[tracking] until`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// The topic is kept until every agent leg is done.
+    ConversationFinished,
+    /// The topic is given up after the first record.
+    FirstEvent,
+}
+
+/// `[tracking]`
+#[derive(Clone, Debug)]
+pub struct TrackingConfig {
+    /// When a conversation is given up as complete.
+    pub until: Until,
+    /// Age at which it is checked once more, then expired.
+    pub max_age: Duration,
+    /// How long after the last event it counts as finished where REST cannot tell.
+    pub settle_for: Duration,
+}
+
+/// A client certificate and its key.
+#[derive(Clone, Debug)]
+pub struct ClientIdentity {
+    /// The chain, own certificate first.
+    pub certificates: Certificates,
+    /// The key as PEM.
+    pub key_pem: Secret,
+}
+
+/// `[history]`
+#[derive(Clone, Debug)]
+pub struct HistoryConfig {
+    /// Where records are posted, `http` or `https`.
+    pub url: String,
+    /// Posting threads, 1 to 64.
+    pub workers: usize,
+    /// For one exchange.
+    pub timeout: Duration,
+    /// Age at which a record is dead.
+    pub give_up_after: Duration,
+    /// Sent as `Authorization: Bearer`.
+    pub bearer_token: Option<Secret>,
+    /// Sent besides; none that the gateway sets itself.
+    pub headers: Vec<(String, String)>,
+    /// Trusted instead of the machine's roots.
+    pub ca: Option<Certificates>,
+    /// Shown to a server that asks.
+    pub client_identity: Option<ClientIdentity>,
+    /// Shapes the body; the default body without it.
+    pub template: Option<Template>,
+}
+
+/// `[store]`
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// The database file, absolute where the surroundings allow.
+    pub path: PathBuf,
+    /// How long ids, times and outcomes are kept.
+    pub retain: Duration,
+    /// How long bodies and members are kept after they have served.
+    pub keep_bodies: Duration,
+}
+
+/// One line of the effective configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Effective {
+    /// Full dotted name.
+    pub key: &'static str,
+    /// As TOML, secrets and headers left out.
+    pub value: String,
+    /// Who said so.
+    pub origin: Origin,
+}
+
+/// Where an effective value comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The table of defaults.
+    Default,
+    /// The file.
+    File,
+}
+
+/// What `status` and `records` need: how to reach the daemon, and where the
+/// database lies if it does not answer. An operator may well not be allowed to
+/// read the service's secrets.
+#[derive(Clone, Debug)]
+pub struct OperatorConfig {
+    /// Where the operators' listener binds.
+    pub listen: Listen,
+    /// A token that it accepts, if it asks for one.
+    pub token: Option<Secret>,
+    /// The database file.
+    pub store_path: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks the file in the surroundings of this process.
+    ///
+    /// # Errors
+    /// The file is missing, unreadable, not TOML, or has problems (all of them).
+    pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), ConfigError> {
+        Config::load_in(path, &Environment::of_process())
+    }
+
+    /// Reads and checks the file in the given surroundings.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_in(
+        path: &Path,
+        environment: &Environment,
+    ) -> Result<(Config, Vec<Warning>), ConfigError> {
+        let (file, warnings) = reader::open(path)?;
+        check::config(path, environment, file, warnings)
+    }
+
+    /// Every key that has a value, in the order of the manual page, fit for a log line.
+    #[must_use]
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+}
+
+impl OperatorConfig {
+    /// Reads `[status]` and `[store]` alone; problems elsewhere do not matter here.
+    ///
+    /// # Errors
+    /// The file is missing, unreadable, not TOML, or has problems in those two tables.
+    pub fn load_in(path: &Path, environment: &Environment) -> Result<OperatorConfig, ConfigError> {
+        let (file, warnings) = reader::open(path)?;
+        check::operator(path, environment, file, warnings)
+    }
+}

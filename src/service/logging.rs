@@ -1,0 +1,319 @@
+//! The log: one event on one line of stderr, with a priority for the journal or a timestamp for anybody else.
+//!
+//! Libraries are heard at warning level and above only, whatever `RUST_LOG`
+//! says: below it some of them print requests, and with them secrets.
+//!
+//! Invariant: an event never makes two lines and never moves a terminal's cursor.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use log::Level;
+
+use crate::time::{Mono, millis};
+
+/// What stands in front of a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Front {
+    /// `<N>` for the journal, which has its own clock.
+    Priority,
+    /// Time and level.
+    Timestamp,
+}
+
+/// Starts the log. Levels come from `RUST_LOG`, `info` by default. A second
+/// call changes nothing.
+pub fn init() {
+    start("info");
+}
+
+/// As [`init`], but silent below errors unless `RUST_LOG` says otherwise: for
+/// commands that draw on the terminal themselves.
+pub fn init_quiet() {
+    start("error");
+}
+
+fn start(default: &str) {
+    let front = if stderr_is_the_journal() {
+        Front::Priority
+    } else {
+        Front::Timestamp
+    };
+    let environment = env_logger::Env::default().default_filter_or(default);
+    let result = env_logger::Builder::from_env(environment)
+        .format(move |out, record| {
+            if !is_heard(record.target(), record.level()) {
+                return Ok(());
+            }
+            let time = out.timestamp_millis().to_string();
+            let line = line(
+                front,
+                &time,
+                record.level(),
+                record.target(),
+                &record.args().to_string(),
+            );
+            out.write_all(line.as_bytes())
+        })
+        .try_init();
+    // Only a test harness gets here twice.
+    drop(result);
+}
+
+fn stderr_is_the_journal() -> bool {
+    let Ok(seen) = rustix::fs::fstat(rustix::stdio::stderr()) else {
+        return false;
+    };
+    is_journal(
+        std::env::var("JOURNAL_STREAM").ok().as_deref(),
+        seen.st_dev,
+        seen.st_ino,
+    )
+}
+
+/// `JOURNAL_STREAM` is `device:inode` of the stream that systemd connected to
+/// the journal; it is inherited, so stderr may be another one by now.
+fn is_journal(variable: Option<&str>, device: u64, inode: u64) -> bool {
+    variable
+        .and_then(|v| v.split_once(':'))
+        .is_some_and(|(d, i)| d.parse() == Ok(device) && i.parse() == Ok(inode))
+}
+
+fn is_heard(target: &str, level: Level) -> bool {
+    target == "genesys_gateway" || target.starts_with("genesys_gateway::") || level <= Level::Warn
+}
+
+fn line(front: Front, time: &str, level: Level, target: &str, message: &str) -> String {
+    let mut line = match front {
+        Front::Priority => {
+            // The numbers of syslog(3): err, warning, info, debug.
+            let priority = match level {
+                Level::Error => 3,
+                Level::Warn => 4,
+                Level::Info => 6,
+                Level::Debug | Level::Trace => 7,
+            };
+            format!("<{priority}>")
+        }
+        Front::Timestamp => format!("{time} {level:<5} "),
+    };
+    if level > Level::Info {
+        line.push_str(target);
+        line.push_str(": ");
+    }
+    push_one_line(&mut line, message);
+    line.push('\n');
+    line
+}
+
+/// Appends text with control characters escaped, line breaks among them.
+fn push_one_line(line: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            // Writing to a String does not fail.
+            let _ = write!(line, "{}", c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+}
+
+/// Text of others with control characters escaped, fit for a terminal or one line of a log.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    push_one_line(&mut line, text);
+    line
+}
+
+#[derive(Clone, Debug)]
+struct Bucket {
+    /// Lines that may still be written; at most `burst`.
+    left: u32,
+    /// When `left` was last counted up.
+    counted: Mono,
+    suppressed: u64,
+}
+
+/// Bounds how often a line that outside input can cause is written: a token
+/// bucket per key, and a count of what was left out.
+///
+/// Keys beyond the bound share one bucket, so that inventing keys buys nothing.
+#[derive(Clone, Debug)]
+pub struct RateLimited {
+    burst: u32,
+    refill: Duration,
+    most_keys: usize,
+    buckets: BTreeMap<String, Bucket>,
+    shared: Bucket,
+}
+
+impl RateLimited {
+    /// `burst` lines at once, then one per `refill`, for each of at most `most_keys` keys.
+    #[must_use]
+    pub fn new(burst: u32, refill: Duration, most_keys: usize) -> RateLimited {
+        let burst = burst.max(1);
+        RateLimited {
+            burst,
+            refill: refill.max(Duration::from_millis(1)),
+            most_keys,
+            buckets: BTreeMap::new(),
+            shared: Bucket {
+                left: burst,
+                counted: Mono(0),
+                suppressed: 0,
+            },
+        }
+    }
+
+    /// Whether a line of this key may be written now: if so, how many were
+    /// suppressed since the last one.
+    pub fn allow(&mut self, key: &str, now: Mono) -> Option<u64> {
+        if !self.buckets.contains_key(key) {
+            if self.buckets.len() >= self.most_keys {
+                self.forget_idle(now);
+            }
+            if self.buckets.len() < self.most_keys {
+                self.buckets.insert(
+                    key.to_owned(),
+                    Bucket {
+                        left: self.burst,
+                        counted: now,
+                        suppressed: 0,
+                    },
+                );
+            }
+        }
+        let bucket = self.buckets.get_mut(key).unwrap_or(&mut self.shared);
+        let periods = millis(now.since(bucket.counted)) / millis(self.refill);
+        if periods > 0 {
+            let gained = u32::try_from(periods).unwrap_or(u32::MAX);
+            bucket.left = bucket.left.saturating_add(gained).min(self.burst);
+            // The part of a period that has begun is kept.
+            bucket.counted = Mono(
+                bucket
+                    .counted
+                    .0
+                    .saturating_add(periods.saturating_mul(millis(self.refill))),
+            );
+        }
+        if bucket.left == 0 {
+            bucket.suppressed = bucket.suppressed.saturating_add(1);
+            return None;
+        }
+        bucket.left -= 1;
+        Some(std::mem::take(&mut bucket.suppressed))
+    }
+
+    /// Drops keys that have been silent long enough to have their whole burst
+    /// again; what they owe is reported by the shared bucket.
+    fn forget_idle(&mut self, now: Mono) {
+        let whole = self.refill.saturating_mul(self.burst);
+        let mut owed = 0u64;
+        self.buckets.retain(|_, bucket| {
+            let idle = now.since(bucket.counted) >= whole;
+            if idle {
+                owed = owed.saturating_add(bucket.suppressed);
+            }
+            !idle
+        });
+        self.shared.suppressed = self.shared.suppressed.saturating_add(owed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_gets_priorities_and_no_timestamps() {
+        for (level, start) in [
+            (Level::Error, "<3>"),
+            (Level::Warn, "<4>"),
+            (Level::Info, "<6>"),
+            (Level::Debug, "<7>"),
+            (Level::Trace, "<7>"),
+        ] {
+            let line = line(
+                Front::Priority,
+                "TIME",
+                level,
+                "genesys_gateway::x",
+                "a message",
+            );
+            assert!(line.starts_with(start) && line.ends_with("a message\n"));
+            assert!(!line.contains("TIME"));
+        }
+    }
+
+    #[test]
+    fn others_get_time_and_level() {
+        let line = line(Front::Timestamp, "TIME", Level::Info, "t", "ready");
+        assert_eq!(line, "TIME INFO  ready\n");
+    }
+
+    #[test]
+    fn one_event_stays_on_one_line() {
+        let line = line(
+            Front::Priority,
+            "",
+            Level::Warn,
+            "t",
+            "first\n<0>forged\r\u{1b}[2J\u{85}\u{2028}ä",
+        );
+        assert_eq!(line, "<4>first\\n<0>forged\\r\\u{1b}[2J\\u{85}\\u{2028}ä\n");
+    }
+
+    #[test]
+    fn the_journal_is_recognised_by_device_and_inode() {
+        assert!(is_journal(Some("8:1234"), 8, 1234));
+        for other in [
+            None,
+            Some("8:1235"),
+            Some("9:1234"),
+            Some(""),
+            Some("8"),
+            Some("a:b"),
+        ] {
+            assert!(!is_journal(other, 8, 1234), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn libraries_are_heard_from_warnings_up_only() {
+        assert!(is_heard("genesys_gateway::shell", Level::Trace));
+        assert!(is_heard("tungstenite::handshake", Level::Warn));
+        assert!(!is_heard("tungstenite::handshake", Level::Info));
+        assert!(!is_heard("genesys_gateway_other", Level::Debug));
+    }
+
+    #[test]
+    fn a_burst_is_written_then_one_per_period_with_the_count_of_the_rest() {
+        let mut limited = RateLimited::new(2, Duration::from_secs(10), 8);
+        let at = |seconds: u64| Mono(seconds * 1000);
+        assert_eq!(limited.allow("a", at(0)), Some(0));
+        assert_eq!(limited.allow("a", at(0)), Some(0));
+        for _ in 0..5 {
+            assert_eq!(limited.allow("a", at(9)), None);
+        }
+        assert_eq!(limited.allow("b", at(9)), Some(0), "another key");
+        assert_eq!(limited.allow("a", at(10)), Some(5));
+        assert_eq!(limited.allow("a", at(11)), None);
+        assert_eq!(limited.allow("a", at(1000)), Some(1));
+    }
+
+    #[test]
+    fn invented_keys_share_one_bucket_and_the_table_stays_bounded() {
+        let mut limited = RateLimited::new(1, Duration::from_secs(10), 4);
+        let written = (0..1000)
+            .filter(|n| limited.allow(&format!("key {n}"), Mono(1)).is_some())
+            .count();
+        assert_eq!(written, 5, "four keys and the shared bucket");
+        assert_eq!(limited.buckets.len(), 4);
+        // Once they are silent there is room again, and nothing suppressed is forgotten.
+        assert_eq!(limited.allow("new", Mono(60_000)), Some(0));
+        assert_eq!(limited.shared.suppressed, 995);
+    }
+}

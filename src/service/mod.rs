@@ -1,0 +1,13 @@
+//! The process and its surroundings: exit codes, log, signals, systemd.
+//!
+//! The only module that looks at the variables of a service manager. No part
+//! of the core uses it.
+
+pub mod activation;
+pub mod crash;
+mod exit;
+pub mod logging;
+pub mod sd;
+pub mod signals;
+
+pub use exit::ExitCode;
