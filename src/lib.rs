@@ -4,5 +4,6 @@
 pub mod ids;
 pub mod rng;
 pub mod secret;
+pub mod shell;
 pub mod time;
 pub mod wire;
