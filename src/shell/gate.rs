@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use super::seldom::Seldom;
 use refusal::Refusal;
 use relay::Door;
 use stream::Stream;
@@ -166,7 +167,7 @@ struct Shared {
     turned_away: AtomicU64,
     refused: AtomicU64,
     unanswered: AtomicU64,
-    last_complaint: Mutex<Option<Instant>>,
+    complaints: Seldom,
 }
 
 /// A place in the table of connections; leaving is dropping it.
@@ -216,13 +217,7 @@ impl Shared {
 
     /// Says it as a warning, at most once in [`LOG_EVERY`].
     fn complain(&self, what: impl FnOnce() -> String) {
-        let mut last = self
-            .last_complaint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-            *last = Some(Instant::now());
-            drop(last);
+        if self.complaints.now() {
             log::warn!("{}: {}", self.name, what());
         }
     }
@@ -371,7 +366,7 @@ impl Gate {
             turned_away: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
-            last_complaint: Mutex::new(None),
+            complaints: Seldom::new(LOG_EVERY),
         });
         let for_thread = Arc::clone(&shared);
         let acceptor = Builder::new()

@@ -5,3 +5,4 @@ pub mod gate;
 pub mod http;
 pub mod port;
 pub mod problem;
+pub mod seldom;

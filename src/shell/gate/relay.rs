@@ -112,6 +112,9 @@ pub(super) fn exchange<'a>(
     deadline: Instant,
 ) -> Result<Answer<'a>, Refusal> {
     let _place = door.enter(deadline).ok_or(Refusal::Busy)?;
+    if !has_descriptors() {
+        return Err(Refusal::Busy);
+    }
     let stream = UnixStream::connect(backend)
         .map(Stream::Unix)
         .map_err(|e| {
@@ -127,6 +130,21 @@ pub(super) fn exchange<'a>(
         Err(Refusal::Broken) if written.is_err() => Err(Refusal::Unanswered),
         other => other,
     }
+}
+
+/// Whether a few descriptors can still be had. The server behind the gate takes
+/// two for a connection and ends, or panics, when it gets one of them only; so
+/// it is not asked at all while they are scarce.
+fn has_descriptors() -> bool {
+    const NEEDED: usize = 6;
+    let mut held = Vec::with_capacity(NEEDED);
+    (0..NEEDED).all(|_| match std::fs::File::open("/dev/null") {
+        Ok(file) => {
+            held.push(file);
+            true
+        }
+        Err(_) => false,
+    })
 }
 
 fn canonical(head: &Head, peer: Peer, deadline: Instant) -> String {
