@@ -2,6 +2,8 @@
 //! by which one client could abort, fill, block or confuse that server. After
 //! each attack the house still answers.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
