@@ -1,16 +1,16 @@
 //! Front door; written last.
 #![allow(missing_docs)]
 
-pub mod plain;
 pub mod cli;
 pub mod config;
-pub mod service;
 pub mod filing;
 pub mod ids;
 pub mod notice;
+pub mod plain;
 pub mod platform;
 pub mod rng;
 pub mod secret;
+pub mod service;
 pub mod shell;
 pub mod simulator;
 pub mod store;

@@ -1,6 +1,5 @@
 //! The platform client: credentials, channels, topics, limits, budget, gaps.
 //!
-<<<<<<< HEAD
 //! It keeps topics subscribed over the platform's notification channels and
 //! asks about conversations within the request budget. Pure: it reads no
 //! clock, does no I/O, draws no entropy but its seed's. It knows nothing of
@@ -22,14 +21,8 @@ pub mod blame;
 pub mod calls;
 pub mod channel;
 pub mod client;
-pub mod limits;
-=======
-//! Pure: it reads no clock and does no I/O. It knows nothing of after-call
-//! work, interactions or the history manager.
-
-pub mod blame;
 pub mod frames;
->>>>>>> shell
+pub mod limits;
 pub mod oauth;
 pub mod pacing;
 pub mod printable;
@@ -38,7 +31,6 @@ pub mod retry_after;
 pub mod rollover;
 pub mod saml;
 pub mod session;
-<<<<<<< HEAD
 pub mod snapshot;
 pub mod token;
 
@@ -214,5 +206,3 @@ pub struct ChannelRow {
     /// When the token that made it ends.
     pub token_ends_at: Wall,
 }
-=======
->>>>>>> shell
