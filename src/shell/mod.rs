@@ -3,6 +3,7 @@
 
 pub mod gate;
 pub mod http;
+pub mod operators;
 pub mod port;
 pub mod problem;
 pub mod seldom;
