@@ -4,6 +4,7 @@
 pub mod assertion;
 pub mod gate;
 pub mod http;
+pub mod operators;
 pub mod port;
 pub mod problem;
 pub mod seldom;
