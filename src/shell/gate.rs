@@ -17,6 +17,7 @@
 
 mod connection;
 mod head;
+mod listener;
 mod refusal;
 mod relay;
 mod stream;
@@ -33,10 +34,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::seldom::Seldom;
+pub use listener::Listener;
 use refusal::Refusal;
 use relay::Door;
-use stream::Stream;
-pub use stream::{Listener, Peer};
+use stream::{Peer, Stream};
 
 /// The private field that tells the server who asks: `ip:port` or `unix`.
 pub const PEER_FIELD: &str = "X-Gate-Peer";

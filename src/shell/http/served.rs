@@ -79,6 +79,13 @@ impl Served {
             stop: AtomicBool::new(false),
         });
         let (alive, ended) = crossbeam_channel::bounded(0);
+        // From here on, leaving early ends what has been started.
+        let mut served = Served {
+            gate: None,
+            pool: Arc::clone(&pool),
+            workers,
+            ended,
+        };
         for n in 0..workers {
             let pool = Arc::clone(&pool);
             let handler = Arc::clone(handler);
@@ -88,18 +95,13 @@ impl Served {
                 pool.work(&handler);
             })?;
         }
-        let gate = Gate::start(GateSettings {
+        served.gate = Some(Gate::start(GateSettings {
             listener,
             backend: pool.directory.0.join(SOCKET),
             name,
             limits,
-        })?;
-        Ok(Served {
-            gate: Some(gate),
-            pool,
-            workers,
-            ended,
-        })
+        })?);
+        Ok(served)
     }
 
     /// What the gate has done so far.
