@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::Notice;
-use crate::time::Now;
 
+pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
 pub use caller::{Act, Answer, CallerId, CallerRequest};
 pub use rows::{StoreFact, StoreOrder};
 
@@ -46,72 +46,6 @@ pub enum Fact {
     },
     /// Time has passed; look at the deadlines.
     Tick,
-}
-
-/// What the platform client tells filing.
-#[derive(Clone, PartialEq)]
-pub enum PlatformFact {
-    /// The subscription of this topic is confirmed.
-    Live {
-        /// Which topic.
-        topic: Topic,
-    },
-    /// These topics were live, or may have been, and were not for a while or are
-    /// not now: whatever was announced since the last sign of life is lost. Each is
-    /// reported `Live` again when it is. Until then they are being subscribed.
-    Gap {
-        /// Which topics.
-        topics: Vec<Topic>,
-        /// Label of the cause, for the log and metrics.
-        cause: &'static str,
-    },
-    /// The platform rejects the topic; it is no longer watched.
-    Refused {
-        /// Which topic.
-        topic: Topic,
-        /// Why, with the missing permission if known.
-        detail: String,
-    },
-    /// An event on a watched topic, or on one just given up.
-    Event {
-        /// Which topic.
-        topic: Topic,
-        /// `eventBody` exactly as it came.
-        body: String,
-    },
-    /// A conversation, or several, as REST shows them.
-    Fetched {
-        /// What was asked.
-        fetch: Fetch,
-        /// When it was asked: the answer is evidence for no later moment.
-        asked_at: Now,
-        /// What came.
-        outcome: FetchOutcome,
-    },
-}
-
-/// A question to the platform about conversations.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fetch {
-    /// `GET /api/v2/conversations/{id}` (protocol, section 11.1): prompt.
-    One(ConversationId),
-    /// `GET /api/v2/analytics/conversations/details?id=…` (section 11.2): late, many at once.
-    Many(Vec<ConversationId>),
-}
-
-/// What a question brought.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum FetchOutcome {
-    /// The JSON as it came: a `Conversation`, or `{"conversations":[…]}`.
-    Found(String),
-    /// 404.
-    NotFound,
-    /// 401 that a new token did not cure, or 403: REST cannot tell.
-    Denied(String),
-    /// Too many ids, or too large an answer: ask for fewer.
-    TooMany,
-    /// No answer, 5xx, garbled; ask again later.
-    Trouble(String),
 }
 
 /// How a try to file a record ended.

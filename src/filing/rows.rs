@@ -9,7 +9,7 @@
 //! database, the API, the metrics and the page alike.
 
 use crate::ids::{ConversationId, RecordId};
-use crate::secret::Secret;
+pub use crate::platform::ChannelRow;
 use crate::time::Wall;
 
 macro_rules! states {
@@ -231,23 +231,6 @@ pub enum Change {
         /// Rows of each kind at most.
         limit: u32,
     },
-}
-
-/// A channel as it is kept for a restart.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ChannelRow {
-    /// Which of the slots, from 1.
-    pub slot: u8,
-    /// The channel's id.
-    pub id: Secret,
-    /// Where to connect.
-    pub connect_uri: Secret,
-    /// When we made it.
-    pub created_at: Wall,
-    /// When the platform lets it end.
-    pub expires_at: Wall,
-    /// When the token that made it ends.
-    pub token_ends_at: Wall,
 }
 
 /// Why the store could not do it.

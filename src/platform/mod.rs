@@ -1,7 +1,208 @@
 //! The platform client: credentials, channels, topics, limits, budget, gaps.
 //!
-//! Pure: it reads no clock and does no I/O. It knows nothing of after-call
-//! work, interactions or the history manager.
+//! It keeps topics subscribed over the platform's notification channels and
+//! asks about conversations within the request budget. Pure: it reads no
+//! clock, does no I/O, draws no entropy but its seed's. It knows nothing of
+//! after-call work, interactions or the history manager; whoever uses it says
+//! "watch this topic" and hears "topic is live", "event", "gap in these topics".
+//!
+//! Reading order: [`client`] is the door; [`channel`] one channel's books;
+//! [`allocation`] which topic goes where; [`rollover`] hand-over, closing
+//! notices, life and token ends; [`calls`] REST under the [`pacing`] budget;
+//! [`token`] the token; [`session`] the socket's own state machine, run by the
+//! channel threads; [`rest`] the codecs.
+//!
+//! Invariants: never more than `max-channels` channels in the table, hand-over
+//! included; never more than `topics-per-channel` topics on one; a wanted topic
+//! is live, or reported lost and on its way to be subscribed.
 
+pub mod allocation;
+pub mod blame;
+pub mod calls;
+pub mod channel;
+pub mod client;
+pub mod frames;
+pub mod limits;
+pub mod oauth;
+pub mod pacing;
+pub mod printable;
 pub mod rest;
+pub mod retry_after;
+pub mod rollover;
+pub mod saml;
 pub mod session;
+pub mod snapshot;
+pub mod token;
+
+use std::time::Duration;
+
+use crate::ids::{ConversationId, Topic};
+use crate::notice::Notice;
+use crate::secret::Secret;
+use crate::time::{Now, Wall};
+use session::SocketRef;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::Client;
+pub use limits::TOPICS_PER_MESSAGE_MAX;
+
+/// What the operator decides about the client (design, section 4, `[channels]`).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Channels held at most, 1 to 20.
+    pub max_channels: u8,
+    /// Topics on one channel at most, 1 to 1,000.
+    pub topics_per_channel: usize,
+    /// A channel's life is renewed this long before its end; at most half of the life is used.
+    pub renew_before: Duration,
+}
+
+/// Names a REST call.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallId(pub u64);
+
+/// What the client is told.
+#[derive(Clone, PartialEq)]
+pub enum Input {
+    /// Keep this topic subscribed. Idempotent.
+    Watch(Topic),
+    /// Give it up. Idempotent.
+    Unwatch(Topic),
+    /// Ask about conversations.
+    Fetch(Fetch),
+    /// From a channel's thread.
+    Session {
+        /// Which socket.
+        socket: SocketRef,
+        /// What happened there.
+        fact: session::Fact,
+    },
+    /// A REST call has ended.
+    Answered {
+        /// Which.
+        call: CallId,
+        /// How.
+        outcome: rest::Outcome,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the client orders, and what it has to tell.
+#[derive(Clone, PartialEq)]
+pub enum Output {
+    /// Connect a socket in a thread of its own.
+    OpenSocket {
+        /// Its name.
+        socket: SocketRef,
+        /// Where to.
+        connect_uri: Secret,
+    },
+    /// Hand an order to a socket's session. A socket that is not there any more is ignored.
+    Session {
+        /// Which socket.
+        socket: SocketRef,
+        /// What to do.
+        order: session::Order,
+    },
+    /// Make a REST call. At most [`limits::CALLS_IN_FLIGHT_MAX`] unanswered.
+    Call {
+        /// Its name.
+        call: CallId,
+        /// What to ask.
+        op: rest::Op,
+        /// The bearer token, for all but the token call.
+        token: Option<Secret>,
+    },
+    /// Keep these channels, and only these, for a restart.
+    Keep(Vec<ChannelRow>),
+    /// For whoever watches.
+    Fact(Fact),
+    /// For people.
+    Notice(Notice),
+}
+
+/// What the client tells whoever watches.
+#[derive(Clone, PartialEq)]
+pub enum Fact {
+    /// The subscription of this topic is confirmed.
+    Live {
+        /// Which topic.
+        topic: Topic,
+    },
+    /// These topics were live, or may have been, and were not for a while or are
+    /// not now: whatever was announced since the last sign of life may be lost. Each
+    /// is reported `Live` again when it is. Until then they are being subscribed.
+    Gap {
+        /// Which topics.
+        topics: Vec<Topic>,
+        /// Label of the cause, for the log and metrics.
+        cause: &'static str,
+    },
+    /// The platform rejects the topic; it is no longer watched.
+    Refused {
+        /// Which topic.
+        topic: Topic,
+        /// Why, with the missing permission if known.
+        detail: String,
+    },
+    /// An event on a watched topic, or on one just given up.
+    Event {
+        /// Which topic.
+        topic: Topic,
+        /// `eventBody` exactly as it came.
+        body: String,
+    },
+    /// A conversation, or several, as REST shows them.
+    Fetched {
+        /// What was asked.
+        fetch: Fetch,
+        /// When it was asked: the answer is evidence for no later moment.
+        asked_at: Now,
+        /// What came.
+        outcome: FetchOutcome,
+    },
+}
+
+/// A question to the platform about conversations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fetch {
+    /// `GET /api/v2/conversations/{id}` (protocol, section 11.1): prompt.
+    One(ConversationId),
+    /// `GET /api/v2/analytics/conversations/details?id=…` (section 11.2): late, many at once.
+    Many(Vec<ConversationId>),
+}
+
+/// What a question brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FetchOutcome {
+    /// The JSON as it came: a `Conversation`, or `{"conversations":[…]}`.
+    Found(String),
+    /// 404.
+    NotFound,
+    /// 401 that a new token did not cure, or 403: REST cannot tell.
+    Denied(String),
+    /// Too many ids, or too large an answer: ask for fewer.
+    TooMany,
+    /// No answer, 5xx, garbled; ask again later.
+    Trouble(String),
+}
+
+/// A channel as it is kept for a restart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChannelRow {
+    /// Which of the slots, from 1.
+    pub slot: u8,
+    /// The channel's id.
+    pub id: Secret,
+    /// Where to connect.
+    pub connect_uri: Secret,
+    /// When we made it.
+    pub created_at: Wall,
+    /// When the platform lets it end.
+    pub expires_at: Wall,
+    /// When the token that made it ends.
+    pub token_ends_at: Wall,
+}

@@ -6,6 +6,9 @@
 //! answer, however garbled, panics, and no rendering of any type here shows a
 //! token, a connect URI or a whole channel id.
 
+mod decode;
+mod encode;
+
 use std::time::Duration;
 
 use crate::ids::{ConversationId, Topic};
@@ -13,10 +16,24 @@ use crate::secret::Secret;
 use crate::time::Wall;
 use crate::wire::NoAnswer;
 
+pub use decode::decode;
+pub use encode::encode;
+
+/// Where the platform is: both hosts follow from the region, or are overridden
+/// (design, section 4). A final slash does not matter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoints {
+    /// Such as `https://api.mypurecloud.de`.
+    pub api_url: String,
+    /// Such as `https://login.mypurecloud.de`.
+    pub login_url: String,
+}
+
 /// A call, without its token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// `POST login/oauth/token`. The worker adds the assertion where the grant needs one.
+    /// `POST login/oauth/token`. Its request needs credentials and is composed by
+    /// [`oauth`](super::oauth); the answer is read here.
     Token,
     /// `POST …/channels`.
     CreateChannel,
@@ -87,7 +104,8 @@ pub enum Answer {
 pub enum Failure {
     /// 401: the token is no good.
     Unauthorized,
-    /// 403: code and message, with the missing permission if named.
+    /// 403, and the 401 that no new token cures (`ip.not.authorized`): code and
+    /// message, with the missing permission if named.
     Forbidden(String),
     /// 404.
     NotFound,
@@ -143,3 +161,6 @@ pub struct Outcome {
     /// The headers, where the answer carried them.
     pub limits: Option<Limits>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Which topic goes on which channel, when the next channel is opened and an
+//! empty one closed (protocol, section 7; design, guarantees 3 and 4).
+//!
+//! Topics fill the lowest slot first, so that high slots run empty and close.
+//! The next channel is opened before the present ones are full; the last slot
+//! is kept free for hand-over until topics would have to wait for it.
+//!
+//! Invariant: no channel gets more topics than `topics-per-channel`, counting
+//! those being given up; the table never holds more than `max-channels`.
+
+use super::Output;
+use super::calls::{ChannelRef, Purpose};
+use super::channel::{Channel, Phase, Sub};
+use super::client::{Client, bit};
+use super::limits::{EMPTY_CHANNEL_KEPT, OPEN_AHEAD_PLACES, RETIRE_PATIENCE};
+use super::rest::Op;
+use super::session;
+use crate::ids::Topic;
+use crate::time::Now;
+
+impl Client {
+    fn capacity(&self) -> usize {
+        self.settings.topics_per_channel
+    }
+
+    fn open_ahead(&self) -> usize {
+        OPEN_AHEAD_PLACES.min(self.capacity() / 10).max(1)
+    }
+
+    /// Puts a topic into a channel's books.
+    pub(super) fn place(&mut self, topic: &Topic, slot: u8) {
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        entry.slots |= bit(slot);
+        self.waiting.remove(&entry.seq);
+        channel.add(topic);
+    }
+
+    pub(super) fn allocate(&mut self, now: Now) {
+        // Channels of an earlier run first say what they hold, else topics land on two.
+        let holding = now.mono < self.reattach_until
+            && self.channels.values().any(|c| c.resync && !c.retiring());
+        if !holding {
+            self.place_waiting();
+            self.open_channels(now);
+        }
+        self.close_empty(now);
+    }
+
+    fn place_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let slots: Vec<u8> = self.channels.keys().copied().collect();
+        for slot in slots {
+            while let Some(channel) = self.channels.get(&slot) {
+                let usable = channel.phase == Phase::Open
+                    && channel.takes_topics()
+                    && !channel.suspect
+                    && channel.closing_until.is_none()
+                    && channel.next.is_none();
+                if !usable || channel.subs.len() >= self.capacity() {
+                    break;
+                }
+                let Some(topic) = self.waiting.first_key_value().map(|(_, t)| t.clone()) else {
+                    return;
+                };
+                self.place(&topic, slot);
+            }
+        }
+    }
+
+    /// Places on channels that serve, or soon will.
+    fn free_places(&self) -> usize {
+        let usable = |c: &&Channel| {
+            let coming = !matches!(c.phase, Phase::Waiting(_)) || c.attempts < 3;
+            c.takes_topics() && !c.suspect && coming
+        };
+        self.channels
+            .values()
+            .filter(usable)
+            .map(|c| self.capacity().saturating_sub(c.subs.len()))
+            .sum()
+    }
+
+    /// The same once the hand-overs that are due have been done: a successor has the
+    /// places of its predecessor.
+    fn free_places_to_come(&self) -> usize {
+        let lasting = |c: &&Channel| c.successor.is_none() && !c.sealed && !c.retiring();
+        self.channels
+            .values()
+            .filter(lasting)
+            .map(|c| self.capacity().saturating_sub(c.subs.len()))
+            .sum()
+    }
+
+    fn open_channels(&mut self, now: Now) {
+        if now.mono < self.create_from || self.token.current(now).is_none() {
+            return;
+        }
+        let max = usize::from(self.settings.max_channels);
+        while self.channels.len() < max {
+            let need = self.waiting.len();
+            let short = self.free_places() < need;
+            // The last slot is for hand-over until somebody would have to wait.
+            let room = self.channels.len() + 1 < max || max == 1;
+            let ahead = room && self.free_places_to_come() < need + self.open_ahead();
+            if !(short || ahead) || self.create(now).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Puts a new channel into the lowest free slot and orders it.
+    pub(super) fn create(&mut self, now: Now) -> Option<u8> {
+        let slot = (1..=self.settings.max_channels).find(|s| !self.channels.contains_key(s))?;
+        self.last_incarnation += 1;
+        let incarnation = self.last_incarnation;
+        self.channels
+            .insert(slot, Channel::new(slot, incarnation, now.mono, now.wall));
+        self.calls.queue(
+            Op::CreateChannel,
+            Purpose::Create(ChannelRef { slot, incarnation }),
+            now,
+        );
+        Some(slot)
+    }
+
+    fn close_empty(&mut self, now: Now) {
+        for channel in self.channels.values_mut() {
+            if channel.subs.is_empty() && channel.phase == Phase::Open {
+                channel.empty_since.get_or_insert(now.mono);
+            } else {
+                channel.empty_since = None;
+            }
+        }
+        let long_empty = |c: &&Channel| {
+            c.empty_since
+                .is_some_and(|t| now.mono.since(t) >= EMPTY_CHANNEL_KEPT)
+                && c.takes_topics()
+        };
+        let Some(slot) = self
+            .channels
+            .values()
+            .rev()
+            .find(long_empty)
+            .map(|c| c.slot)
+        else {
+            return;
+        };
+        if self.free_places() >= self.waiting.len() + self.open_ahead() + self.capacity() {
+            self.retire(slot, now);
+        } else if let Some(channel) = self.channels.get_mut(&slot) {
+            channel.empty_since = Some(now.mono);
+        }
+    }
+
+    /// Empties a channel and closes it: emptied and unconnected, it is the first that
+    /// the platform evicts (a channel cannot be deleted).
+    pub(super) fn retire(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        if channel.retiring() {
+            return;
+        }
+        channel.successor = None;
+        let open = channel.phase == Phase::Open && channel.socket.is_some();
+        if !open {
+            if let Some(id) = channel
+                .id
+                .clone()
+                .filter(|_| !channel.dead && !channel.subs.is_empty())
+            {
+                self.calls
+                    .queue(Op::ReplaceTopics(id, Vec::new()), Purpose::Clear, now);
+            }
+            self.remove(slot, now);
+            return;
+        }
+        channel.phase = Phase::Retiring(now.mono + RETIRE_PATIENCE);
+        channel.replace = None;
+        let topics: Vec<(Topic, Sub)> = channel.subs.iter().map(|(t, s)| (t.clone(), *s)).collect();
+        for (topic, sub) in topics {
+            let Some(channel) = self.channels.get_mut(&slot) else {
+                return;
+            };
+            channel.blamed.remove(&topic);
+            match sub {
+                Sub::Want => {
+                    channel.forget(&topic);
+                    self.detach(&topic, slot);
+                }
+                Sub::Live => {
+                    channel.shed(&topic);
+                }
+                Sub::Sent | Sub::Drop | Sub::DropSent => {}
+            }
+        }
+        self.close_if_emptied(slot);
+    }
+
+    /// A retiring channel without topics is closed.
+    pub(super) fn close_if_emptied(&mut self, slot: u8) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        if channel.retiring()
+            && channel.subs.is_empty()
+            && !std::mem::replace(&mut channel.dead, true)
+        {
+            let sockets: Vec<_> = [channel.socket, channel.next, channel.old]
+                .into_iter()
+                .flatten()
+                .collect();
+            for socket in sockets {
+                self.out.push_back(Output::Session {
+                    socket,
+                    order: session::Order::Close,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! REST calls: queued by priority, sent within the budget, tried once more
+//! after a 401 (protocol, sections 2.6 and 10).
+//!
+//! A 401 may be the token's end or the call's own business: `HEAD /tokens/me`
+//! with the same token decides, before every channel of that token is doubted.
+//!
+//! It may not know what an answer means; that is for whoever queued the call.
+//! Invariant: every call queued comes back exactly once, answered, failed or
+//! given up; never more than [`CALLS_IN_FLIGHT_MAX`] are under way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::limits::CALLS_IN_FLIGHT_MAX;
+use super::pacing::{Budget, Priority};
+use super::rest::{Failure, Op, Outcome};
+use super::token::Keeper;
+use super::{CallId, Fetch};
+use crate::ids::Topic;
+use crate::rng::Rng;
+use crate::secret::Secret;
+use crate::time::{Deadline, Mono, Now};
+
+/// A question that has waited this long for its turn is given back: whoever
+/// asked has to be able to go on without an answer.
+const FETCH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Names a channel for the length of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ChannelRef {
+    pub(super) slot: u8,
+    pub(super) incarnation: u64,
+}
+
+/// What a call is for.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Purpose {
+    Token,
+    Warm,
+    Idle,
+    List,
+    Create(ChannelRef),
+    Resync(ChannelRef),
+    Blame(ChannelRef, Vec<Topic>),
+    Extend(ChannelRef),
+    Clear,
+    Fetch(Fetch),
+}
+
+impl Purpose {
+    fn priority(&self) -> Priority {
+        match self {
+            Purpose::Token => Priority::Token,
+            Purpose::Fetch(Fetch::One(_)) => Priority::Single,
+            Purpose::Fetch(Fetch::Many(_)) => Priority::Bulk,
+            _ => Priority::Upkeep,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    op: Op,
+    purpose: Purpose,
+    queued: Mono,
+    asked: Now,
+    serial: u32,
+    /// Tried again with a new token already.
+    again: bool,
+}
+
+/// A call that came back.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) purpose: Purpose,
+    pub(super) asked: Now,
+    pub(super) outcome: Outcome,
+    /// The token it was made with.
+    pub(super) serial: u32,
+}
+
+/// A call to make now.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) call: CallId,
+    pub(super) op: Op,
+    pub(super) token: Option<Secret>,
+}
+
+/// What came of an answer.
+#[derive(Debug)]
+pub(super) enum Answered {
+    /// Nothing for anybody yet.
+    Later,
+    /// For whoever queued it.
+    Done(Done),
+    /// A 401: whether the token is over has to be found out with a call of [`Purpose::Warm`].
+    Doubt,
+}
+
+/// The calls waiting and under way.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    jobs: BTreeMap<CallId, Job>,
+    queues: [VecDeque<CallId>; 4],
+    in_flight: usize,
+    /// Calls that got a 401 and wait for the verdict on their token.
+    doubted: Vec<(CallId, Outcome)>,
+    last: u64,
+    pub(super) made_total: u64,
+}
+
+impl Calls {
+    /// Queues a call.
+    pub(super) fn queue(&mut self, op: Op, purpose: Purpose, now: Now) {
+        self.last += 1;
+        let call = CallId(self.last);
+        self.queues[purpose.priority() as usize].push_back(call);
+        self.jobs.insert(
+            call,
+            Job {
+                op,
+                purpose,
+                queued: now.mono,
+                asked: now,
+                serial: 0,
+                again: false,
+            },
+        );
+    }
+
+    /// True if a call for this purpose is waiting or under way.
+    pub(super) fn pending(&self, wanted: impl Fn(&Purpose) -> bool) -> bool {
+        self.jobs.values().any(|j| wanted(&j.purpose))
+    }
+
+    /// The next call to make, if one may be made now.
+    pub(super) fn next(&mut self, keeper: &Keeper, budget: &mut Budget, now: Now) -> Option<Ready> {
+        let priorities = [
+            Priority::Token,
+            Priority::Upkeep,
+            Priority::Single,
+            Priority::Bulk,
+        ];
+        for priority in priorities {
+            let queue = &mut self.queues[priority as usize];
+            let Some(call) = queue.front().copied() else {
+                continue;
+            };
+            if self.in_flight >= CALLS_IN_FLIGHT_MAX {
+                return None;
+            }
+            let token = match priority {
+                Priority::Token => None,
+                _ => match keeper.current(now) {
+                    Some(held) => Some(held),
+                    None => return None,
+                },
+            };
+            if budget.take(priority, now.mono).is_err() {
+                return None;
+            }
+            queue.pop_front();
+            let Some(job) = self.jobs.get_mut(&call) else {
+                continue;
+            };
+            job.asked = now;
+            job.serial = token.map_or(0, |t| t.serial);
+            self.in_flight += 1;
+            self.made_total += 1;
+            return Some(Ready {
+                call,
+                op: job.op.clone(),
+                token: token.map(|t| t.secret.clone()),
+            });
+        }
+        None
+    }
+
+    /// An answer came.
+    pub(super) fn answered(
+        &mut self,
+        call: CallId,
+        outcome: Outcome,
+        budget: &mut Budget,
+        now: Now,
+        rng: &mut Rng,
+    ) -> Answered {
+        let Some(job) = self.jobs.get_mut(&call) else {
+            return Answered::Later;
+        };
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let priority = job.purpose.priority();
+        if priority != Priority::Token {
+            budget.learn(&outcome, now.mono, rng);
+        }
+        match &outcome.result {
+            Err(Failure::RateLimited(_)) if priority != Priority::Token => {
+                // The budget is quiet now; the call keeps its turn.
+                self.queues[priority as usize].push_front(call);
+                Answered::Later
+            }
+            Err(Failure::Unauthorized)
+                if job.purpose != Purpose::Warm && priority != Priority::Token && !job.again =>
+            {
+                self.doubted.push((call, outcome));
+                Answered::Doubt
+            }
+            _ => self.finish(call, outcome),
+        }
+    }
+
+    fn finish(&mut self, call: CallId, outcome: Outcome) -> Answered {
+        match self.jobs.remove(&call) {
+            Some(job) => Answered::Done(Done {
+                purpose: job.purpose,
+                asked: job.asked,
+                outcome,
+                serial: job.serial,
+            }),
+            None => Answered::Later,
+        }
+    }
+
+    /// The verdict on token `serial`: calls that it failed are tried once more with
+    /// the next token if it is over, and fail for good if it is not.
+    pub(super) fn verdict(&mut self, serial: u32, over: bool) -> Vec<Done> {
+        let mut failed = Vec::new();
+        for (call, outcome) in std::mem::take(&mut self.doubted) {
+            let Some(job) = self.jobs.get_mut(&call) else {
+                continue;
+            };
+            if job.serial > serial {
+                self.doubted.push((call, outcome));
+            } else if over || job.serial < serial {
+                job.again = true;
+                let priority = job.purpose.priority();
+                self.queues[priority as usize].push_front(call);
+            } else if let Answered::Done(done) = self.finish(call, outcome) {
+                failed.push(done);
+            }
+        }
+        failed
+    }
+
+    /// Questions that have waited too long for their turn, given up.
+    pub(super) fn overdue(&mut self, now: Now) -> Vec<Done> {
+        let mut given_up = Vec::new();
+        for priority in [Priority::Single, Priority::Bulk] {
+            let queue = &mut self.queues[priority as usize];
+            while let Some(call) = queue.front().copied() {
+                let waited = self
+                    .jobs
+                    .get(&call)
+                    .map_or(FETCH_PATIENCE, |j| now.mono.since(j.queued));
+                if waited < FETCH_PATIENCE {
+                    break;
+                }
+                queue.pop_front();
+                if let Some(job) = self.jobs.remove(&call) {
+                    let outcome = Outcome {
+                        result: Err(Failure::NoAnswer(crate::wire::NoAnswer::NotSent)),
+                        limits: None,
+                    };
+                    given_up.push(Done {
+                        purpose: job.purpose,
+                        asked: job.asked,
+                        outcome,
+                        serial: 0,
+                    });
+                }
+            }
+        }
+        given_up
+    }
+
+    /// When a waiting call may be made, or is given up.
+    pub(super) fn deadline(&self, keeper: &Keeper, budget: &Budget, now: Now) -> Option<Deadline> {
+        let mut soonest = None;
+        let priorities = [
+            Priority::Token,
+            Priority::Upkeep,
+            Priority::Single,
+            Priority::Bulk,
+        ];
+        let mut blocked = self.in_flight >= CALLS_IN_FLIGHT_MAX;
+        for priority in priorities {
+            let Some(call) = self.queues[priority as usize].front() else {
+                continue;
+            };
+            let queued = self.jobs.get(call).map_or(now.mono, |j| j.queued);
+            if priority >= Priority::Single {
+                let give_up = Deadline {
+                    at: queued + FETCH_PATIENCE,
+                    why: "question given up",
+                };
+                soonest = Deadline::sooner(soonest, Some(give_up));
+            }
+            if blocked || (priority != Priority::Token && keeper.current(now).is_none()) {
+                continue;
+            }
+            let at = budget.possible_at(priority, now.mono);
+            soonest = Deadline::sooner(
+                soonest,
+                Some(Deadline {
+                    at,
+                    why: "request budget",
+                }),
+            );
+            blocked = true;
+        }
+        soonest
+    }
+
+    /// Calls waiting, by priority from upkeep to bulk.
+    pub(super) fn waiting(&self) -> usize {
+        self.queues.iter().map(VecDeque::len).sum()
+    }
+}

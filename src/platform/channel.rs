@@ -1,0 +1,316 @@
+//! One channel's books: its life, its sockets, and what is subscribed on it.
+//!
+//! ```text
+//!            create              opened
+//! Creating ─────────► Connecting ───────► Open ──lost──► Waiting ──► Connecting …
+//!     │                    │                │  ▲            │
+//!     └──────────┬─────────┴──────┬─────────┘  └─ closing notice: a second socket
+//!                ▼                ▼               on the same URI takes over
+//!             removed ◄──────  Retiring (emptied, closed)
+//! ```
+//!
+//! It may not decide anything: who goes where, and when a channel ends, is
+//! decided by [`super::allocation`] and [`super::rollover`].
+//!
+//! Invariant: `want` and `drop` name exactly the topics for which a message
+//! has to be sent; every topic in a batch under way is in `subs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::limits::TOPICS_PER_MESSAGE_MAX;
+use super::session::SocketRef;
+use crate::ids::Topic;
+use crate::secret::Secret;
+use crate::time::{Mono, Wall};
+
+/// Where a topic stands on one channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sub {
+    /// To be subscribed.
+    Want,
+    /// Subscribe sent.
+    Sent,
+    /// Confirmed on this channel.
+    Live,
+    /// To be unsubscribed.
+    Drop,
+    /// Unsubscribe sent.
+    DropSent,
+}
+
+/// Where a channel stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// `POST /channels` is queued or under way.
+    Creating,
+    /// Its socket is being opened.
+    Connecting,
+    /// Its socket is open.
+    Open,
+    /// Lost; reconnects then.
+    Waiting(Mono),
+    /// Being emptied and closed, at the latest by then.
+    Retiring(Mono),
+}
+
+/// Why a channel has to be replaced by a new one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Replace {
+    /// Stable label.
+    pub(super) why: &'static str,
+    /// Not before.
+    pub(super) from: Mono,
+    /// If no place for a successor is free by then, broken before made.
+    pub(super) by: Mono,
+}
+
+/// How far the renewal of a channel's life has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Renew {
+    /// Not due.
+    Idle,
+    /// `expires` is being read back: ordinary subscribes may have moved it.
+    Reading,
+    /// Everything is being subscribed again over the socket.
+    Resubscribing,
+    /// `expires` is being read back after that.
+    ReadingAgain,
+    /// The list is being put over REST.
+    Putting,
+    /// `expires` is being read back for the last time.
+    ReadingLast,
+}
+
+/// A message under way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Batch {
+    pub(super) subscribe: bool,
+    pub(super) topics: Vec<Topic>,
+}
+
+/// One channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) slot: u8,
+    /// Tells this channel from an earlier one in the same slot.
+    pub(super) incarnation: u64,
+    pub(super) id: Option<Secret>,
+    pub(super) uri: Option<Secret>,
+    pub(super) created: Mono,
+    pub(super) created_at: Wall,
+    pub(super) expires_at: Wall,
+    pub(super) token_serial: u32,
+    pub(super) token_ends_at: Wall,
+    pub(super) phase: Phase,
+    /// The socket in use.
+    pub(super) socket: Option<SocketRef>,
+    /// A second socket on the same URI, being opened to take over.
+    pub(super) next: Option<SocketRef>,
+    /// The socket that was taken over from.
+    pub(super) old: Option<SocketRef>,
+    /// It was told to close.
+    pub(super) old_told: bool,
+    pub(super) subs: BTreeMap<Topic, Sub>,
+    pub(super) want: BTreeSet<Topic>,
+    pub(super) drop: BTreeSet<Topic>,
+    pub(super) flight: BTreeMap<u64, Batch>,
+    /// Topics of refused messages, being asked about over REST.
+    pub(super) blamed: BTreeSet<Topic>,
+    pub(super) attempts: u32,
+    /// Sockets in a row that ended in silence.
+    pub(super) silences: u32,
+    pub(super) unanswered: u32,
+    pub(super) heard: Option<Mono>,
+    pub(super) empty_since: Option<Mono>,
+    pub(super) successor_of: Option<u8>,
+    pub(super) successor: Option<u8>,
+    pub(super) handover_began: Mono,
+    pub(super) handovers_failed: u32,
+    pub(super) replace: Option<Replace>,
+    /// After a closing notice: open the second socket then.
+    pub(super) reopen_at: Option<Mono>,
+    pub(super) closing_until: Option<Mono>,
+    pub(super) reopens_failed: u32,
+    /// The platform says it is full although we count fewer.
+    pub(super) sealed: bool,
+    /// Kept from an earlier run: which topics it holds is not known yet.
+    pub(super) resync: bool,
+    pub(super) renew: Renew,
+    /// Events may have stopped without a word.
+    pub(super) suspect: bool,
+    /// The platform no longer knows it, or its sockets were told to close for good.
+    pub(super) dead: bool,
+}
+
+impl Channel {
+    pub(super) fn new(slot: u8, incarnation: u64, now: Mono, wall: Wall) -> Channel {
+        Channel {
+            slot,
+            incarnation,
+            id: None,
+            uri: None,
+            created: now,
+            created_at: wall,
+            expires_at: wall + super::limits::CHANNEL_LIFE,
+            token_serial: 0,
+            token_ends_at: wall + super::limits::CHANNEL_LIFE,
+            phase: Phase::Creating,
+            socket: None,
+            next: None,
+            old: None,
+            old_told: false,
+            subs: BTreeMap::new(),
+            want: BTreeSet::new(),
+            drop: BTreeSet::new(),
+            flight: BTreeMap::new(),
+            blamed: BTreeSet::new(),
+            attempts: 0,
+            silences: 0,
+            unanswered: 0,
+            heard: None,
+            empty_since: None,
+            successor_of: None,
+            successor: None,
+            handover_began: now,
+            handovers_failed: 0,
+            replace: None,
+            reopen_at: None,
+            closing_until: None,
+            reopens_failed: 0,
+            sealed: false,
+            resync: false,
+            renew: Renew::Idle,
+            suspect: false,
+            dead: false,
+        }
+    }
+
+    /// Slot and the last four characters of the id: all that may be shown.
+    pub(super) fn name(&self) -> String {
+        match &self.id {
+            Some(id) => format!("{}/{}", self.slot, id.tail()),
+            None => format!("{}/new", self.slot),
+        }
+    }
+
+    pub(super) fn retiring(&self) -> bool {
+        matches!(self.phase, Phase::Retiring(_))
+    }
+
+    /// May serve topics that it does not serve yet.
+    pub(super) fn takes_topics(&self) -> bool {
+        self.successor.is_none() && self.successor_of.is_none() && !self.sealed && !self.retiring()
+    }
+
+    /// Adds a topic to be subscribed.
+    pub(super) fn add(&mut self, topic: &Topic) {
+        self.empty_since = None;
+        match self.subs.get(topic) {
+            Some(Sub::Sent | Sub::Live | Sub::DropSent) => {}
+            _ => {
+                self.drop.remove(topic);
+                self.subs.insert(topic.clone(), Sub::Want);
+                self.want.insert(topic.clone());
+            }
+        }
+    }
+
+    /// Takes a topic off the channel; true if nothing of it is left there.
+    pub(super) fn shed(&mut self, topic: &Topic) -> bool {
+        match self.subs.get(topic) {
+            None => true,
+            Some(Sub::Want) => {
+                self.forget(topic);
+                true
+            }
+            // A subscribe under way is undone when it is confirmed.
+            Some(Sub::Sent | Sub::DropSent | Sub::Drop) => false,
+            Some(Sub::Live) => {
+                self.want.remove(topic);
+                self.subs.insert(topic.clone(), Sub::Drop);
+                self.drop.insert(topic.clone());
+                false
+            }
+        }
+    }
+
+    /// Removes every trace of a topic from the books.
+    pub(super) fn forget(&mut self, topic: &Topic) {
+        self.subs.remove(topic);
+        self.want.remove(topic);
+        self.drop.remove(topic);
+        self.blamed.remove(topic);
+    }
+
+    /// The next message to send: unsubscribes first, they make room.
+    pub(super) fn next_batch(&mut self) -> Option<Batch> {
+        let subscribe = self.drop.is_empty();
+        let from = if subscribe {
+            &mut self.want
+        } else {
+            &mut self.drop
+        };
+        let mut topics = Vec::new();
+        while topics.len() < TOPICS_PER_MESSAGE_MAX {
+            let Some(topic) = from.pop_first() else { break };
+            topics.push(topic);
+        }
+        if topics.is_empty() {
+            return None;
+        }
+        for topic in &topics {
+            let Some(sub) = self.subs.get_mut(topic) else {
+                continue;
+            };
+            match (subscribe, *sub) {
+                (true, Sub::Want) => *sub = Sub::Sent,
+                (false, Sub::Drop) => *sub = Sub::DropSent,
+                // Live topics in `want` are subscribed again to extend the channel's life.
+                _ => {}
+            }
+        }
+        Some(Batch { subscribe, topics })
+    }
+
+    /// The socket is gone: what was under way has to be sent again, what was live
+    /// has to be confirmed again. Gives the topics that were live.
+    pub(super) fn unsettle(&mut self) -> Vec<Topic> {
+        let mut were_live = Vec::new();
+        self.flight.clear();
+        for (topic, sub) in &mut self.subs {
+            match sub {
+                Sub::Live => {
+                    were_live.push(topic.clone());
+                    *sub = Sub::Want;
+                }
+                Sub::Sent => *sub = Sub::Want,
+                Sub::DropSent => *sub = Sub::Drop,
+                Sub::Want | Sub::Drop => {}
+            }
+            if *sub == Sub::Want && !self.blamed.contains(topic) {
+                self.want.insert(topic.clone());
+            } else if *sub == Sub::Drop {
+                self.drop.insert(topic.clone());
+            }
+        }
+        were_live
+    }
+
+    /// Every live topic is to be subscribed once more, staying live meanwhile.
+    pub(super) fn resubscribe(&mut self) {
+        for (topic, sub) in &self.subs {
+            if *sub == Sub::Live {
+                self.want.insert(topic.clone());
+            }
+        }
+    }
+
+    /// Nothing is waiting to be subscribed, under way or being asked about.
+    pub(super) fn settled(&self) -> bool {
+        self.want.is_empty() && self.blamed.is_empty() && !self.flight.values().any(|b| b.subscribe)
+    }
+
+    pub(super) fn live(&self, topic: &Topic) -> bool {
+        self.phase == Phase::Open && self.subs.get(topic) == Some(&Sub::Live)
+    }
+}

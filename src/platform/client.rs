@@ -1,0 +1,1226 @@
+//! The door of the platform client: facts in, orders out, next deadline.
+//!
+//! One change, then drain completely, then the next change. After every fact
+//! [`Client`] looks at what is wanted and at what is there, and orders the
+//! difference: timers, hand-overs, places for topics, messages, calls.
+//!
+//! Invariant: a topic is in `waiting` exactly if it is wanted and on no channel.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::calls::{Answered, Calls, ChannelRef, Done, Purpose};
+use super::channel::{Batch, Channel, Phase, Renew, Sub};
+use super::limits::{CHANNELS_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE, RETIRE_PATIENCE};
+use super::pacing::Budget;
+use super::rest::{self, Failure, Op, Outcome};
+use super::session::{self, End, SocketRef};
+use super::token::Keeper;
+use super::{CallId, ChannelRow, Fact, Fetch, FetchOutcome, Input, Output, Settings};
+use crate::ids::Topic;
+use crate::notice::{Level, Notice};
+use crate::rng::Rng;
+use crate::time::{Deadline, Mono, Now};
+
+/// What is known of a topic.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) wanted: bool,
+    /// Order of arrival.
+    pub(super) seq: u64,
+    /// Whoever watches believes that it is live.
+    pub(super) reported: bool,
+    /// The channels that have it in their books, a bit for each slot.
+    pub(super) slots: u32,
+}
+
+pub(super) fn bit(slot: u8) -> u32 {
+    1u32 << slot
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Totals {
+    pub(super) gaps: u64,
+    pub(super) gap_topics: u64,
+    pub(super) handovers: u64,
+    pub(super) handovers_failed: u64,
+    pub(super) channels_made: u64,
+    pub(super) channels_died: u64,
+    pub(super) reconnects: u64,
+}
+
+/// The platform client. See the [module](super).
+pub struct Client {
+    pub(super) settings: Settings,
+    pub(super) rng: Rng,
+    pub(super) token: Keeper,
+    pub(super) budget: Budget,
+    pub(super) calls: Calls,
+    pub(super) topics: BTreeMap<Topic, Entry>,
+    pub(super) waiting: BTreeMap<u64, Topic>,
+    pub(super) channels: BTreeMap<u8, Channel>,
+    pub(super) out: VecDeque<Output>,
+    pub(super) last_seq: u64,
+    pub(super) last_incarnation: u64,
+    generation: u32,
+    ticket: u64,
+    kept: Vec<ChannelRow>,
+    /// Until then topics wait for channels of an earlier run to say what they hold.
+    pub(super) reattach_until: Mono,
+    pub(super) create_from: Mono,
+    pub(super) create_failures: u32,
+    pub(super) next_handover: Mono,
+    pub(super) reported: usize,
+    pub(super) totals: Totals,
+    pub(super) last_gap: Option<Mono>,
+    warm_from: Mono,
+    /// Channels are not listed again before.
+    pub(super) list_from: Mono,
+}
+
+impl Client {
+    /// A client that knows the channels of an earlier run and re-attaches to those that still live.
+    #[must_use]
+    pub fn new(settings: Settings, kept: &[ChannelRow], now: Now, seed: u64) -> Client {
+        let mut client = Client {
+            settings: Settings {
+                max_channels: settings.max_channels.clamp(1, CHANNELS_MAX),
+                ..settings
+            },
+            rng: Rng::new(seed),
+            token: Keeper::default(),
+            budget: Budget::default(),
+            calls: Calls::default(),
+            topics: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            out: VecDeque::new(),
+            last_seq: 0,
+            last_incarnation: 0,
+            generation: 0,
+            ticket: 0,
+            kept: kept.to_vec(),
+            reattach_until: Mono(0),
+            create_from: Mono(0),
+            create_failures: 0,
+            next_handover: Mono(0),
+            reported: 0,
+            totals: Totals::default(),
+            last_gap: None,
+            warm_from: Mono(0),
+            list_from: Mono(0),
+        };
+        client.reattach(kept, now);
+        client.advance(now);
+        client
+    }
+
+    fn reattach(&mut self, kept: &[ChannelRow], now: Now) {
+        for row in kept {
+            let usable = row.slot >= 1
+                && row.slot <= self.settings.max_channels
+                && row.expires_at > now.wall
+                && row.token_ends_at > now.wall
+                && !self.channels.contains_key(&row.slot);
+            if !usable {
+                continue;
+            }
+            self.last_incarnation += 1;
+            let mut channel =
+                Channel::new(row.slot, self.last_incarnation, now.mono, row.created_at);
+            channel.id = Some(row.id.clone());
+            channel.uri = Some(row.connect_uri.clone());
+            channel.expires_at = row.expires_at;
+            channel.token_ends_at = row.token_ends_at;
+            channel.resync = true;
+            channel.phase = Phase::Waiting(now.mono);
+            self.channels.insert(row.slot, channel);
+            self.reattach_until = now.mono + REATTACH_PATIENCE;
+        }
+    }
+
+    /// Takes in one fact. Drain [`Client::poll_output`] before the next.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Watch(topic) => self.watch(topic),
+            Input::Unwatch(topic) => self.unwatch(&topic),
+            Input::Fetch(fetch) => {
+                let op = match &fetch {
+                    Fetch::One(id) => Op::Conversation(*id),
+                    Fetch::Many(ids) => Op::Conversations(ids.clone()),
+                };
+                self.calls.queue(op, Purpose::Fetch(fetch), now);
+            }
+            Input::Session { socket, fact } => self.session(socket, fact, now),
+            Input::Answered { call, outcome } => self.answered(call, outcome, now),
+            Input::Tick => {}
+        }
+        self.advance(now);
+    }
+
+    /// The next order; `None` when everything has been said.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When to come back at the latest with [`Input::Tick`], and why.
+    #[must_use]
+    pub fn next_deadline(&self, now: Now) -> Option<Deadline> {
+        let mut soonest = self.token.deadline(now);
+        if let Some(d) = soonest.as_mut()
+            && d.why == "token kept warm"
+        {
+            d.at = d.at.max(self.warm_from);
+        }
+        soonest = Deadline::sooner(soonest, self.calls.deadline(&self.token, &self.budget, now));
+        Deadline::sooner(soonest, self.rollover_deadline(now))
+    }
+
+    fn watch(&mut self, topic: Topic) {
+        let entry = match self.topics.get_mut(&topic) {
+            Some(entry) if entry.wanted => return,
+            Some(entry) => {
+                entry.wanted = true;
+                entry
+            }
+            None => {
+                self.last_seq += 1;
+                let fresh = Entry {
+                    wanted: true,
+                    seq: self.last_seq,
+                    reported: false,
+                    slots: 0,
+                };
+                self.topics.entry(topic.clone()).or_insert(fresh)
+            }
+        };
+        if entry.slots == 0 {
+            self.waiting.insert(entry.seq, topic);
+            return;
+        }
+        // It is still on a channel that was about to give it up.
+        let mut live = false;
+        for slot in 1..=CHANNELS_MAX {
+            if entry.slots & bit(slot) == 0 {
+                continue;
+            }
+            if let Some(channel) = self.channels.get_mut(&slot) {
+                if channel.retiring() {
+                    continue;
+                }
+                if channel.subs.get(&topic) == Some(&Sub::Drop) && !channel.flight_has(&topic) {
+                    channel.drop.remove(&topic);
+                    // Not sent yet: it was live and still is, if the socket is.
+                    let sub = if channel.phase == Phase::Open {
+                        Sub::Live
+                    } else {
+                        Sub::Want
+                    };
+                    channel.subs.insert(topic.clone(), sub);
+                    if sub == Sub::Want {
+                        channel.want.insert(topic.clone());
+                    }
+                }
+                live |= channel.live(&topic) && !channel.suspect;
+            }
+        }
+        if live && !entry.reported {
+            entry.reported = true;
+            self.reported += 1;
+            self.out.push_back(Output::Fact(Fact::Live { topic }));
+        }
+    }
+
+    fn unwatch(&mut self, topic: &Topic) {
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
+        entry.wanted = false;
+        if std::mem::take(&mut entry.reported) {
+            self.reported -= 1;
+        }
+        self.waiting.remove(&entry.seq);
+        let slots = entry.slots;
+        for slot in 1..=CHANNELS_MAX {
+            if slots & bit(slot) != 0 && self.channels.get_mut(&slot).is_none_or(|c| c.shed(topic))
+            {
+                self.detach(topic, slot);
+            }
+        }
+        self.forget_if_idle(topic);
+    }
+
+    /// The topic is no longer in the books of that channel.
+    pub(super) fn detach(&mut self, topic: &Topic, slot: u8) {
+        if let Some(entry) = self.topics.get_mut(topic) {
+            entry.slots &= !bit(slot);
+            if entry.slots == 0 && entry.wanted {
+                self.waiting.insert(entry.seq, topic.clone());
+            }
+        }
+        self.forget_if_idle(topic);
+    }
+
+    fn forget_if_idle(&mut self, topic: &Topic) {
+        if self
+            .topics
+            .get(topic)
+            .is_some_and(|e| !e.wanted && e.slots == 0)
+        {
+            self.topics.remove(topic);
+        }
+    }
+
+    fn session(&mut self, socket: SocketRef, fact: session::Fact, now: Now) {
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        let current = channel.socket == Some(socket);
+        let known = current || channel.next == Some(socket) || channel.old == Some(socket);
+        if !known {
+            return;
+        }
+        match fact {
+            session::Fact::Opened => self.opened(socket, now),
+            session::Fact::Heard => {
+                channel.heard = Some(now.mono);
+                channel.silences = 0;
+            }
+            session::Fact::Event { topic, body } => {
+                channel.heard = Some(now.mono);
+                self.out
+                    .push_back(Output::Fact(Fact::Event { topic, body }));
+            }
+            session::Fact::Subscribed { ticket } | session::Fact::Unsubscribed { ticket } => {
+                channel.unanswered = 0;
+                if let Some(batch) = channel.flight.remove(&ticket) {
+                    self.confirmed(socket.slot, batch);
+                }
+            }
+            session::Fact::Refused {
+                ticket,
+                confirmed,
+                result,
+                message,
+            } => {
+                if let Some(batch) = channel.flight.remove(&ticket) {
+                    self.refused(socket.slot, batch, &confirmed, result, &message, now);
+                }
+            }
+            session::Fact::ChannelGone if current => self.die(socket.slot, "channel-gone", now),
+            session::Fact::NoLongerSubscribed if current => {
+                self.die(socket.slot, "no-longer-subscribed", now)
+            }
+            session::Fact::ChannelGone | session::Fact::NoLongerSubscribed => {}
+            session::Fact::TokenRevoked => {
+                let serial = channel.token_serial;
+                self.token_over(serial, "token-revoked", now);
+            }
+            session::Fact::Closing => self.closing_notice(socket, now),
+            session::Fact::Ended(end) => self.ended(socket, end, now),
+        }
+    }
+
+    fn opened(&mut self, socket: SocketRef, now: Now) {
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        channel.heard = Some(now.mono);
+        if channel.next == Some(socket) {
+            self.taken_over(socket);
+            return;
+        }
+        if channel.phase == Phase::Connecting {
+            channel.phase = Phase::Open;
+            channel.reopens_failed = 0;
+            if channel.resync
+                && !self
+                    .calls
+                    .pending(|p| matches!(p, Purpose::Resync(r) if r.slot == socket.slot))
+            {
+                let purpose = Purpose::Resync(ChannelRef {
+                    slot: socket.slot,
+                    incarnation: channel.incarnation,
+                });
+                if let Some(id) = channel.id.clone() {
+                    self.calls.queue(Op::Subscriptions(id), purpose, now);
+                }
+            }
+        }
+    }
+
+    /// The platform confirmed a message.
+    fn confirmed(&mut self, slot: u8, batch: Batch) {
+        for topic in batch.topics {
+            if batch.subscribe {
+                self.confirm(slot, &topic);
+            } else {
+                self.dropped(slot, &topic);
+            }
+        }
+    }
+
+    /// A topic is confirmed on a channel.
+    fn confirm(&mut self, slot: u8, topic: &Topic) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        channel.blamed.remove(topic);
+        match channel.subs.get(topic) {
+            Some(Sub::Want | Sub::Sent) => {
+                channel.want.remove(topic);
+                channel.subs.insert(topic.clone(), Sub::Live);
+                channel.attempts = 0;
+            }
+            Some(Sub::Live) => channel.attempts = 0,
+            _ => return,
+        }
+        let retiring = channel.retiring();
+        let suspect = channel.suspect;
+        let wanted = self.topics.get(topic).is_some_and(|e| e.wanted);
+        if !wanted || retiring {
+            channel.shed(topic);
+        } else if !suspect {
+            self.report_live(topic);
+        }
+    }
+
+    pub(super) fn report_live(&mut self, topic: &Topic) {
+        if let Some(entry) = self.topics.get_mut(topic)
+            && !entry.reported
+        {
+            entry.reported = true;
+            self.reported += 1;
+            self.out.push_back(Output::Fact(Fact::Live {
+                topic: topic.clone(),
+            }));
+        }
+    }
+
+    /// A topic is off a channel; wanted again meanwhile, it goes back on.
+    fn dropped(&mut self, slot: u8, topic: &Topic) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        if channel.subs.get(topic) != Some(&Sub::DropSent) {
+            return;
+        }
+        channel.forget(topic);
+        let again = !channel.retiring() && channel.successor.is_none();
+        let wanted = self
+            .topics
+            .get(topic)
+            .is_some_and(|e| e.wanted && e.slots == bit(slot));
+        if again && wanted {
+            channel.add(topic);
+        } else {
+            self.detach(topic, slot);
+        }
+    }
+
+    fn refused(
+        &mut self,
+        slot: u8,
+        batch: Batch,
+        confirmed: &[Topic],
+        result: u16,
+        message: &str,
+        now: Now,
+    ) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let incarnation = channel.incarnation;
+        if !batch.subscribe {
+            // An unsubscribe that is refused or not answered: the topic is taken to be
+            // off if the platform spoke, and asked about again on the next socket if not.
+            if result == 0 {
+                channel.unanswered += 1;
+                for topic in &batch.topics {
+                    if channel.subs.get(topic) == Some(&Sub::DropSent) {
+                        channel.subs.insert(topic.clone(), Sub::Drop);
+                        channel.drop.insert(topic.clone());
+                    }
+                }
+            } else {
+                for topic in &batch.topics {
+                    self.dropped(slot, topic);
+                }
+            }
+        } else {
+            let sure: BTreeSet<&Topic> = confirmed.iter().collect();
+            let rest: Vec<Topic> = batch
+                .topics
+                .iter()
+                .filter(|t| !sure.contains(t))
+                .cloned()
+                .collect();
+            if result == 0 {
+                channel.unanswered += 1;
+                for topic in &rest {
+                    if let Some(sub @ Sub::Sent) = channel.subs.get_mut(topic) {
+                        *sub = Sub::Want;
+                    }
+                    if matches!(channel.subs.get(topic), Some(Sub::Want | Sub::Live)) {
+                        channel.want.insert(topic.clone());
+                    }
+                }
+            } else if let Some(id) = channel.id.clone()
+                && !rest.is_empty()
+            {
+                channel.unanswered = 0;
+                for topic in &rest {
+                    if channel.subs.contains_key(topic) {
+                        channel.blamed.insert(topic.clone());
+                    }
+                }
+                let name = channel.name();
+                let text = format!(
+                    "a subscribe of {} topics was refused ({result} {message}); asking which",
+                    rest.len()
+                );
+                self.notice(Notice::new(Level::Debug, "subscribe-refused", text).on(name));
+                let purpose = Purpose::Blame(ChannelRef { slot, incarnation }, rest.clone());
+                self.calls.queue(Op::AddTopics(id, rest), purpose, now);
+            }
+            for topic in confirmed {
+                self.confirm(slot, topic);
+            }
+        }
+        if self.channels.get(&slot).is_some_and(|c| c.unanswered >= 3) {
+            // It beats but does not answer: such a socket is of no use.
+            if let Some(channel) = self.channels.get_mut(&slot) {
+                channel.unanswered = 0;
+            }
+            self.close_current(slot);
+        }
+    }
+
+    /// The current socket is to be closed; what follows is decided when it has ended.
+    pub(super) fn close_current(&mut self, slot: u8) {
+        if let Some(socket) = self.channels.get(&slot).and_then(|c| c.socket) {
+            self.out.push_back(Output::Session {
+                socket,
+                order: session::Order::Close,
+            });
+        }
+    }
+
+    /// A channel that the platform no longer knows: its topics go elsewhere.
+    pub(super) fn die(&mut self, slot: u8, why: &'static str, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        channel.dead = true;
+        let young =
+            now.mono.since(channel.created) < super::limits::YOUNG_CHANNEL && !channel.resync;
+        let name = channel.name();
+        self.totals.channels_died += 1;
+        if young {
+            self.create_failures = (self.create_failures + 1).min(8);
+            let pause = Duration::from_millis(500 << self.create_failures);
+            self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
+            let text = "a channel died young: another program may be using the same OAuth client";
+            self.notice(Notice::new(Level::Error, "channel-evicted", text).on(name));
+        } else {
+            self.notice(
+                Notice::new(
+                    Level::Warn,
+                    "channel-died",
+                    format!("channel is gone ({why})"),
+                )
+                .on(name),
+            );
+        }
+        self.lose(slot, why, now);
+        self.remove(slot, now);
+    }
+
+    /// The topics that were live on a channel and nowhere else are so no longer.
+    pub(super) fn lose(&mut self, slot: u8, why: &'static str, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let were_live = channel.unsettle();
+        let mut lost = Vec::new();
+        for topic in were_live {
+            let elsewhere = self.live_elsewhere(&topic, slot);
+            if let Some(entry) = self.topics.get_mut(&topic)
+                && entry.wanted
+                && entry.reported
+                && !elsewhere
+            {
+                entry.reported = false;
+                self.reported -= 1;
+                lost.push(topic);
+            }
+        }
+        self.gap(lost, why, now);
+    }
+
+    pub(super) fn gap(&mut self, topics: Vec<Topic>, cause: &'static str, now: Now) {
+        if topics.is_empty() {
+            return;
+        }
+        self.totals.gaps += 1;
+        self.totals.gap_topics += topics.len() as u64;
+        self.last_gap = Some(now.mono);
+        self.out
+            .push_back(Output::Fact(Fact::Gap { topics, cause }));
+    }
+
+    fn live_elsewhere(&self, topic: &Topic, but: u8) -> bool {
+        let Some(entry) = self.topics.get(topic) else {
+            return false;
+        };
+        let others = entry.slots & !bit(but);
+        others != 0
+            && (1..=CHANNELS_MAX)
+                .filter(|slot| others & bit(*slot) != 0)
+                .any(|slot| {
+                    self.channels
+                        .get(&slot)
+                        .is_some_and(|c| c.live(topic) && !c.suspect)
+                })
+    }
+
+    /// Takes a channel out of the table; its sockets are told to close, its topics wait.
+    pub(super) fn remove(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let sockets: Vec<SocketRef> = [channel.socket, channel.next, channel.old]
+            .into_iter()
+            .flatten()
+            .collect();
+        let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
+        let (successor, predecessor) = (channel.successor.take(), channel.successor_of.take());
+        channel.subs.clear();
+        channel.want.clear();
+        channel.drop.clear();
+        channel.flight.clear();
+        channel.blamed.clear();
+        if sockets.is_empty() {
+            self.channels.remove(&slot);
+        } else {
+            // It counts until its sockets are gone.
+            channel.phase = Phase::Retiring(now.mono + RETIRE_PATIENCE);
+            for socket in sockets {
+                self.out.push_back(Output::Session {
+                    socket,
+                    order: session::Order::Close,
+                });
+            }
+        }
+        if let Some(c) = successor.and_then(|s| self.channels.get_mut(&s)) {
+            c.successor_of = None;
+        }
+        if let Some(c) = predecessor.and_then(|s| self.channels.get_mut(&s)) {
+            c.successor = None;
+        }
+        for topic in topics {
+            self.detach(&topic, slot);
+        }
+    }
+
+    fn ended(&mut self, socket: SocketRef, end: End, now: Now) {
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        let slot = socket.slot;
+        if channel.next == Some(socket) {
+            channel.next = None;
+            if !channel.retiring() {
+                self.takeover_failed(slot, &end, now);
+            } else {
+                self.remove_if_socketless(slot, now);
+            }
+            return;
+        }
+        if channel.old == Some(socket) {
+            channel.old = None;
+            if channel.retiring() {
+                self.remove_if_socketless(slot, now);
+            } else if !matches!(end, End::Closed(_) | End::Ordered) {
+                // It broke before everything sent on it was read.
+                self.doubt_live(slot, "handed-over-broken", now);
+            }
+            return;
+        }
+        channel.socket = None;
+        if channel.retiring() {
+            self.remove_if_socketless(slot, now);
+            return;
+        }
+        if let Some(next) = channel.next.take() {
+            // The closing one ended before its second socket was open.
+            channel.socket = Some(next);
+            channel.phase = Phase::Connecting;
+            self.lose(slot, end.label(), now);
+            return;
+        }
+        let silent = matches!(end, End::Silent | End::NoPong);
+        if silent {
+            channel.silences += 1;
+        }
+        let name = channel.name();
+        let was_open = channel.phase == Phase::Open;
+        channel.phase = Phase::Waiting(now.mono);
+        channel.reopen_at = None;
+        let gone = matches!(end, End::UpgradeRefused(401 | 403 | 404));
+        let handing_over = channel.successor.is_some() || channel.successor_of.is_some();
+        let worn = channel.attempts >= super::limits::RECONNECTS_MAX || channel.silences >= 3;
+        if was_open {
+            let level = if end == End::Ordered {
+                Level::Debug
+            } else {
+                Level::Warn
+            };
+            self.notice(
+                Notice::new(
+                    level,
+                    "channel-lost",
+                    format!("socket lost ({}), reconnecting", describe(&end)),
+                )
+                .on(name),
+            );
+        }
+        if gone {
+            self.die(slot, "upgrade-refused", now);
+        } else if handing_over {
+            self.handover_socket_lost(slot, end.label(), now);
+        } else if worn {
+            self.die(slot, "worn-out", now);
+        } else {
+            self.lose(slot, end.label(), now);
+            self.reconnect_later(slot, now);
+        }
+    }
+
+    fn reconnect_later(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let pause = match channel.attempts {
+            0 => self.rng.between(Duration::ZERO, Duration::from_millis(250)),
+            n => self.rng.jitter(
+                (super::limits::RECONNECT_PAUSE * 2u32.pow(n.min(8)))
+                    .min(super::limits::RECONNECT_PAUSE_MAX),
+            ),
+        };
+        channel.attempts += 1;
+        channel.phase = Phase::Waiting(now.mono + pause);
+        self.totals.reconnects += 1;
+    }
+
+    fn remove_if_socketless(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
+        if channel.socket.is_none() && channel.next.is_none() && channel.old.is_none() {
+            self.remove(slot, now);
+        }
+    }
+
+    /// Opens a socket on a channel's URI.
+    pub(super) fn open_socket(&mut self, slot: u8) -> Option<SocketRef> {
+        let connect_uri = self.channels.get(&slot)?.uri.clone()?;
+        self.generation += 1;
+        let socket = SocketRef {
+            slot,
+            generation: self.generation,
+        };
+        self.out.push_back(Output::OpenSocket {
+            socket,
+            connect_uri,
+        });
+        Some(socket)
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice) {
+        self.out.push_back(Output::Notice(notice));
+    }
+
+    fn answered(&mut self, call: CallId, outcome: Outcome, now: Now) {
+        match self
+            .calls
+            .answered(call, outcome, &mut self.budget, now, &mut self.rng)
+        {
+            Answered::Later => {}
+            Answered::Doubt => {
+                if !self.calls.pending(|p| *p == Purpose::Warm) {
+                    self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
+                }
+            }
+            Answered::Done(done) => self.done(done, now),
+        }
+    }
+
+    fn done(&mut self, done: Done, now: Now) {
+        let current = self.token.current(now).map(|h| h.serial);
+        if done.outcome.result.is_ok() && current == Some(done.serial) {
+            self.token.warmed(now);
+        }
+        match done.purpose {
+            Purpose::Token => self.token_answered(done.outcome, now),
+            Purpose::Warm => self.warm_answered(done.serial, &done.outcome, now),
+            Purpose::Idle => match done.outcome.result {
+                Ok(rest::Answer::IdleTimeout(idle)) => self.token.idle_timeout(idle),
+                // Without the permission to read it the shortest one is assumed.
+                _ => self.token.idle_timeout(None),
+            },
+            Purpose::List => self.listed(&done.outcome, now),
+            Purpose::Create(channel) => self.created(channel, done.serial, done.outcome, now),
+            Purpose::Resync(channel) => self.resynced(channel, done.outcome, now),
+            Purpose::Blame(channel, topics) => self.blamed(channel, topics, done.outcome, now),
+            Purpose::Extend(channel) => self.extended(channel, now),
+            Purpose::Clear => {}
+            Purpose::Fetch(fetch) => {
+                let outcome = fetch_outcome(&fetch, done.outcome.result);
+                self.out.push_back(Output::Fact(Fact::Fetched {
+                    fetch,
+                    asked_at: done.asked,
+                    outcome,
+                }));
+            }
+        }
+    }
+
+    fn token_answered(&mut self, outcome: Outcome, now: Now) {
+        match outcome.result {
+            Ok(rest::Answer::Token {
+                access_token,
+                expires_in,
+            }) => {
+                let first = self.token.failures() > 0;
+                let serial = self.token.got(access_token, expires_in, now);
+                if first {
+                    self.notice(Notice::new(
+                        Level::Info,
+                        "token-again",
+                        "a token is held again",
+                    ));
+                }
+                self.calls.queue(Op::IdleTimeout, Purpose::Idle, now);
+                for done in self.calls.verdict(serial, true) {
+                    self.done(done, now);
+                }
+            }
+            Err(Failure::Login {
+                label,
+                sentence,
+                retry_after,
+            }) => {
+                let hopeless = !matches!(label, "rate-limited" | "server-trouble" | "garbled");
+                self.notice(Notice::new(Level::Error, "token-refused", sentence.clone()));
+                self.token
+                    .failed(sentence, retry_after, hopeless, now, &mut self.rng);
+            }
+            other => {
+                let (why, after) = match other {
+                    Err(Failure::RateLimited(after)) => (
+                        "the login host limits the rate of requests".to_string(),
+                        after,
+                    ),
+                    Err(Failure::Server {
+                        status,
+                        retry_after,
+                    }) => (format!("the login host answers {status}"), retry_after),
+                    Err(Failure::NoAnswer(why)) => {
+                        (format!("the login host {}", why.sentence()), None)
+                    }
+                    _ => (
+                        "the login host gave an answer that is not understood".to_string(),
+                        None,
+                    ),
+                };
+                self.notice(Notice::new(Level::Warn, "token-failed", why.clone()));
+                self.token.failed(why, after, false, now, &mut self.rng);
+            }
+        }
+    }
+
+    fn warm_answered(&mut self, serial: u32, outcome: &Outcome, now: Now) {
+        let over = matches!(outcome.result, Err(Failure::Unauthorized));
+        let sure = over || outcome.result.is_ok();
+        if over {
+            self.token_over(serial, "token-ended", now);
+        } else if outcome.result.is_ok() {
+            for done in self.calls.verdict(serial, false) {
+                self.done(done, now);
+            }
+        }
+        if !sure {
+            // Server trouble: ask again soon, the doubted calls wait.
+            self.warm_from = now.mono + Duration::from_secs(5);
+            for done in self.calls.verdict(serial, false) {
+                self.done(done, now);
+            }
+        }
+    }
+
+    /// The platform no longer takes token `serial`: the channels made with it may be mute.
+    pub(super) fn token_over(&mut self, serial: u32, why: &'static str, now: Now) {
+        if self.token.invalidate(serial, now, &mut self.rng) {
+            self.notice(Notice::new(
+                Level::Warn,
+                "token-over",
+                format!("the platform ended the token ({why})"),
+            ));
+        }
+        let slots: Vec<u8> = self
+            .channels
+            .values()
+            .filter(|c| c.token_serial == serial)
+            .map(|c| c.slot)
+            .collect();
+        for slot in slots {
+            self.suspect(slot, why, now);
+        }
+    }
+
+    fn created(&mut self, channel: ChannelRef, serial: u32, outcome: Outcome, now: Now) {
+        let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        else {
+            return;
+        };
+        match outcome.result {
+            Ok(rest::Answer::Channel(rest::Channel {
+                id: Some(id),
+                connect_uri: Some(uri),
+                expires,
+            })) => {
+                c.id = Some(id);
+                c.uri = Some(uri);
+                c.token_serial = serial;
+                c.created = now.mono;
+                c.created_at = now.wall;
+                c.expires_at = expires.unwrap_or(now.wall + super::limits::CHANNEL_LIFE);
+                if let Some(held) = self.token.current(now).filter(|h| h.serial == serial) {
+                    c.token_ends_at = held.ends_at;
+                }
+                c.phase = Phase::Connecting;
+                self.totals.channels_made += 1;
+                self.create_failures = self.create_failures.saturating_sub(1);
+                let socket = self.open_socket(channel.slot);
+                if let Some(c) = self.channels.get_mut(&channel.slot) {
+                    c.socket = socket;
+                }
+            }
+            other => {
+                self.create_failures = (self.create_failures + 1).min(8);
+                let pause = Duration::from_millis(250 << self.create_failures);
+                self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
+                let text = format!(
+                    "a channel could not be made: {}",
+                    describe_failure(other.err().as_ref())
+                );
+                self.notice(Notice::new(Level::Warn, "channel-not-made", text));
+                if self
+                    .channels
+                    .get(&channel.slot)
+                    .is_some_and(|c| c.successor_of.is_some())
+                {
+                    self.handover_socket_lost(channel.slot, "not-made", now);
+                } else {
+                    self.remove(channel.slot, now);
+                }
+            }
+        }
+    }
+
+    /// A channel of an earlier run says which topics it holds.
+    fn resynced(&mut self, channel: ChannelRef, outcome: Outcome, now: Now) {
+        let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        else {
+            return;
+        };
+        match outcome.result {
+            Ok(rest::Answer::Topics(states)) => {
+                c.resync = false;
+                for state in states {
+                    let free = self
+                        .topics
+                        .get(&state.topic)
+                        .is_some_and(|e| e.wanted && e.slots == 0);
+                    if free {
+                        self.place(&state.topic, channel.slot);
+                    } else if !c_holds(self.channels.get(&channel.slot), &state.topic) {
+                        // Nobody wants it here: make room.
+                        let seq = self.next_seq();
+                        let entry = self.topics.entry(state.topic.clone());
+                        let entry = entry.or_insert(Entry {
+                            wanted: false,
+                            seq,
+                            reported: false,
+                            slots: 0,
+                        });
+                        entry.slots |= bit(channel.slot);
+                        if let Some(c) = self.channels.get_mut(&channel.slot) {
+                            c.subs.insert(state.topic.clone(), Sub::Drop);
+                            c.drop.insert(state.topic);
+                        }
+                    }
+                }
+            }
+            Err(Failure::NotFound) => self.die(channel.slot, "not-found", now),
+            Err(Failure::Server { .. } | Failure::NoAnswer(_))
+                if now.mono < self.reattach_until =>
+            {
+                if let Some(id) = c.id.clone() {
+                    self.calls
+                        .queue(Op::Subscriptions(id), Purpose::Resync(channel), now);
+                }
+            }
+            // It cannot be asked: it serves all the same, and is replaced if it turns out to be full.
+            _ => c.resync = false,
+        }
+    }
+
+    pub(super) fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
+        self.last_seq
+    }
+
+    /// REST says which topic of a refused message is to blame.
+    fn blamed(&mut self, channel: ChannelRef, topics: Vec<Topic>, outcome: Outcome, now: Now) {
+        let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        else {
+            return;
+        };
+        let slot = channel.slot;
+        match outcome.result {
+            Ok(rest::Answer::Topics(states)) => {
+                let mut verdicts: BTreeMap<Topic, Option<String>> =
+                    states.into_iter().map(|s| (s.topic, s.rejected)).collect();
+                for topic in topics {
+                    match verdicts.remove(&topic) {
+                        Some(None) => self.confirm(slot, &topic),
+                        Some(Some(why)) => self.refuse(&topic, why),
+                        None => self.want_again(slot, &topic),
+                    }
+                }
+            }
+            Err(Failure::TooManyTopics) => {
+                c.sealed = true;
+                for topic in topics {
+                    if let Some(c) = self.channels.get_mut(&slot) {
+                        c.forget(&topic);
+                    }
+                    self.detach(&topic, slot);
+                }
+            }
+            Err(Failure::BadRequest { detail, .. } | Failure::Forbidden(detail)) => {
+                if let [topic] = topics.as_slice() {
+                    self.refuse(topic, detail);
+                } else if let Some(id) = c.id.clone() {
+                    let (left, right) = topics.split_at(topics.len() / 2);
+                    for half in [left, right] {
+                        let purpose = Purpose::Blame(channel, half.to_vec());
+                        self.calls
+                            .queue(Op::AddTopics(id.clone(), half.to_vec()), purpose, now);
+                    }
+                }
+            }
+            Err(Failure::NotFound) => self.die(slot, "not-found", now),
+            _ => {
+                for topic in topics {
+                    self.want_again(slot, &topic);
+                }
+            }
+        }
+    }
+
+    fn want_again(&mut self, slot: u8, topic: &Topic) {
+        if let Some(channel) = self.channels.get_mut(&slot) {
+            channel.blamed.remove(topic);
+            if let Some(sub @ (Sub::Sent | Sub::Want)) = channel.subs.get_mut(topic) {
+                *sub = Sub::Want;
+                channel.want.insert(topic.clone());
+            }
+        }
+    }
+
+    /// The platform rejects a topic: nobody watches it any more.
+    fn refuse(&mut self, topic: &Topic, detail: String) {
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
+        let wanted = std::mem::take(&mut entry.wanted);
+        if std::mem::take(&mut entry.reported) {
+            self.reported -= 1;
+        }
+        let (seq, slots) = (entry.seq, entry.slots);
+        self.waiting.remove(&seq);
+        for slot in 1..=CHANNELS_MAX {
+            if slots & bit(slot) != 0 {
+                if let Some(channel) = self.channels.get_mut(&slot) {
+                    channel.forget(topic);
+                }
+                self.detach(topic, slot);
+            }
+        }
+        if wanted {
+            self.out.push_back(Output::Fact(Fact::Refused {
+                topic: topic.clone(),
+                detail,
+            }));
+        }
+    }
+
+    /// Orders the difference between what is wanted and what is there.
+    fn advance(&mut self, now: Now) {
+        for done in self.calls.overdue(now) {
+            self.done(done, now);
+        }
+        if self.token.ask(now) {
+            self.calls.queue(Op::Token, Purpose::Token, now);
+        }
+        if self.token.warm_due(now)
+            && now.mono >= self.warm_from
+            && !self.calls.pending(|p| *p == Purpose::Warm)
+        {
+            self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
+        }
+        self.roll(now);
+        self.allocate(now);
+        self.send_messages();
+        while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {
+            self.out.push_back(Output::Call {
+                call: ready.call,
+                op: ready.op,
+                token: ready.token,
+            });
+        }
+        self.keep();
+    }
+
+    fn send_messages(&mut self) {
+        for channel in self.channels.values_mut() {
+            let open = channel.phase == Phase::Open || channel.retiring();
+            let Some(socket) = channel.socket.filter(|_| open) else {
+                continue;
+            };
+            // While a second socket takes over, what is new waits for it.
+            if channel.next.is_some() || (channel.want.is_empty() && channel.drop.is_empty()) {
+                continue;
+            }
+            while channel.flight.len() < MESSAGES_IN_FLIGHT_MAX {
+                let Some(batch) = channel.next_batch() else {
+                    break;
+                };
+                self.ticket += 1;
+                let ticket = self.ticket;
+                let topics = batch.topics.clone();
+                let order = if batch.subscribe {
+                    session::Order::Subscribe { ticket, topics }
+                } else {
+                    session::Order::Unsubscribe { ticket, topics }
+                };
+                channel.flight.insert(ticket, batch);
+                self.out.push_back(Output::Session { socket, order });
+            }
+        }
+    }
+
+    fn keep(&mut self) {
+        let lasting = |c: &&Channel| c.id.is_some() && c.uri.is_some() && !c.dead && !c.retiring();
+        let same = |c: &Channel, row: &ChannelRow| {
+            (c.slot, c.id.as_ref(), c.expires_at, c.token_ends_at)
+                == (row.slot, Some(&row.id), row.expires_at, row.token_ends_at)
+        };
+        let mut kept = self.kept.iter();
+        let unchanged = self
+            .channels
+            .values()
+            .filter(lasting)
+            .all(|c| kept.next().is_some_and(|row| same(c, row)));
+        if unchanged && kept.next().is_none() {
+            return;
+        }
+        let row = |c: &Channel| {
+            Some(ChannelRow {
+                slot: c.slot,
+                id: c.id.clone()?,
+                connect_uri: c.uri.clone()?,
+                created_at: c.created_at,
+                expires_at: c.expires_at,
+                token_ends_at: c.token_ends_at,
+            })
+        };
+        let rows: Vec<ChannelRow> = self
+            .channels
+            .values()
+            .filter(lasting)
+            .filter_map(row)
+            .collect();
+        self.kept.clone_from(&rows);
+        self.out.push_back(Output::Keep(rows));
+    }
+
+    pub(super) fn renewing(&self) -> bool {
+        self.channels.values().any(|c| c.renew != Renew::Idle)
+    }
+}
+
+fn c_holds(channel: Option<&Channel>, topic: &Topic) -> bool {
+    channel.is_some_and(|c| c.subs.contains_key(topic))
+}
+
+/// The end of a socket in a few words, without what outside input may have put into it.
+fn describe(end: &End) -> String {
+    match end {
+        End::UpgradeRefused(status) => format!("upgrade refused with {status}"),
+        End::Closed(code) => format!("closed with {code}"),
+        End::NotConnected(why) | End::Broken(why) | End::Misbehaved(why) => {
+            format!("{}: {why}", end.label())
+        }
+        End::Ordered | End::Silent | End::NoPong => end.label().to_string(),
+    }
+}
+
+fn describe_failure(failure: Option<&Failure>) -> String {
+    match failure {
+        Some(Failure::Forbidden(why)) => format!("403 {why}"),
+        Some(Failure::BadRequest { status, detail }) => format!("{status} {detail}"),
+        Some(Failure::Server { status, .. }) => format!("the platform answers {status}"),
+        Some(Failure::NoAnswer(why)) => format!("the platform {}", why.sentence()),
+        Some(Failure::Unauthorized) => "the token is not accepted".to_string(),
+        Some(Failure::NotFound) => "404".to_string(),
+        _ => "an answer that is not understood".to_string(),
+    }
+}
+
+fn fetch_outcome(fetch: &Fetch, result: Result<rest::Answer, Failure>) -> FetchOutcome {
+    match result {
+        Ok(rest::Answer::Json(text)) => FetchOutcome::Found(text),
+        Ok(_) | Err(Failure::Garbled) => {
+            FetchOutcome::Trouble("an answer that is not understood".into())
+        }
+        Err(Failure::NotFound) => FetchOutcome::NotFound,
+        Err(Failure::Unauthorized) => FetchOutcome::Denied("401".into()),
+        Err(Failure::Forbidden(why)) => FetchOutcome::Denied(why),
+        Err(Failure::BadRequest { .. } | Failure::TooManyTopics)
+            if matches!(fetch, Fetch::Many(_)) =>
+        {
+            FetchOutcome::TooMany
+        }
+        Err(failure) => FetchOutcome::Trouble(describe_failure(Some(&failure))),
+    }
+}
+
+impl Channel {
+    pub(super) fn flight_has(&self, topic: &Topic) -> bool {
+        self.flight.values().any(|b| b.topics.contains(topic))
+    }
+}

@@ -1,0 +1,76 @@
+//! The numbers of the platform client, in one place, with where they come from.
+//!
+//! Invariant: the relations between them are checked when the crate is compiled.
+
+use std::time::Duration;
+
+/// Topics in one subscribe or unsubscribe message. Neither a frame size nor a
+/// message rate is published (protocol, section 4.7); 100 topics make 8 KiB.
+pub const TOPICS_PER_MESSAGE_MAX: usize = 100;
+
+/// Subscribe and unsubscribe messages unanswered on one socket.
+pub const MESSAGES_IN_FLIGHT_MAX: usize = 4;
+
+/// Topics on one channel at most (protocol, section 7).
+pub const TOPICS_PER_CHANNEL_MAX: usize = 1000;
+
+/// Channels per user and OAuth client at most (protocol, section 7).
+pub const CHANNELS_MAX: u8 = 20;
+
+/// The life of a channel where the platform names none (protocol, section 7).
+pub const CHANNEL_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// The next channel is opened when fewer places than this are free.
+pub const OPEN_AHEAD_PLACES: usize = 100;
+
+/// An empty channel is closed after this long, unless it is the last.
+pub const EMPTY_CHANNEL_KEPT: Duration = Duration::from_secs(600);
+
+/// A retiring channel is given this long to confirm its unsubscribes and close.
+pub const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between the end of one hand-over and the start of the next, at most (jittered from 0).
+pub const HANDOVER_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// A successor that has not taken over by then is given up and tried again later.
+pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(45);
+
+/// A reconnect is tried after this, doubling to [`RECONNECT_PAUSE_MAX`]; the first one at once.
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest pause between reconnects of one channel.
+pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A channel that could not be reopened this often in a row is replaced by a new one.
+pub const RECONNECTS_MAX: u32 = 6;
+
+/// Channels kept from an earlier run must say by then which topics they hold.
+pub const REATTACH_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A channel that dies younger than this was probably evicted by a competitor.
+pub const YOUNG_CHANNEL: Duration = Duration::from_secs(120);
+
+/// Requests a minute and token, until the headers say otherwise (protocol, section 7).
+pub const REST_PER_MINUTE: u32 = 300;
+
+/// The window of the budget, with a margin for what the network delays.
+pub const REST_WINDOW: Duration = Duration::from_secs(63);
+
+/// REST calls unanswered at most; the workers' queue holds as many.
+pub const CALLS_IN_FLIGHT_MAX: usize = 4;
+
+/// `Retry-After` of the platform is obeyed up to here; longer ones are asked again then.
+pub const RATE_HOLD_MAX: Duration = Duration::from_secs(3600);
+
+/// The token is kept warm at least this often while the idle timeout is unknown:
+/// the shortest that can be set is 5 minutes (protocol, section 2.6).
+pub const KEEP_WARM: Duration = Duration::from_secs(120);
+
+/// A token is renewed this long before its end, or a tenth of its life if that is less (design, section 6).
+pub const TOKEN_LEAD_MAX: Duration = Duration::from_secs(300);
+
+const _: () = assert!(TOPICS_PER_MESSAGE_MAX <= TOPICS_PER_CHANNEL_MAX);
+const _: () = assert!(OPEN_AHEAD_PLACES < TOPICS_PER_CHANNEL_MAX);
+const _: () = assert!(REST_WINDOW.as_secs() > 60);
+const _: () = assert!(KEEP_WARM.as_secs() * 2 < 300);
+const _: () = assert!(HANDOVER_PATIENCE.as_secs() < 60);

@@ -1,0 +1,231 @@
+//! Answers as outcomes (protocol, sections 3, 10 and 11).
+//!
+//! A body is never assumed: proxies and gateways in front of the platform may
+//! answer with a web page or nothing (section 10).
+
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::{Answer, Channel, Failure, Limits, Op, Outcome, TopicState};
+use crate::ids::Topic;
+use crate::plain::{one_line, without};
+use crate::platform::oauth::{self, TokenError};
+use crate::platform::retry_after;
+use crate::secret::Secret;
+use crate::time::Wall;
+use crate::wire::Response;
+
+/// The most characters kept of the platform's own words.
+const WORDS_MAX: usize = 300;
+
+/// The most entries read of any list: twenty channels, or a thousand topics, and room.
+const ENTRIES_MAX: usize = 5_000;
+
+/// What an answer means. `now` is for a `Retry-After` that is a date.
+#[must_use]
+pub fn decode(op: &Op, response: &Response, now: Wall) -> Outcome {
+    let result = match (op, response.status) {
+        (Op::Token, _) => token(response, now),
+        (_, 200..=299) => answer(op, response),
+        _ => Err(failure(op, response, now)),
+    };
+    Outcome {
+        result,
+        limits: limits(response),
+    }
+}
+
+fn token(response: &Response, now: Wall) -> Result<Answer, Failure> {
+    match oauth::decode(response, now) {
+        Ok(token) => Ok(Answer::Token {
+            access_token: token.access_token,
+            expires_in: token.expires_in,
+        }),
+        Err(TokenError::RateLimited { retry_after }) => Err(Failure::RateLimited(retry_after)),
+        Err(TokenError::ServerTrouble {
+            status,
+            retry_after,
+        }) => Err(Failure::Server {
+            status,
+            retry_after,
+        }),
+        Err(error) => Err(Failure::Login {
+            label: error.label(),
+            sentence: error.to_string(),
+            retry_after: error.retry_after(),
+        }),
+    }
+}
+
+fn answer(op: &Op, response: &Response) -> Result<Answer, Failure> {
+    match op {
+        Op::KeepWarm | Op::Token => Ok(Answer::Done),
+        Op::CreateChannel => {
+            let channel = channel(&object(response)?);
+            if channel.id.is_none() || channel.connect_uri.is_none() {
+                return Err(Failure::Garbled);
+            }
+            Ok(Answer::Channel(channel))
+        }
+        Op::ListChannels => Ok(Answer::Channels(
+            entities(&object(response)?)?.iter().map(channel).collect(),
+        )),
+        Op::Subscriptions(_) | Op::AddTopics(..) => Ok(Answer::Topics(
+            entities(&object(response)?)?
+                .iter()
+                .filter_map(topic_state)
+                .collect(),
+        )),
+        // The list was replaced, whatever the body says or lacks.
+        Op::ReplaceTopics(..) => Ok(match object(response).and_then(|o| entities(&o)) {
+            Ok(entities) => Answer::Topics(entities.iter().filter_map(topic_state).collect()),
+            Err(_) => Answer::Done,
+        }),
+        Op::IdleTimeout => idle_timeout(&object(response)?),
+        Op::Conversation(_) | Op::Conversations(_) => {
+            let text = std::str::from_utf8(&response.body).map_err(|_| Failure::Garbled)?;
+            if !text.trim_start().starts_with('{')
+                || serde_json::from_str::<IgnoredAny>(text).is_err()
+            {
+                return Err(Failure::Garbled);
+            }
+            Ok(Answer::Json(text.to_owned()))
+        }
+    }
+}
+
+fn object(response: &Response) -> Result<Value, Failure> {
+    match serde_json::from_slice::<Value>(&response.body) {
+        Ok(value) if value.is_object() => Ok(value),
+        _ => Err(Failure::Garbled),
+    }
+}
+
+fn entities(listing: &Value) -> Result<Vec<Value>, Failure> {
+    let list = listing.get("entities").and_then(Value::as_array);
+    let list = list.ok_or(Failure::Garbled)?;
+    Ok(list.iter().take(ENTRIES_MAX).cloned().collect())
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
+    value.get(member)?.as_str().filter(|text| !text.is_empty())
+}
+
+fn channel(value: &Value) -> Channel {
+    Channel {
+        id: text(value, "id").map(Secret::new),
+        connect_uri: text(value, "connectUri").map(Secret::new),
+        expires: text(value, "expires").and_then(Wall::parse_rfc3339),
+    }
+}
+
+fn topic_state(value: &Value) -> Option<TopicState> {
+    let topic = Topic::new(text(value, "id")?);
+    let reason = text(value, "rejectionReason");
+    let missing: Vec<&str> = value
+        .get("missingPermissions")
+        .and_then(Value::as_array)
+        .map(|list| list.iter().take(20).filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let rejected = match text(value, "state") {
+        Some(state) => state.eq_ignore_ascii_case("rejected"),
+        None => reason.is_some() || !missing.is_empty(),
+    };
+    let sentence = || {
+        let reason = reason.unwrap_or("the platform rejects the topic");
+        let sentence = match missing.as_slice() {
+            [] => reason.to_owned(),
+            missing => format!("{reason} (missing: {})", missing.join(", ")),
+        };
+        one_line(&sentence, WORDS_MAX)
+    };
+    Some(TopicState {
+        topic,
+        rejected: rejected.then(sentence),
+    })
+}
+
+fn idle_timeout(body: &Value) -> Result<Answer, Failure> {
+    let enabled = body.get("enableIdleTokenTimeout").and_then(Value::as_bool);
+    let seconds = body.get("idleTokenTimeoutSeconds").and_then(Value::as_f64);
+    // A year and more is as good as never, and keeps the arithmetic sane.
+    let seconds = seconds.filter(|s| (1.0..31_536_000.0).contains(s));
+    match (enabled, seconds) {
+        (Some(false), _) => Ok(Answer::IdleTimeout(None)),
+        (_, Some(s)) => Ok(Answer::IdleTimeout(Some(Duration::from_secs_f64(
+            s.floor(),
+        )))),
+        (Some(true), None) => Err(Failure::Garbled),
+        (None, None) => Ok(Answer::IdleTimeout(None)),
+    }
+}
+
+fn failure(op: &Op, response: &Response, now: Wall) -> Failure {
+    let status = response.status;
+    let (code, words) = words(op, response);
+    match status {
+        // A new token would be refused the same way.
+        401 if code == "ip.not.authorized" => Failure::Forbidden(words),
+        401 => Failure::Unauthorized,
+        403 => Failure::Forbidden(words),
+        404 => Failure::NotFound,
+        400 if code.ends_with("too.many.subscriptions") => Failure::TooManyTopics,
+        429 => Failure::RateLimited(wait(response, now)),
+        408 | 500..=599 => Failure::Server {
+            status,
+            retry_after: wait(response, now),
+        },
+        _ => Failure::BadRequest {
+            status,
+            detail: words,
+        },
+    }
+}
+
+/// `code`, and code and message in one sentence for people.
+fn words(op: &Op, response: &Response) -> (String, String) {
+    let body = serde_json::from_slice::<Value>(&response.body).unwrap_or(Value::Null);
+    let code = one_line(text(&body, "code").unwrap_or(""), 80);
+    let message = text(&body, "message").unwrap_or("");
+    let sentence = match (code.as_str(), message) {
+        ("", "") if body.is_object() => format!("status {} without words", response.status),
+        ("", "") => start_of(&response.body),
+        (code, "") => code.to_owned(),
+        ("", message) => message.to_owned(),
+        (code, message) => format!("{code}: {message}"),
+    };
+    let sentence = match op {
+        Op::Subscriptions(id) | Op::AddTopics(id, _) | Op::ReplaceTopics(id, _) => {
+            without(&sentence, &[id.expose()])
+        }
+        _ => sentence,
+    };
+    (code, one_line(&sentence, WORDS_MAX))
+}
+
+fn start_of(body: &[u8]) -> String {
+    let start = String::from_utf8_lossy(body.get(..1024).unwrap_or(body));
+    match start.trim_start() {
+        "" => String::from("no error body"),
+        text if text.starts_with('<') => String::from("a web page instead of an error body"),
+        text => text.to_owned(),
+    }
+}
+
+/// `Retry-After`, else the seconds to the reset of the budget.
+fn wait(response: &Response, now: Wall) -> Option<Duration> {
+    ["Retry-After", "inin-ratelimit-reset"]
+        .iter()
+        .find_map(|name| retry_after::parse(response.header(name)?, now))
+}
+
+fn limits(response: &Response) -> Option<Limits> {
+    let number = |name: &str| response.header(name)?.trim().parse::<u32>().ok();
+    Some(Limits {
+        count: number("inin-ratelimit-count")?,
+        allowed: number("inin-ratelimit-allowed")?,
+        reset: Duration::from_secs(u64::from(number("inin-ratelimit-reset")?)),
+    })
+}

@@ -1,0 +1,583 @@
+//! Hand-over without a gap: closing notices, the end of a channel's life, the
+//! end of its token, and channels that misbehave (protocol, sections 2.6 and 8;
+//! design, section 7).
+//!
+//! Two ways. *Same URI*: on a closing notice a second socket is opened on the
+//! channel's URI; the platform drops the first, what is subscribed belongs to
+//! the channel. *New channel*: everything is subscribed and confirmed on a
+//! successor in a free slot before the predecessor is emptied and closed; one
+//! at a time, jittered. Where no slot is free and the end is near, the channel
+//! is broken before the next is made, and the gap is reported as one.
+//!
+//! Invariant: a topic that was reported live and may have missed an event is
+//! reported in a gap before it is reported live again.
+
+use std::time::Duration;
+
+use super::calls::{ChannelRef, Purpose};
+use super::channel::{Channel, Phase, Renew, Replace, Sub};
+use super::client::Client;
+use super::limits::{HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE, TOKEN_LEAD_MAX};
+use super::rest::{Answer, Op, Outcome};
+use super::session::{self, End, SocketRef};
+use super::{Fact, Output};
+use crate::ids::Topic;
+use crate::notice::{Level, Notice};
+use crate::time::{Deadline, Mono, Now, Wall};
+
+/// The platform leaves up to a minute after its notice; a little less is counted on.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(50);
+
+/// Second sockets after a closing notice are opened within this time, jittered.
+const REOPEN_SPREAD: Duration = Duration::from_millis(1500);
+
+/// A channel is replaced this long before an end that cannot be moved, if need be without overlap.
+const LAST_MOMENT: Duration = Duration::from_secs(10);
+
+impl Channel {
+    /// When renewing its life is due.
+    fn renewal_at(&self, renew_before: Duration) -> Wall {
+        let life = self.expires_at.since(self.created_at);
+        self.expires_at - renew_before.min(life / 2)
+    }
+
+    /// From when its token's end is a reason to replace it.
+    fn token_lead(&self) -> Duration {
+        let known = self.token_ends_at.since(self.created_at);
+        TOKEN_LEAD_MAX.min((known / 10).max(Duration::from_secs(25)))
+    }
+}
+
+/// A wall instant as seen from now on the monotonic clock.
+fn mono_of(wall: Wall, now: Now) -> Mono {
+    now.mono + wall.since(now.wall)
+}
+
+impl Client {
+    /// Everything that time brings about on channels.
+    pub(super) fn roll(&mut self, now: Now) {
+        let slots: Vec<u8> = self.channels.keys().copied().collect();
+        for slot in slots {
+            self.roll_socket(slot, now);
+            self.roll_life(slot, now);
+        }
+        self.read_expiries(now);
+        self.finish_handovers(now);
+        self.begin_handover(now);
+    }
+
+    fn roll_socket(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        match channel.phase {
+            Phase::Waiting(until) if until <= now.mono => {
+                channel.phase = Phase::Connecting;
+                let socket = self.open_socket(slot);
+                if let Some(channel) = self.channels.get_mut(&slot) {
+                    channel.socket = socket;
+                }
+            }
+            Phase::Retiring(until) => {
+                if until <= now.mono {
+                    // It did not confirm or end in time: it is told once more, then forgotten.
+                    if channel.dead && until + RETIRE_PATIENCE <= now.mono {
+                        channel.socket = None;
+                        channel.next = None;
+                        channel.old = None;
+                        self.remove(slot, now);
+                    } else if !channel.dead {
+                        let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
+                        for topic in topics {
+                            if let Some(channel) = self.channels.get_mut(&slot) {
+                                channel.forget(&topic);
+                            }
+                            self.detach(&topic, slot);
+                        }
+                        self.close_if_emptied(slot);
+                    }
+                } else {
+                    self.close_if_emptied(slot);
+                }
+            }
+            Phase::Open => {
+                if channel.reopen_at.is_some_and(|at| at <= now.mono) {
+                    channel.reopen_at = None;
+                    let next = self.open_socket(slot);
+                    if let Some(channel) = self.channels.get_mut(&slot) {
+                        channel.next = next;
+                    }
+                } else if let Some(old) = channel
+                    .old
+                    .filter(|_| channel.next.is_none() && channel.settled())
+                    && !std::mem::replace(&mut channel.old_told, true)
+                {
+                    self.out.push_back(Output::Session {
+                        socket: old,
+                        order: session::Order::Close,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn roll_life(&mut self, slot: u8, now: Now) {
+        let current = self.token.current(now).map(|h| h.serial);
+        let renew_before = self.settings.renew_before;
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        if channel.retiring() || channel.phase == Phase::Creating || channel.dead {
+            return;
+        }
+        if channel.closing_until.is_some_and(|at| at <= now.mono) {
+            // Noticed, but neither closed nor taken over: the notice was without consequence.
+            channel.closing_until = None;
+        }
+        if !channel.suspect && channel.token_ends_at <= now.wall {
+            self.suspect(slot, "token-ended", now);
+            return;
+        }
+        if channel.replace.is_none() && current.is_some_and(|s| s != channel.token_serial) {
+            let ends = mono_of(channel.token_ends_at, now);
+            let lead = channel.token_lead();
+            channel.replace = Some(Replace {
+                why: "token-ending",
+                from: ends.minus(lead),
+                by: ends.minus(LAST_MOMENT),
+            });
+        }
+        match channel.renew {
+            Renew::Idle
+                if channel
+                    .replace
+                    .is_none_or(|r| r.why == "token-ending" && r.from > now.mono) =>
+            {
+                if channel.renewal_at(renew_before) <= now.wall && channel.phase == Phase::Open {
+                    channel.renew = Renew::Reading;
+                }
+            }
+            Renew::Resubscribing if channel.phase == Phase::Open && channel.settled() => {
+                channel.renew = Renew::ReadingAgain;
+            }
+            _ => {}
+        }
+    }
+
+    fn read_expiries(&mut self, now: Now) {
+        let reading = |c: &Channel| {
+            matches!(
+                c.renew,
+                Renew::Reading | Renew::ReadingAgain | Renew::ReadingLast
+            )
+        };
+        if self.channels.values().any(reading)
+            && now.mono >= self.list_from
+            && !self.calls.pending(|p| *p == Purpose::List)
+        {
+            self.calls.queue(Op::ListChannels, Purpose::List, now);
+        }
+    }
+
+    /// `expires` was read back.
+    pub(super) fn listed(&mut self, outcome: &Outcome, now: Now) {
+        let Ok(Answer::Channels(listed)) = &outcome.result else {
+            self.list_from = now.mono + Duration::from_secs(30);
+            return;
+        };
+        let mut put = Vec::new();
+        for channel in self.channels.values_mut() {
+            let found = listed
+                .iter()
+                .find(|l| l.id.is_some() && l.id == channel.id)
+                .and_then(|l| l.expires);
+            if let Some(expires) = found {
+                channel.expires_at = expires;
+            }
+            let extended = channel.renewal_at(self.settings.renew_before) > now.wall;
+            channel.renew = match (channel.renew, extended) {
+                (Renew::Reading | Renew::ReadingAgain | Renew::ReadingLast, true) => Renew::Idle,
+                (Renew::Reading, false) => {
+                    channel.resubscribe();
+                    Renew::Resubscribing
+                }
+                (Renew::ReadingAgain, false) => {
+                    put.push(channel.slot);
+                    Renew::Putting
+                }
+                (Renew::ReadingLast, false) => {
+                    let by = mono_of(channel.expires_at, now).minus(LAST_MOMENT);
+                    channel.replace = Some(Replace {
+                        why: "life-ending",
+                        from: now.mono,
+                        by,
+                    });
+                    Renew::Idle
+                }
+                (other, _) => other,
+            };
+        }
+        for slot in put {
+            let Some(c) = self.channels.get(&slot) else {
+                continue;
+            };
+            let topics: Vec<Topic> = c
+                .subs
+                .iter()
+                .filter(|(_, s)| matches!(s, Sub::Live))
+                .map(|(t, _)| t.clone())
+                .collect();
+            let purpose = Purpose::Extend(ChannelRef {
+                slot,
+                incarnation: c.incarnation,
+            });
+            if let (Some(id), true) = (c.id.clone(), c.settled()) {
+                self.calls
+                    .queue(Op::ReplaceTopics(id, topics), purpose, now);
+            } else if let Some(c) = self.channels.get_mut(&slot) {
+                // Replacing the list would lose what is just being added: skip this stage.
+                c.renew = Renew::ReadingLast;
+            }
+        }
+    }
+
+    /// The list was put over REST, or not; `expires` tells.
+    pub(super) fn extended(&mut self, channel: ChannelRef, _now: Now) {
+        if let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        {
+            c.renew = Renew::ReadingLast;
+            // What changed while the list was under way is put right over the socket.
+            c.resubscribe();
+        }
+    }
+
+    /// Events may have stopped on this channel without a word.
+    pub(super) fn suspect(&mut self, slot: u8, why: &'static str, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        if channel.retiring()
+            || channel.phase == Phase::Creating
+            || std::mem::replace(&mut channel.suspect, true)
+        {
+            return;
+        }
+        channel.replace = Some(Replace {
+            why,
+            from: now.mono,
+            by: now.mono,
+        });
+        let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
+        let mut lost = Vec::new();
+        for topic in topics {
+            let live = self
+                .channels
+                .values()
+                .any(|c| c.slot != slot && !c.suspect && c.live(&topic));
+            if let Some(entry) = self.topics.get_mut(&topic)
+                && entry.reported
+                && !live
+            {
+                entry.reported = false;
+                self.reported -= 1;
+                lost.push(topic);
+            }
+        }
+        self.gap(lost, why, now);
+    }
+
+    /// The platform will close this socket within a minute.
+    pub(super) fn closing_notice(&mut self, socket: SocketRef, now: Now) {
+        let spread = self.rng.between(Duration::ZERO, REOPEN_SPREAD);
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        let busy = channel.next.is_some()
+            || channel.closing_until.is_some()
+            || channel.successor.is_some();
+        if channel.socket != Some(socket) || channel.phase != Phase::Open || busy {
+            return;
+        }
+        channel.closing_until = Some(now.mono + CLOSING_PATIENCE);
+        channel.reopen_at = Some(now.mono + spread);
+        channel.reopens_failed = 0;
+        let name = channel.name();
+        let text = "the platform announced to close the socket; opening the next one";
+        self.notice(Notice::new(Level::Debug, "closing-notice", text).on(name));
+    }
+
+    /// The second socket on the same URI is open: it serves from now on.
+    pub(super) fn taken_over(&mut self, socket: SocketRef) {
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        let earlier = channel.old;
+        channel.old = channel.socket.replace(socket);
+        channel.old_told = false;
+        channel.next = None;
+        channel.closing_until = None;
+        channel.reopens_failed = 0;
+        if channel.phase != Phase::Open && !channel.retiring() {
+            channel.phase = Phase::Open;
+        }
+        // What was under way on the first socket is sent again; what is live is
+        // confirmed again, and stays live: subscriptions belong to the channel.
+        channel.flight.clear();
+        let mut want = Vec::new();
+        let mut drop = Vec::new();
+        for (topic, sub) in &mut channel.subs {
+            match sub {
+                Sub::Sent => {
+                    *sub = Sub::Want;
+                    want.push(topic.clone());
+                }
+                Sub::DropSent => {
+                    *sub = Sub::Drop;
+                    drop.push(topic.clone());
+                }
+                _ => {}
+            }
+        }
+        channel.want.extend(want);
+        channel.drop.extend(drop);
+        channel.resubscribe();
+        self.totals.handovers += 1;
+        if let Some(socket) = earlier {
+            self.out.push_back(Output::Session {
+                socket,
+                order: session::Order::Close,
+            });
+        }
+    }
+
+    /// The second socket could not be opened.
+    pub(super) fn takeover_failed(&mut self, slot: u8, end: &End, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        channel.reopens_failed += 1;
+        if matches!(end, End::UpgradeRefused(401 | 403 | 404)) || channel.reopens_failed >= 3 {
+            let by = channel.closing_until.unwrap_or(now.mono).minus(LAST_MOMENT);
+            channel.replace = Some(Replace {
+                why: "closing",
+                from: now.mono,
+                by,
+            });
+        } else {
+            channel.reopen_at =
+                Some(now.mono + Duration::from_secs(u64::from(channel.reopens_failed)));
+        }
+    }
+
+    /// Topics that stayed live by the books, but may have missed an event.
+    pub(super) fn doubt_live(&mut self, slot: u8, cause: &'static str, now: Now) {
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
+        let live: Vec<Topic> = channel
+            .subs
+            .iter()
+            .filter(|(_, s)| **s == Sub::Live)
+            .map(|(t, _)| t.clone())
+            .collect();
+        let doubted: Vec<Topic> = live
+            .into_iter()
+            .filter(|t| self.topics.get(t).is_some_and(|e| e.reported))
+            .collect();
+        self.gap(doubted.clone(), cause, now);
+        for topic in doubted {
+            self.out.push_back(Output::Fact(Fact::Live { topic }));
+        }
+    }
+
+    /// A channel that takes part in a hand-over has lost its socket, or was not made.
+    pub(super) fn handover_socket_lost(&mut self, slot: u8, why: &'static str, now: Now) {
+        let predecessor = self.channels.get(&slot).and_then(|c| c.successor_of);
+        self.lose(slot, why, now);
+        if let Some(predecessor) = predecessor {
+            self.totals.handovers_failed += 1;
+            if let Some(c) = self.channels.get_mut(&predecessor) {
+                c.handovers_failed = (c.handovers_failed + 1).min(6);
+                let pause = self
+                    .rng
+                    .jitter(Duration::from_millis(500 << c.handovers_failed));
+                if let Some(replace) = &mut c.replace {
+                    replace.from = now.mono + pause;
+                }
+            }
+        }
+        // A lost predecessor leaves its successor as an ordinary channel; a lost
+        // successor leaves its predecessor in place.
+        self.remove(slot, now);
+    }
+
+    fn finish_handovers(&mut self, now: Now) {
+        let pairs: Vec<(u8, u8)> = self
+            .channels
+            .values()
+            .filter_map(|c| c.successor_of.map(|p| (c.slot, p)))
+            .collect();
+        for (successor, predecessor) in pairs {
+            let Some(channel) = self.channels.get(&successor) else {
+                continue;
+            };
+            if channel.phase == Phase::Open && channel.settled() {
+                if let Some(channel) = self.channels.get_mut(&successor) {
+                    channel.successor_of = None;
+                }
+                self.totals.handovers += 1;
+                self.retire(predecessor, now);
+                self.next_handover =
+                    now.mono + self.rng.between(Duration::ZERO, HANDOVER_PAUSE_MAX);
+            } else if now.mono.since(channel.handover_began) >= HANDOVER_PATIENCE {
+                self.handover_socket_lost(successor, "handover-overdue", now);
+            }
+        }
+    }
+
+    fn handover_running(&self) -> bool {
+        self.channels.values().any(|c| c.successor_of.is_some())
+    }
+
+    /// The channel whose replacement is most urgent.
+    fn next_to_replace(&self) -> Option<(u8, Replace)> {
+        let open =
+            |c: &&Channel| !c.retiring() && c.successor.is_none() && c.successor_of.is_none();
+        self.channels
+            .values()
+            .filter(open)
+            .filter_map(|c| c.replace.map(|r| (c.slot, r)))
+            .min_by_key(|(slot, r)| (r.from, r.by, *slot))
+    }
+
+    fn begin_handover(&mut self, now: Now) {
+        if self.handover_running() || now.mono < self.next_handover {
+            return;
+        }
+        let Some((slot, replace)) = self.next_to_replace().filter(|(_, r)| r.from <= now.mono)
+        else {
+            return;
+        };
+        let wanted: Vec<Topic> = match self.channels.get(&slot) {
+            Some(c) => c
+                .subs
+                .iter()
+                .filter(|(t, s)| {
+                    matches!(s, Sub::Want | Sub::Sent | Sub::Live)
+                        && self.topics.get(*t).is_some_and(|e| e.wanted)
+                })
+                .map(|(t, _)| t.clone())
+                .collect(),
+            None => return,
+        };
+        if wanted.is_empty() {
+            self.retire(slot, now);
+            return;
+        }
+        if self.token.current(now).is_none() || now.mono < self.create_from {
+            return;
+        }
+        if self.channels.len() >= usize::from(self.settings.max_channels) {
+            if replace.by <= now.mono {
+                // No place for a successor: broken before made, and reported as a gap.
+                let text = format!(
+                    "no slot is free: the channel is replaced without overlap ({})",
+                    replace.why
+                );
+                let name = self
+                    .channels
+                    .get(&slot)
+                    .map(Channel::name)
+                    .unwrap_or_default();
+                self.notice(Notice::new(Level::Warn, "handover-gap", text).on(name));
+                self.lose(slot, replace.why, now);
+                self.remove(slot, now);
+                self.next_handover = now.mono + Duration::from_millis(200);
+            }
+            return;
+        }
+        let Some(successor) = self.create(now) else {
+            return;
+        };
+        if let Some(c) = self.channels.get_mut(&successor) {
+            c.successor_of = Some(slot);
+            c.handover_began = now.mono;
+        }
+        if let Some(c) = self.channels.get_mut(&slot) {
+            c.successor = Some(successor);
+        }
+        for topic in wanted {
+            self.place(&topic, successor);
+        }
+    }
+
+    /// When channels need looking after, and why.
+    pub(super) fn rollover_deadline(&self, now: Now) -> Option<Deadline> {
+        let mut soonest = None;
+        let mut at = |at: Mono, why: &'static str| {
+            soonest = Deadline::sooner(soonest, Some(Deadline { at, why }))
+        };
+        let token = self.token.current(now).is_some();
+        for c in self.channels.values() {
+            match c.phase {
+                Phase::Waiting(until) => at(until, "reconnect"),
+                Phase::Retiring(until) if c.dead => at(until + RETIRE_PATIENCE, "retired channel"),
+                Phase::Retiring(until) => at(until, "retiring channel"),
+                _ => {}
+            }
+            if c.retiring() || c.phase == Phase::Creating {
+                continue;
+            }
+            if let (Some(t), Phase::Open) = (c.reopen_at, c.phase) {
+                at(t, "second socket after a closing notice");
+            }
+            if let Some(t) = c.closing_until {
+                at(t, "closing notice");
+            }
+            if !c.suspect {
+                at(mono_of(c.token_ends_at, now), "token of a channel ends");
+            }
+            if c.renew == Renew::Idle && c.replace.is_none() && c.phase == Phase::Open {
+                at(
+                    mono_of(c.renewal_at(self.settings.renew_before), now),
+                    "channel life",
+                );
+            }
+            if c.successor_of.is_some() {
+                at(c.handover_began + HANDOVER_PATIENCE, "hand-over");
+            }
+            if let Some(t) = c.empty_since {
+                at(t + super::limits::EMPTY_CHANNEL_KEPT, "empty channel");
+            }
+        }
+        if self.renewing() && self.list_from > now.mono {
+            at(self.list_from, "channel life");
+        }
+        if !self.handover_running()
+            && token
+            && let Some((_, replace)) = self.next_to_replace()
+        {
+            let full = self.channels.len() >= usize::from(self.settings.max_channels);
+            let from = if full {
+                replace.from.max(replace.by)
+            } else {
+                replace.from
+            };
+            at(
+                from.max(self.next_handover).max(self.create_from),
+                "hand-over",
+            );
+        }
+        if token && self.create_from > now.mono {
+            at(self.create_from, "channel creation");
+        }
+        if self.reattach_until > now.mono {
+            at(self.reattach_until, "re-attachment");
+        }
+        soonest
+    }
+}

@@ -1,0 +1,218 @@
+//! What the status page, metrics and tests may see of the client: numbers and
+//! short names, no secret.
+//!
+//! Invariant: taking a snapshot changes nothing.
+
+use std::time::Duration;
+
+use super::channel::Phase;
+use super::client::Client;
+use crate::ids::Topic;
+use crate::time::Now;
+
+/// One channel as it may be shown.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ChannelView {
+    /// Its slot.
+    pub slot: u8,
+    /// `creating`, `connecting`, `live`, `lost`, `handover`, `retiring`.
+    pub state: &'static str,
+    /// Topics in its books.
+    pub topics: usize,
+    /// Topics it may hold.
+    pub capacity: usize,
+    /// Since it was made.
+    pub age: Duration,
+    /// Since the last sign of life.
+    pub heard: Option<Duration>,
+    /// The last four characters of its id.
+    pub tail: String,
+    /// Until the platform lets it end.
+    pub expires_in: Duration,
+}
+
+/// The client as it may be shown.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Snapshot {
+    /// Channels by slot.
+    pub channels: Vec<ChannelView>,
+    /// Topics reported live.
+    pub topics_live: usize,
+    /// Topics wanted and on a channel, not live.
+    pub topics_pending: usize,
+    /// Topics wanted and on no channel.
+    pub topics_waiting: usize,
+    /// Topics that could be taken at once.
+    pub places_free: usize,
+    /// A token is held.
+    pub token_held: bool,
+    /// Until it ends.
+    pub token_expires_in: Duration,
+    /// Why there is none.
+    pub token_trouble: Option<String>,
+    /// REST calls allowed a minute.
+    pub rest_allowed: u32,
+    /// REST calls left in this window.
+    pub rest_left: u32,
+    /// The platform wants quiet for this long.
+    pub rest_quiet: Duration,
+    /// REST calls made.
+    pub rest_calls_total: u64,
+    /// Answers 429.
+    pub rest_limited_total: u64,
+    /// REST calls waiting for their turn.
+    pub rest_waiting: usize,
+    /// Gaps, and the topics in them.
+    pub gaps_total: u64,
+    /// Topics in gaps.
+    pub gap_topics_total: u64,
+    /// Since the last gap.
+    pub last_gap: Option<Duration>,
+    /// Hand-overs done.
+    pub handovers_total: u64,
+    /// Hand-overs given up.
+    pub handovers_failed_total: u64,
+    /// Channels made.
+    pub channels_made_total: u64,
+    /// Channels that the platform ended.
+    pub channels_died_total: u64,
+    /// Reconnects ordered.
+    pub reconnects_total: u64,
+}
+
+impl Client {
+    /// The client as it may be shown; O(channels × topics).
+    #[must_use]
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        let wanted = self.topics.values().filter(|e| e.wanted).count();
+        let capacity = self.settings.topics_per_channel;
+        let view = |c: &super::channel::Channel| ChannelView {
+            slot: c.slot,
+            state: match c.phase {
+                Phase::Creating => "creating",
+                Phase::Connecting => "connecting",
+                Phase::Open if c.successor.is_some() || c.successor_of.is_some() => "handover",
+                Phase::Open => "live",
+                Phase::Waiting(_) => "lost",
+                Phase::Retiring(_) => "retiring",
+            },
+            topics: c.subs.len(),
+            capacity,
+            age: now.wall.since(c.created_at),
+            heard: c.heard.map(|t| now.mono.since(t)),
+            tail: c
+                .id
+                .as_ref()
+                .map(|id| id.tail().to_string())
+                .unwrap_or_default(),
+            expires_in: c.expires_at.since(now.wall),
+        };
+        let free_now =
+            |c: &&super::channel::Channel| c.phase == Phase::Open && c.takes_topics() && !c.suspect;
+        let places_free: usize = self
+            .channels
+            .values()
+            .filter(free_now)
+            .map(|c| capacity.saturating_sub(c.subs.len()))
+            .sum();
+        let held = self.token.current(now);
+        Snapshot {
+            channels: self.channels.values().map(view).collect(),
+            topics_live: self.reported,
+            topics_pending: wanted.saturating_sub(self.reported + self.waiting.len()),
+            topics_waiting: self.waiting.len(),
+            places_free,
+            token_held: held.is_some(),
+            token_expires_in: held.map(|h| h.ends_at.since(now.wall)).unwrap_or_default(),
+            token_trouble: self.token.trouble().map(str::to_string),
+            rest_allowed: self.budget.allowed(),
+            rest_left: self.budget.left(now.mono),
+            rest_quiet: self.budget.quiet_for(now.mono),
+            rest_calls_total: self.calls.made_total,
+            rest_limited_total: self.budget.limited_total(),
+            rest_waiting: self.calls.waiting(),
+            gaps_total: self.totals.gaps,
+            gap_topics_total: self.totals.gap_topics,
+            last_gap: self.last_gap.map(|t| now.mono.since(t)),
+            handovers_total: self.totals.handovers,
+            handovers_failed_total: self.totals.handovers_failed,
+            channels_made_total: self.totals.channels_made,
+            channels_died_total: self.totals.channels_died,
+            reconnects_total: self.totals.reconnects,
+        }
+    }
+
+    /// True if whoever watches was told that this topic is live.
+    #[must_use]
+    pub fn is_live(&self, topic: &Topic) -> bool {
+        self.topics.get(topic).is_some_and(|e| e.reported)
+    }
+
+    /// True if the topic is wanted: live, on its way, or waiting for a place.
+    #[must_use]
+    pub fn is_wanted(&self, topic: &Topic) -> bool {
+        self.topics.get(topic).is_some_and(|e| e.wanted)
+    }
+
+    /// Channels in the table, and the most topics on one of them: both bounded by the settings.
+    #[must_use]
+    pub fn held(&self) -> (usize, usize) {
+        (
+            self.channels.len(),
+            self.channels
+                .values()
+                .map(|c| c.subs.len())
+                .max()
+                .unwrap_or(0),
+        )
+    }
+
+    /// Checks the books against each other; a sentence for the first thing that is wrong.
+    ///
+    /// # Errors
+    /// Never in a correct program: the sentence names the defect.
+    pub fn audit(&self) -> Result<(), String> {
+        if self.channels.len() > usize::from(self.settings.max_channels) {
+            return Err(format!("{} channels in the table", self.channels.len()));
+        }
+        for (topic, entry) in &self.topics {
+            let on: Vec<u8> = self
+                .channels
+                .values()
+                .filter(|c| c.subs.contains_key(topic))
+                .map(|c| c.slot)
+                .collect();
+            let books: u32 = on.iter().map(|s| super::client::bit(*s)).sum();
+            if books != entry.slots {
+                return Err(format!(
+                    "{topic} is on {on:?}, the entry says {:b}",
+                    entry.slots
+                ));
+            }
+            if entry.wanted && (entry.slots == 0) != self.waiting.contains_key(&entry.seq) {
+                return Err(format!("{topic} is wanted, on {on:?}, waiting or not"));
+            }
+            if entry.reported
+                && !on
+                    .iter()
+                    .any(|s| self.channels.get(s).is_some_and(|c| c.live(topic)))
+            {
+                return Err(format!("{topic} is reported live, but is on {on:?}"));
+            }
+        }
+        for c in self.channels.values() {
+            if c.subs.len() > self.settings.topics_per_channel {
+                return Err(format!("{} topics on channel {}", c.subs.len(), c.slot));
+            }
+            for topic in c.subs.keys() {
+                if !self.topics.contains_key(topic) {
+                    return Err(format!(
+                        "channel {} has {topic}, which nobody knows",
+                        c.slot
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,678 @@
+//! Scenarios of the platform client: one fact in, expected orders out.
+//!
+//! The bench plays a platform that says yes to everything, unless a test takes
+//! an order out of its hands; after every step the client's books are audited.
+
+use std::time::Duration;
+
+use super::rest::{self, Failure, Op, Outcome};
+use super::session::{self, End, SocketRef};
+use super::*;
+use crate::time::Mono;
+
+struct Bench {
+    client: Client,
+    now: Now,
+    sockets: Vec<(SocketRef, String)>,
+    facts: Vec<Fact>,
+    orders: Vec<(SocketRef, session::Order)>,
+    calls: Vec<(CallId, Op)>,
+    made: usize,
+    kept: Vec<ChannelRow>,
+    /// Sockets confirm what they are told.
+    confirming: bool,
+    /// REST answers by itself.
+    answering: bool,
+    token_life: u64,
+}
+
+fn settings() -> Settings {
+    Settings {
+        max_channels: 4,
+        topics_per_channel: 10,
+        renew_before: Duration::from_secs(3600),
+    }
+}
+
+impl Bench {
+    fn new(settings: Settings) -> Bench {
+        let mut bench = Bench::with(settings, &[], 86_400);
+        bench.drain();
+        bench
+    }
+
+    fn with_kept(settings: Settings, kept: &[ChannelRow]) -> Bench {
+        let mut bench = Bench::with(settings, kept, 86_400);
+        bench.answering = false;
+        bench.drain();
+        bench
+    }
+
+    fn with(settings: Settings, kept: &[ChannelRow], token_life: u64) -> Bench {
+        let now = Now {
+            mono: Mono(1_000),
+            wall: Wall(1_767_886_512_000),
+        };
+        Bench {
+            client: Client::new(settings, kept, now, 7),
+            now,
+            sockets: Vec::new(),
+            facts: Vec::new(),
+            orders: Vec::new(),
+            calls: Vec::new(),
+            made: 0,
+            kept: Vec::new(),
+            confirming: true,
+            answering: true,
+            token_life,
+        }
+    }
+
+    fn give(&mut self, input: Input) {
+        self.client.handle(input, self.now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.client.poll_output() {
+            self.client.audit().unwrap();
+            match output {
+                Output::OpenSocket {
+                    socket,
+                    connect_uri,
+                } => {
+                    self.sockets
+                        .push((socket, connect_uri.expose().to_string()));
+                    self.client.handle(
+                        Input::Session {
+                            socket,
+                            fact: session::Fact::Opened,
+                        },
+                        self.now,
+                    );
+                }
+                Output::Session { socket, order } => self.obey(socket, order),
+                Output::Call { call, op, .. } => self.call(call, op),
+                Output::Keep(rows) => self.kept = rows,
+                Output::Fact(fact) => self.facts.push(fact),
+                Output::Notice(_) => {}
+            }
+        }
+        self.client.audit().unwrap();
+    }
+
+    fn obey(&mut self, socket: SocketRef, order: session::Order) {
+        if !self.sockets.iter().any(|(s, _)| *s == socket) {
+            return;
+        }
+        let fact = match &order {
+            session::Order::Subscribe { ticket, .. } if self.confirming => {
+                session::Fact::Subscribed { ticket: *ticket }
+            }
+            session::Order::Unsubscribe { ticket, .. } if self.confirming => {
+                session::Fact::Unsubscribed { ticket: *ticket }
+            }
+            session::Order::Close => {
+                self.sockets.retain(|(s, _)| *s != socket);
+                session::Fact::Ended(End::Ordered)
+            }
+            _ => {
+                self.orders.push((socket, order));
+                return;
+            }
+        };
+        self.orders.push((socket, order));
+        self.client
+            .handle(Input::Session { socket, fact }, self.now);
+    }
+
+    fn call(&mut self, call: CallId, op: Op) {
+        self.calls.push((call, op.clone()));
+        if !self.answering {
+            return;
+        }
+        let answer = match op {
+            Op::Token => rest::Answer::Token {
+                access_token: Secret::new("t"),
+                expires_in: Duration::from_secs(self.token_life),
+            },
+            Op::CreateChannel => {
+                self.made += 1;
+                rest::Answer::Channel(rest::Channel {
+                    id: Some(Secret::new(format!("streaming-{:04}", self.made))),
+                    connect_uri: Some(Secret::new(format!("wss://host/{}", self.made))),
+                    expires: Some(self.now.wall + Duration::from_secs(86_400)),
+                })
+            }
+            Op::IdleTimeout => rest::Answer::IdleTimeout(None),
+            Op::ListChannels => rest::Answer::Channels(Vec::new()),
+            Op::Subscriptions(_) => rest::Answer::Topics(Vec::new()),
+            _ => rest::Answer::Done,
+        };
+        self.client.handle(
+            Input::Answered {
+                call,
+                outcome: Outcome {
+                    result: Ok(answer),
+                    limits: None,
+                },
+            },
+            self.now,
+        );
+    }
+
+    fn answer(&mut self, wanted: impl Fn(&Op) -> bool, result: Result<rest::Answer, Failure>) {
+        let at = self
+            .calls
+            .iter()
+            .rposition(|(_, op)| wanted(op))
+            .expect("the call was made");
+        let (call, _) = self.calls.remove(at);
+        self.give(Input::Answered {
+            call,
+            outcome: Outcome {
+                result,
+                limits: None,
+            },
+        });
+    }
+
+    fn watch(&mut self, n: u32) {
+        self.give(Input::Watch(topic(n)));
+    }
+
+    fn pass(&mut self, d: Duration) {
+        let end = self.now.plus(d);
+        for _ in 0..100_000 {
+            let next = self
+                .client
+                .next_deadline(self.now)
+                .map_or(end.mono, |d| d.at);
+            if next > end.mono {
+                break;
+            }
+            let step = next.since(self.now.mono).max(Duration::from_millis(1));
+            self.now = self.now.plus(step);
+            self.give(Input::Tick);
+        }
+        if self.now.mono < end.mono {
+            self.now = end;
+            self.give(Input::Tick);
+        }
+    }
+
+    fn live(&self) -> usize {
+        self.client.snapshot(self.now).topics_live
+    }
+
+    fn end(&mut self, socket: SocketRef, end: End) {
+        self.sockets.retain(|(s, _)| *s != socket);
+        self.give(Input::Session {
+            socket,
+            fact: session::Fact::Ended(end),
+        });
+    }
+}
+
+fn topic(n: u32) -> Topic {
+    Topic::new(&format!(
+        "v2.detail.events.conversation.00000000-0000-4000-8000-{n:012}.acw"
+    ))
+}
+
+fn gaps(facts: &[Fact]) -> usize {
+    facts
+        .iter()
+        .map(|f| {
+            if let Fact::Gap { topics, .. } = f {
+                topics.len()
+            } else {
+                0
+            }
+        })
+        .sum()
+}
+
+#[test]
+fn a_watched_topic_becomes_live_once_it_is_confirmed() {
+    let mut b = Bench::new(settings());
+    b.confirming = false;
+    b.watch(1);
+    assert_eq!(b.live(), 0);
+    let (socket, order) = b.orders.pop().unwrap();
+    let session::Order::Subscribe { ticket, topics } = order else {
+        panic!("{order:?}")
+    };
+    assert_eq!(topics, vec![topic(1)]);
+    b.give(Input::Session {
+        socket,
+        fact: session::Fact::Subscribed { ticket },
+    });
+    assert_eq!(b.live(), 1);
+    assert!(matches!(b.facts.as_slice(), [Fact::Live { .. }]));
+    b.watch(1);
+    assert_eq!(b.facts.len(), 1, "watching twice says nothing twice");
+}
+
+#[test]
+fn the_next_channel_is_opened_before_the_present_one_is_full_and_the_last_only_on_demand() {
+    let mut b = Bench::new(settings());
+    for n in 0..9 {
+        b.watch(n);
+    }
+    assert_eq!(b.client.held().0, 1);
+    for n in 9..29 {
+        b.watch(n);
+    }
+    assert_eq!(b.client.held().0, 3, "three serve, one is kept free");
+    b.watch(29);
+    assert_eq!((b.client.held().0, b.live()), (3, 30));
+    b.watch(30);
+    assert_eq!((b.client.held().0, b.live()), (4, 31));
+    for n in 31..45 {
+        b.watch(n);
+    }
+    assert_eq!((b.client.held(), b.live()), ((4, 10), 40));
+    assert_eq!(b.client.snapshot(b.now).topics_waiting, 5);
+    b.give(Input::Unwatch(topic(3)));
+    assert_eq!(b.live(), 40, "a place that becomes free is taken");
+    assert_eq!(b.client.snapshot(b.now).topics_waiting, 4);
+}
+
+#[test]
+fn a_lost_socket_is_a_gap_and_its_topics_become_live_again_on_the_same_channel() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    let (socket, uri) = b.sockets[0].clone();
+    b.facts.clear();
+    b.confirming = false;
+    b.end(socket, End::Broken("reset".into()));
+    assert_eq!((gaps(&b.facts), b.live()), (5, 0));
+    b.confirming = true;
+    b.pass(Duration::from_secs(1));
+    assert_eq!(b.live(), 5);
+    assert_eq!(b.sockets.iter().filter(|(_, u)| *u == uri).count(), 1);
+    assert_eq!(b.made, 1, "no new channel");
+}
+
+#[test]
+fn a_channel_that_is_gone_is_replaced_by_a_new_one() {
+    for end in [
+        End::UpgradeRefused(404),
+        End::UpgradeRefused(401),
+        End::UpgradeRefused(403),
+    ] {
+        let mut b = Bench::new(settings());
+        b.watch(1);
+        b.pass(Duration::from_secs(300));
+        let (socket, _) = b.sockets[0].clone();
+        b.facts.clear();
+        b.end(socket, end);
+        b.pass(Duration::from_secs(2));
+        assert_eq!((gaps(&b.facts), b.live(), b.made), (1, 1, 2));
+        assert_eq!(b.kept.len(), 1);
+    }
+}
+
+#[test]
+fn a_closing_notice_opens_a_second_socket_on_the_same_channel_without_a_gap() {
+    let mut b = Bench::new(settings());
+    for n in 0..8 {
+        b.watch(n);
+    }
+    let (first, uri) = b.sockets[0].clone();
+    b.facts.clear();
+    b.give(Input::Session {
+        socket: first,
+        fact: session::Fact::Closing,
+    });
+    b.give(Input::Session {
+        socket: first,
+        fact: session::Fact::Closing,
+    });
+    b.pass(Duration::from_secs(3));
+    assert_eq!(b.sockets.len(), 1, "the first was told to close");
+    assert_ne!(b.sockets[0].0, first);
+    assert_eq!(b.sockets[0].1, uri);
+    assert_eq!((gaps(&b.facts), b.live(), b.made), (0, 8, 1));
+}
+
+#[test]
+fn a_refused_second_socket_leads_to_a_new_channel_made_before_the_old_one_is_dropped() {
+    let mut b = Bench::new(settings());
+    for n in 0..8 {
+        b.watch(n);
+    }
+    let (first, _) = b.sockets[0].clone();
+    b.facts.clear();
+    b.client.handle(
+        Input::Session {
+            socket: first,
+            fact: session::Fact::Closing,
+        },
+        b.now,
+    );
+    // The second socket is refused as soon as it is ordered.
+    let mut refused = false;
+    for _ in 0..200 {
+        b.now = b.now.plus(Duration::from_millis(10));
+        b.client.handle(Input::Tick, b.now);
+        while let Some(output) = b.client.poll_output() {
+            if let Output::OpenSocket { socket, .. } = output
+                && !refused
+            {
+                refused = true;
+                let fact = session::Fact::Ended(End::UpgradeRefused(404));
+                b.client.handle(Input::Session { socket, fact }, b.now);
+            } else if let Output::Call { call, op, .. } = output {
+                b.call(call, op);
+            } else if let Output::OpenSocket {
+                socket,
+                connect_uri,
+            } = output
+            {
+                b.sockets.push((socket, connect_uri.expose().into()));
+                b.client.handle(
+                    Input::Session {
+                        socket,
+                        fact: session::Fact::Opened,
+                    },
+                    b.now,
+                );
+            } else if let Output::Session { socket, order } = output {
+                b.obey(socket, order);
+            } else if let Output::Fact(fact) = output {
+                b.facts.push(fact);
+            }
+        }
+    }
+    assert!(refused);
+    assert_eq!((gaps(&b.facts), b.live(), b.made), (0, 8, 2));
+    assert!(
+        !b.sockets.iter().any(|(s, _)| *s == first),
+        "the old socket is closed"
+    );
+}
+
+#[test]
+fn channels_are_handed_over_before_their_token_ends_and_no_topic_is_ever_dark() {
+    let mut b = Bench::with(settings(), &[], 3600);
+    b.drain();
+    for n in 0..25 {
+        b.watch(n);
+    }
+    b.facts.clear();
+    for _ in 0..48 * 6 {
+        b.pass(Duration::from_secs(600));
+        assert_eq!(b.live(), 25);
+        assert!(b.client.held().0 <= 4);
+    }
+    assert_eq!(gaps(&b.facts), 0);
+    let s = b.client.snapshot(b.now);
+    assert!(s.handovers_total >= 3 * 47, "{}", s.handovers_total);
+}
+
+#[test]
+fn a_channel_life_that_cannot_be_extended_leads_to_a_new_channel() {
+    let mut b = Bench::with(settings(), &[], 172_800);
+    b.drain();
+    for n in 0..5 {
+        b.watch(n);
+    }
+    b.pass(Duration::from_secs(86_400 - 3700));
+    assert_eq!(b.made, 1);
+    b.facts.clear();
+    b.pass(Duration::from_secs(1800));
+    assert_eq!((b.made, gaps(&b.facts), b.live()), (2, 0, 5));
+    assert!(
+        b.calls
+            .iter()
+            .any(|(_, op)| matches!(op, Op::ReplaceTopics(..))),
+        "REST was tried as well"
+    );
+}
+
+#[test]
+fn a_revoked_token_is_found_out_and_every_channel_of_it_is_replaced() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    b.facts.clear();
+    b.answering = false;
+    let id = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47".parse().unwrap();
+    b.give(Input::Fetch(Fetch::One(id)));
+    b.answer(
+        |op| matches!(op, Op::Conversation(_)),
+        Err(Failure::Unauthorized),
+    );
+    assert_eq!(b.live(), 5, "one 401 may be the call's own business");
+    b.answer(|op| *op == Op::KeepWarm, Err(Failure::Unauthorized));
+    assert_eq!((gaps(&b.facts), b.live()), (5, 0));
+    b.answering = true;
+    let life = Duration::from_secs(3600);
+    b.answer(
+        |op| *op == Op::Token,
+        Ok(rest::Answer::Token {
+            access_token: Secret::new("t2"),
+            expires_in: life,
+        }),
+    );
+    b.pass(Duration::from_secs(5));
+    assert_eq!((b.live(), b.made), (5, 2));
+    let fetched = b.facts.iter().any(|f| matches!(f, Fact::Fetched { .. }));
+    assert!(fetched, "the call was tried again with the new token");
+}
+
+#[test]
+fn a_401_that_is_the_calls_own_business_leaves_the_channels_alone() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.facts.clear();
+    b.answering = false;
+    let id = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47".parse().unwrap();
+    b.give(Input::Fetch(Fetch::One(id)));
+    b.answer(
+        |op| matches!(op, Op::Conversation(_)),
+        Err(Failure::Unauthorized),
+    );
+    b.answer(|op| *op == Op::KeepWarm, Ok(rest::Answer::Done));
+    assert!(matches!(
+        b.facts.as_slice(),
+        [Fact::Fetched {
+            outcome: FetchOutcome::Denied(_),
+            ..
+        }]
+    ));
+    assert_eq!(b.live(), 1);
+}
+
+#[test]
+fn the_topic_to_blame_is_found_and_the_rest_of_its_message_is_live() {
+    let mut b = Bench::new(settings());
+    b.pass(Duration::from_secs(1));
+    b.confirming = false;
+    b.answering = false;
+    b.watch(0);
+    let (socket, _) = b.sockets[0].clone();
+    let Some((_, session::Order::Subscribe { ticket, .. })) = b.orders.pop() else {
+        panic!()
+    };
+    let refused = session::Fact::Refused {
+        ticket,
+        confirmed: vec![],
+        result: 403,
+        message: "no".into(),
+    };
+    b.give(Input::Session {
+        socket,
+        fact: refused,
+    });
+    b.answer(
+        |op| matches!(op, Op::AddTopics(..)),
+        Err(Failure::Forbidden("permission missing".into())),
+    );
+    assert!(matches!(b.facts.as_slice(), [Fact::Refused { .. }]));
+
+    // Several in one message: REST says which.
+    b.facts.clear();
+    for n in 1..=5 {
+        b.client.handle(Input::Watch(topic(n)), b.now);
+    }
+    b.drain();
+    let tickets: Vec<u64> = b
+        .orders
+        .drain(..)
+        .filter_map(|(_, o)| {
+            if let session::Order::Subscribe { ticket, .. } = o {
+                Some(ticket)
+            } else {
+                None
+            }
+        })
+        .collect();
+    for ticket in tickets {
+        let refused = session::Fact::Refused {
+            ticket,
+            confirmed: vec![],
+            result: 400,
+            message: "no".into(),
+        };
+        b.give(Input::Session {
+            socket,
+            fact: refused,
+        });
+    }
+    while let Some(at) = b
+        .calls
+        .iter()
+        .position(|(_, op)| matches!(op, Op::AddTopics(..)))
+    {
+        let (call, op) = b.calls.remove(at);
+        let Op::AddTopics(_, topics) = op else {
+            unreachable!()
+        };
+        let states = topics
+            .into_iter()
+            .map(|t| rest::TopicState {
+                rejected: (t == topic(3)).then(|| "malformed".into()),
+                topic: t,
+            })
+            .collect();
+        b.give(Input::Answered {
+            call,
+            outcome: Outcome {
+                result: Ok(rest::Answer::Topics(states)),
+                limits: None,
+            },
+        });
+        for (_, order) in std::mem::take(&mut b.orders) {
+            if let session::Order::Subscribe { ticket, .. } = order {
+                let refused = session::Fact::Refused {
+                    ticket,
+                    confirmed: vec![],
+                    result: 400,
+                    message: "no".into(),
+                };
+                b.give(Input::Session {
+                    socket,
+                    fact: refused,
+                });
+            }
+        }
+    }
+    assert_eq!(b.live(), 4);
+    let refused: Vec<&Fact> = b
+        .facts
+        .iter()
+        .filter(|f| matches!(f, Fact::Refused { .. }))
+        .collect();
+    assert_eq!(refused.len(), 1);
+}
+
+#[test]
+fn a_restart_reattaches_and_makes_no_new_channel() {
+    let mut b = Bench::new(settings());
+    for n in 0..12 {
+        b.watch(n);
+    }
+    assert_eq!(b.kept.len(), 2);
+    let kept = b.kept.clone();
+    let mut again = Bench::with_kept(settings(), &kept);
+    for n in 0..12 {
+        again.client.handle(Input::Watch(topic(n)), again.now);
+    }
+    again.drain();
+    again.answer(
+        |op| *op == Op::Token,
+        Ok(rest::Answer::Token {
+            access_token: Secret::new("t2"),
+            expires_in: Duration::from_secs(86_400),
+        }),
+    );
+    again.pass(Duration::from_millis(10));
+    // Each says what it holds; the second also holds a topic that nobody wants any more.
+    let mut first = true;
+    while let Some(at) = again
+        .calls
+        .iter()
+        .position(|(_, op)| matches!(op, Op::Subscriptions(_)))
+    {
+        let (call, _) = again.calls.remove(at);
+        let range = if std::mem::take(&mut first) {
+            0..10
+        } else {
+            10..13
+        };
+        let states = range
+            .map(|n| rest::TopicState {
+                topic: topic(n),
+                rejected: None,
+            })
+            .collect();
+        let outcome = Outcome {
+            result: Ok(rest::Answer::Topics(states)),
+            limits: None,
+        };
+        again.give(Input::Answered { call, outcome });
+    }
+    again.pass(Duration::from_secs(1));
+    assert_eq!(again.live(), 12);
+    assert!(!again.calls.iter().any(|(_, op)| *op == Op::CreateChannel));
+    assert!(
+        again.orders.iter().any(
+            |(_, o)| matches!(o, session::Order::Unsubscribe { topics, .. } if topics.contains(&topic(12)))
+        ),
+        "what nobody wants is given up"
+    );
+}
+
+#[test]
+fn an_empty_channel_is_closed_after_a_while_but_not_the_last() {
+    let mut b = Bench::new(settings());
+    for n in 0..20 {
+        b.watch(n);
+    }
+    assert!(b.client.held().0 >= 2);
+    for n in 0..20 {
+        b.give(Input::Unwatch(topic(n)));
+    }
+    b.pass(Duration::from_secs(4000));
+    assert_eq!(b.client.held().0, 1);
+    assert_eq!(b.client.snapshot(b.now).topics_live, 0);
+}
+
+#[test]
+fn silence_three_times_in_a_row_replaces_the_channel() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    for _ in 0..3 {
+        let (socket, _) = b.sockets[0].clone();
+        b.end(socket, End::Silent);
+        b.pass(Duration::from_secs(40));
+    }
+    assert_eq!((b.made, b.live()), (2, 1));
+}

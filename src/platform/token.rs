@@ -1,0 +1,291 @@
+//! The token and its two deaths: `expires_in`, and the organisation's idle
+//! timeout (protocol, section 2.6).
+//!
+//! ```text
+//! none ──due──► asked ──answer──► held ──lead before the end──► asked (the old one still serves)
+//!   ▲            │ failure: back off         │ 401, revoked
+//!   └────────────┴───────────────────────────┘
+//! ```
+//!
+//! Invariant: at most one request is under way; the secret leaves only through
+//! [`Keeper::current`].
+
+use std::time::Duration;
+
+use super::limits::{KEEP_WARM, TOKEN_LEAD_MAX};
+use crate::rng::Rng;
+use crate::secret::Secret;
+use crate::time::{Deadline, Mono, Now, Wall};
+
+/// A token and when it ends.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Counts the tokens of the process, from 1; a channel remembers the one that made it.
+    pub serial: u32,
+    /// The bearer token.
+    pub secret: Secret,
+    /// Its end on the monotonic clock.
+    pub ends: Mono,
+    /// Its end on the wall clock; whichever is nearer is believed.
+    pub ends_at: Wall,
+    /// When to ask for the next one.
+    renew: Mono,
+    renew_at: Wall,
+}
+
+impl Held {
+    fn over(&self, now: Now) -> bool {
+        now.mono >= self.ends || now.wall >= self.ends_at
+    }
+
+    fn renewal_due(&self, now: Now) -> bool {
+        now.mono >= self.renew || now.wall >= self.renew_at
+    }
+}
+
+/// Keeps one token at hand.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    held: Option<Held>,
+    serials: u32,
+    asking: bool,
+    retry: Mono,
+    failures: u32,
+    last_failure: Option<String>,
+    /// The last call that reset the idle timer.
+    warmed: Mono,
+    idle: Option<Duration>,
+    invalidated: u32,
+    invalidated_at: Mono,
+}
+
+impl Keeper {
+    /// The token to use now, if one is held and not over.
+    #[must_use]
+    pub fn current(&self, now: Now) -> Option<&Held> {
+        self.held.as_ref().filter(|h| !h.over(now))
+    }
+
+    /// True when a request should go out; marks it as under way.
+    pub fn ask(&mut self, now: Now) -> bool {
+        let wanted = match &self.held {
+            None => true,
+            Some(h) => h.over(now) || h.renewal_due(now),
+        };
+        if !wanted || self.asking || self.retry > now.mono {
+            return false;
+        }
+        self.asking = true;
+        true
+    }
+
+    /// A token came; its serial.
+    pub fn got(&mut self, secret: Secret, life: Duration, now: Now) -> u32 {
+        let life = life.max(Duration::from_secs(10));
+        let lead = TOKEN_LEAD_MAX.min(life / 10);
+        self.serials += 1;
+        self.asking = false;
+        self.failures = 0;
+        self.last_failure = None;
+        self.retry = Mono(0);
+        self.warmed = now.mono;
+        self.held = Some(Held {
+            serial: self.serials,
+            secret,
+            ends: now.mono + life,
+            ends_at: now.wall + life,
+            renew: now.mono + (life - lead),
+            renew_at: now.wall + (life - lead),
+        });
+        self.serials
+    }
+
+    /// The request failed: back off, longer where trying soon makes no sense.
+    pub fn failed(
+        &mut self,
+        why: String,
+        retry_after: Option<Duration>,
+        hopeless: bool,
+        now: Now,
+        rng: &mut Rng,
+    ) {
+        self.asking = false;
+        self.failures = (self.failures + 1).min(16);
+        let first = if hopeless {
+            Duration::from_secs(15)
+        } else {
+            Duration::from_secs(1)
+        };
+        let own = (first * 2u32.pow((self.failures - 1).min(6))).min(Duration::from_secs(60));
+        let wait = rng.jitter(own).max(
+            retry_after
+                .unwrap_or_default()
+                .min(Duration::from_secs(3600)),
+        );
+        self.retry = now.mono + wait;
+        self.last_failure = Some(why);
+    }
+
+    /// The platform no longer takes token `serial`. True if that was the current one.
+    pub fn invalidate(&mut self, serial: u32, now: Now, rng: &mut Rng) -> bool {
+        if self.held.as_ref().is_none_or(|h| h.serial != serial) {
+            return false;
+        }
+        self.held = None;
+        // A platform that refuses every fresh token must not be asked for them in a tight loop.
+        self.invalidated = if now.mono.since(self.invalidated_at) < Duration::from_secs(120) {
+            self.invalidated + 1
+        } else {
+            0
+        };
+        self.invalidated_at = now.mono;
+        if self.invalidated > 1 {
+            let wait = rng.jitter(Duration::from_secs(1 << self.invalidated.min(6)));
+            self.retry = self.retry.max(now.mono + wait);
+        }
+        true
+    }
+
+    /// A call with the current token was answered: the idle timer began anew.
+    pub fn warmed(&mut self, now: Now) {
+        self.warmed = now.mono;
+    }
+
+    /// What the organisation's idle timeout is; `None` where there is none.
+    pub fn idle_timeout(&mut self, idle: Option<Duration>) {
+        self.idle = idle;
+    }
+
+    fn warm_every(&self) -> Duration {
+        self.idle.map_or(KEEP_WARM, |idle| {
+            (idle / 3).clamp(Duration::from_secs(20), KEEP_WARM)
+        })
+    }
+
+    /// True when a call that resets the idle timer is due.
+    #[must_use]
+    pub fn warm_due(&self, now: Now) -> bool {
+        self.current(now).is_some() && now.mono.since(self.warmed) >= self.warm_every()
+    }
+
+    /// Why there is no token, for the status page.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.last_failure.as_deref()
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// When to look again.
+    #[must_use]
+    pub fn deadline(&self, now: Now) -> Option<Deadline> {
+        if self.asking {
+            return self.current(now).map(|_| Deadline {
+                at: self.warmed + self.warm_every(),
+                why: "token kept warm",
+            });
+        }
+        match &self.held {
+            None => Some(Deadline {
+                at: self.retry,
+                why: "token",
+            }),
+            Some(h) => {
+                let to_renewal = h.renew.since(now.mono).min(h.renew_at.since(now.wall));
+                let renewal = Deadline {
+                    at: (now.mono + to_renewal).max(self.retry),
+                    why: "token renewal",
+                };
+                let warm = Deadline {
+                    at: self.warmed + self.warm_every(),
+                    why: "token kept warm",
+                };
+                Deadline::sooner(Some(renewal), Some(warm))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: u64) -> Now {
+        Now {
+            mono: Mono(s * 1000),
+            wall: Wall(s as i64 * 1000),
+        }
+    }
+
+    #[test]
+    fn a_token_is_renewed_at_the_smaller_of_five_minutes_and_a_tenth_of_its_life() {
+        for (life, renew) in [(86_400, 86_400 - 300), (300, 270), (3600, 3300)] {
+            let mut k = Keeper::default();
+            assert!(k.ask(at(0)));
+            assert!(!k.ask(at(0)), "one request at a time");
+            k.got(Secret::new("t"), Duration::from_secs(life), at(0));
+            assert!(!k.ask(at(renew - 1)));
+            assert!(k.ask(at(renew)));
+            assert!(k.current(at(renew)).is_some(), "the old one still serves");
+            assert!(k.current(at(life)).is_none());
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_forward_ends_the_token_early() {
+        let mut k = Keeper::default();
+        k.got(Secret::new("t"), Duration::from_secs(3600), at(0));
+        let jumped = Now {
+            mono: Mono(1000),
+            wall: Wall(4_000_000),
+        };
+        assert!(k.current(jumped).is_none());
+        assert!(k.ask(jumped));
+    }
+
+    #[test]
+    fn failures_back_off_and_a_hopeless_one_backs_off_longer() {
+        let mut r = Rng::new(3);
+        let mut k = Keeper::default();
+        assert!(k.ask(at(0)));
+        k.failed("down".into(), None, false, at(0), &mut r);
+        assert!(!k.ask(at(0)));
+        assert!(k.ask(at(2)));
+        k.failed("wrong secret".into(), None, true, at(2), &mut r);
+        assert!(!k.ask(at(12)));
+        assert!(k.ask(at(62)));
+        assert_eq!(k.trouble(), Some("wrong secret"));
+    }
+
+    #[test]
+    fn only_the_current_token_can_be_invalidated_and_a_loop_of_it_slows_down() {
+        let mut r = Rng::new(3);
+        let mut k = Keeper::default();
+        let first = k.got(Secret::new("a"), Duration::from_secs(3600), at(0));
+        let second = k.got(Secret::new("b"), Duration::from_secs(3600), at(0));
+        assert!(!k.invalidate(first, at(1), &mut r));
+        assert!(k.invalidate(second, at(1), &mut r));
+        assert!(k.ask(at(1)), "the first time at once");
+        for _ in 0..4 {
+            let s = k.got(Secret::new("c"), Duration::from_secs(3600), at(2));
+            assert!(k.invalidate(s, at(2), &mut r));
+        }
+        assert!(!k.ask(at(2)));
+    }
+
+    #[test]
+    fn the_idle_timer_is_reset_well_before_it_ends() {
+        let mut k = Keeper::default();
+        k.got(Secret::new("t"), Duration::from_secs(86_400), at(0));
+        assert!(!k.warm_due(at(119)));
+        assert!(k.warm_due(at(120)));
+        k.idle_timeout(Some(Duration::from_secs(300)));
+        assert!(k.warm_due(at(100)));
+        k.warmed(at(100));
+        assert!(!k.warm_due(at(150)));
+    }
+}

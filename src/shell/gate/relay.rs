@@ -1,0 +1,284 @@
+//! Passes one clean request to the server behind the gate and takes its answer
+//! in whole, so that a slow client never holds a worker.
+//!
+//! Each request has a connection of its own, speaks HTTP/1.0 (the server then
+//! always declares the length of its answer) and carries two private fields:
+//! who asks, and until when an answer is of use.
+//!
+//! Invariant: never more requests behind the gate than
+//! [`GateLimits::in_flight`](super::GateLimits::in_flight), and no more answer
+//! bytes in memory than the budget.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::head::Head;
+use super::refusal::Refusal;
+use super::stream::{Peer, Stream};
+use super::{DEADLINE_FIELD, PEER_FIELD, millis_since_start};
+
+/// An answer up to this size is always buffered; beyond, the budget is asked.
+const SMALL_ANSWER: usize = 64 * 1024;
+/// The answers beyond [`SMALL_ANSWER`] that may be in memory at once.
+const ANSWERS_BUDGET: usize = 32 * 1024 * 1024;
+const ANSWER_HEAD_MAX: usize = 16 * 1024;
+
+/// Lets a bounded number in at once.
+pub(super) struct Door {
+    inside: Mutex<usize>,
+    left: Condvar,
+    max: usize,
+    large_answers: AtomicUsize,
+}
+
+/// A place inside; leaving is dropping it.
+struct Place<'a>(&'a Door);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut inside = self.0.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        *inside = inside.saturating_sub(1);
+        drop(inside);
+        self.0.left.notify_one();
+    }
+}
+
+/// A share of the answers budget.
+pub(super) struct Share<'a>(&'a Door, usize);
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.0.large_answers.fetch_sub(self.1, Ordering::AcqRel);
+    }
+}
+
+impl Door {
+    pub(super) fn new(max: usize) -> Door {
+        Door {
+            inside: Mutex::new(0),
+            left: Condvar::new(),
+            max,
+            large_answers: AtomicUsize::new(0),
+        }
+    }
+
+    fn enter(&self, deadline: Instant) -> Option<Place<'_>> {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        while *inside >= self.max {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            inside = self
+                .left
+                .wait_timeout(inside, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        *inside += 1;
+        Some(Place(self))
+    }
+
+    fn share(&self, bytes: usize) -> Option<Share<'_>> {
+        let bytes = bytes.saturating_sub(SMALL_ANSWER);
+        let before = self.large_answers.fetch_add(bytes, Ordering::AcqRel);
+        let share = Share(self, bytes);
+        (before.saturating_add(bytes) <= ANSWERS_BUDGET).then_some(share)
+    }
+}
+
+/// An answer, taken in whole.
+pub(super) struct Answer<'a> {
+    /// Status line and fields without framing; lines end in CRLF.
+    pub(super) head: String,
+    pub(super) body: Vec<u8>,
+    /// For a HEAD, what the body would have measured.
+    pub(super) length: usize,
+    /// False where the status forbids a length.
+    pub(super) sized: bool,
+    _share: Share<'a>,
+}
+
+/// Asks the server behind the gate; blocks until `deadline` at most.
+pub(super) fn exchange<'a>(
+    backend: &Path,
+    door: &'a Door,
+    (head, body): (&Head, &[u8]),
+    peer: Peer,
+    answer_max: usize,
+    deadline: Instant,
+) -> Result<Answer<'a>, Refusal> {
+    let _place = door.enter(deadline).ok_or(Refusal::Busy)?;
+    if !has_descriptors() {
+        return Err(Refusal::Busy);
+    }
+    let stream = UnixStream::connect(backend)
+        .map(Stream::Unix)
+        .map_err(|e| {
+            log::error!("the server behind the gate cannot be reached: {e}");
+            Refusal::Busy
+        })?;
+    let mut request = canonical(head, peer, deadline).into_bytes();
+    request.extend_from_slice(body);
+    // A server that answered early has closed: its answer is still worth reading.
+    let written = stream.write_all_until(deadline, &request);
+    drop(request);
+    match take(&stream, door, head.method == "HEAD", answer_max, deadline) {
+        Err(Refusal::Broken) if written.is_err() => Err(Refusal::Unanswered),
+        other => other,
+    }
+}
+
+/// Whether a few descriptors can still be had. The server behind the gate takes
+/// two for a connection and ends, or panics, when it gets one of them only; so
+/// it is not asked at all while they are scarce.
+fn has_descriptors() -> bool {
+    const NEEDED: usize = 6;
+    let mut held = Vec::with_capacity(NEEDED);
+    (0..NEEDED).all(|_| match std::fs::File::open("/dev/null") {
+        Ok(file) => {
+            held.push(file);
+            true
+        }
+        Err(_) => false,
+    })
+}
+
+fn canonical(head: &Head, peer: Peer, deadline: Instant) -> String {
+    let mut text = format!("{} {} HTTP/1.0\r\n", head.method, head.target);
+    for (name, value) in &head.fields {
+        text.push_str(name);
+        text.push_str(": ");
+        text.push_str(value);
+        text.push_str("\r\n");
+    }
+    text.push_str(&format!(
+        "{PEER_FIELD}: {peer}\r\n{DEADLINE_FIELD}: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        millis_since_start(deadline),
+        head.body_len
+    ));
+    text
+}
+
+fn take<'a>(
+    stream: &Stream,
+    door: &'a Door,
+    bodiless: bool,
+    answer_max: usize,
+    deadline: Instant,
+) -> Result<Answer<'a>, Refusal> {
+    let mut bytes: Vec<u8> = Vec::with_capacity(1024);
+    let mut chunk = vec![0_u8; 16 * 1024];
+    let (head, used) = loop {
+        let n = read_some(stream, &mut chunk, deadline)?;
+        if n == 0 || bytes.len() > ANSWER_HEAD_MAX {
+            return Err(Refusal::Broken);
+        }
+        bytes.extend_from_slice(chunk.get(..n).unwrap_or_default());
+        if let Some(found) = parse(&bytes)? {
+            break found;
+        }
+    };
+    let wanted = if bodiless || !head.sized {
+        0
+    } else {
+        head.length
+    };
+    if wanted > answer_max {
+        log::error!("an answer of {wanted} bytes is above the limit of {answer_max}");
+        return Err(Refusal::Broken);
+    }
+    let share = door.share(wanted).ok_or(Refusal::Busy)?;
+    let mut body = bytes.split_off(used);
+    body.truncate(wanted);
+    body.reserve_exact(wanted - body.len());
+    while body.len() < wanted {
+        let n = read_some(stream, &mut chunk, deadline)?;
+        if n == 0 {
+            return Err(Refusal::Broken);
+        }
+        let n = n.min(wanted - body.len());
+        body.extend_from_slice(chunk.get(..n).unwrap_or_default());
+    }
+    Ok(Answer {
+        head: head.text,
+        body,
+        length: head.length,
+        sized: head.sized,
+        _share: share,
+    })
+}
+
+fn read_some(stream: &Stream, chunk: &mut [u8], deadline: Instant) -> Result<usize, Refusal> {
+    stream
+        .read_until(deadline, chunk)
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::TimedOut => Refusal::Unanswered,
+            _ => Refusal::Broken,
+        })
+}
+
+struct AnswerHead {
+    text: String,
+    length: usize,
+    sized: bool,
+}
+
+fn parse(bytes: &[u8]) -> Result<Option<(AnswerHead, usize)>, Refusal> {
+    /// Framing and connection are ours to say; the product name is nobody's business.
+    const WITHHELD: [&str; 7] = [
+        "Connection",
+        "Content-Length",
+        "Keep-Alive",
+        "Server",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+    ];
+    let mut table = [httparse::EMPTY_HEADER; 64];
+    let mut answer = httparse::Response::new(&mut table);
+    let used = match answer.parse(bytes) {
+        Ok(httparse::Status::Complete(used)) => used,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Refusal::Broken),
+    };
+    let status = answer.code.unwrap_or_default();
+    if status < 200 {
+        return Err(Refusal::Broken);
+    }
+    let mut text = format!(
+        "HTTP/1.1 {status} {}\r\n",
+        answer.reason.unwrap_or_default()
+    );
+    let mut length = None;
+    for field in answer.headers.iter() {
+        let value = String::from_utf8_lossy(field.value);
+        if field.name.eq_ignore_ascii_case("Content-Length") {
+            length = value.trim().parse::<usize>().ok();
+        }
+        if WITHHELD.iter().any(|w| w.eq_ignore_ascii_case(field.name)) {
+            continue;
+        }
+        text.push_str(field.name);
+        text.push_str(": ");
+        text.push_str(&value);
+        text.push_str("\r\n");
+    }
+    let sized = !matches!(status, 204 | 304);
+    let length = match (length, sized) {
+        (Some(n), _) => n,
+        (None, false) => 0,
+        (None, true) => return Err(Refusal::Broken),
+    };
+    Ok(Some((
+        AnswerHead {
+            text,
+            length,
+            sized,
+        },
+        used,
+    )))
+}

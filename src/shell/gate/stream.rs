@@ -1,0 +1,234 @@
+//! Sockets of either family, read and written under a total deadline.
+//!
+//! A limit on each read alone never ends a client that sends a byte a second;
+//! so every read and write here is given what is left until a deadline.
+//!
+//! Invariant: no call in this module blocks past the deadline it was given.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+/// A socket that is already bound and listening; perhaps inherited from the service manager.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP, version 4 or 6.
+    Tcp(TcpListener),
+    /// A unix stream socket.
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(l: TcpListener) -> Listener {
+        Listener::Tcp(l)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(l: UnixListener) -> Listener {
+        Listener::Unix(l)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(l) => l.as_fd(),
+            Listener::Unix(l) => l.as_fd(),
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection, blocking again whatever the listener is.
+    pub(super) fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Listener::Tcp(l) => {
+                let (s, address) = l.accept()?;
+                s.set_nonblocking(false)?;
+                // An answer is written at once; waiting to fill a segment only delays it.
+                let _ = s.set_nodelay(true);
+                Ok((Stream::Tcp(s), Peer::Ip(address)))
+            }
+            Listener::Unix(l) => {
+                let (s, _) = l.accept()?;
+                s.set_nonblocking(false)?;
+                Ok((Stream::Unix(s), Peer::Local))
+            }
+        }
+    }
+
+    pub(super) fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Listener::Tcp(l) => l.set_nonblocking(true),
+            Listener::Unix(l) => l.set_nonblocking(true),
+        }
+    }
+
+    /// Where it listens, for people.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Listener::Tcp(l) => l.local_addr().map(|a| a.to_string()),
+            Listener::Unix(l) => l.local_addr().map(|a| match a.as_pathname() {
+                Some(path) => format!("unix:{}", path.display()),
+                None => String::from("unix:"),
+            }),
+        }
+        .unwrap_or_else(|_| String::from("an unknown address"))
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer.
+    Ip(SocketAddr),
+    /// Somebody on this machine who may open the unix socket.
+    Local,
+}
+
+impl Peer {
+    /// What connections are counted by: an IPv4 address, the first 64 bits of an
+    /// IPv6 address (one host owns that many), nothing for a unix socket.
+    pub(super) fn key(&self) -> Option<u64> {
+        match self {
+            Peer::Local => None,
+            Peer::Ip(a) => Some(match a.ip().to_canonical() {
+                IpAddr::V4(v4) => u64::from(u32::from(v4)),
+                IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Peer::Ip(a) => a.fmt(f),
+            Peer::Local => f.write_str("unix"),
+        }
+    }
+}
+
+/// A connection of either family.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(s) => s.as_fd(),
+            Stream::Unix(s) => s.as_fd(),
+        }
+    }
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    // Below a millisecond the kernel may round to "no limit".
+    Ok(left.max(Duration::from_millis(1)))
+}
+
+fn is_tick(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
+impl Stream {
+    /// Reads once; `TimedOut` when the deadline passes, zero at the end.
+    pub(super) fn read_until(&self, deadline: Instant, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let left = left(deadline)?;
+            let outcome = match self {
+                Stream::Tcp(s) => {
+                    s.set_read_timeout(Some(left))?;
+                    (&mut &*s).read(buf)
+                }
+                Stream::Unix(s) => {
+                    s.set_read_timeout(Some(left))?;
+                    (&mut &*s).read(buf)
+                }
+            };
+            match outcome {
+                Err(e) if is_tick(&e) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Writes everything, or fails with `TimedOut` when the deadline passes.
+    pub(super) fn write_all_until(&self, deadline: Instant, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let left = left(deadline)?;
+            let outcome = match self {
+                Stream::Tcp(s) => {
+                    s.set_write_timeout(Some(left))?;
+                    (&mut &*s).write(bytes)
+                }
+                Stream::Unix(s) => {
+                    s.set_write_timeout(Some(left))?;
+                    (&mut &*s).write(bytes)
+                }
+            };
+            match outcome {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Err(e) if is_tick(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what fits without waiting, takes what has already come, and closes.
+    /// Reading first makes it likelier that the peer gets the answer and not a reset.
+    pub(super) fn dismiss(self, bytes: &[u8]) {
+        let mut scratch = [0_u8; 4096];
+        match &self {
+            Stream::Tcp(s) => {
+                let _ = s.set_nonblocking(true);
+                let _ = (&mut &*s).read(&mut scratch);
+                let _ = (&mut &*s).write(bytes);
+                let _ = s.shutdown(Shutdown::Write);
+            }
+            Stream::Unix(s) => {
+                let _ = s.set_nonblocking(true);
+                let _ = (&mut &*s).read(&mut scratch);
+                let _ = (&mut &*s).write(bytes);
+                let _ = s.shutdown(Shutdown::Write);
+            }
+        }
+    }
+
+    /// Ends our half and waits briefly for the peer to end its own, so that the
+    /// last answer is not destroyed by a reset. Reads a few blocks at most.
+    pub(super) fn linger(&self, scratch: &mut [u8]) {
+        const BLOCKS_MAX: usize = 16;
+        const LINGER: Duration = Duration::from_millis(200);
+        let ended = match self {
+            Stream::Tcp(s) => s.shutdown(Shutdown::Write),
+            Stream::Unix(s) => s.shutdown(Shutdown::Write),
+        };
+        if ended.is_err() {
+            return;
+        }
+        let deadline = Instant::now() + LINGER;
+        for _ in 0..BLOCKS_MAX {
+            match self.read_until(deadline, scratch) {
+                Ok(n) if n > 0 => {}
+                _ => return,
+            }
+        }
+    }
+}

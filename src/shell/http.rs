@@ -1,0 +1,14 @@
+//! The listeners' common ground and the intake: a server behind its gate,
+//! requests and replies as plain values, strict JSON, tokens, origins.
+//!
+//! Nothing here decides what becomes of an interaction: that is behind
+//! [`Port`](super::port::Port).
+
+pub mod assets;
+pub mod auth;
+pub mod cors;
+pub mod exchange;
+pub mod intake;
+pub mod json;
+pub mod served;
+pub mod view;

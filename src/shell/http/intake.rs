@@ -1,0 +1,427 @@
+//! The intake listener: what callers may ask of the gateway (design, section 3).
+//!
+//! Order of the checks: path, preflight, token, method, media type, JSON, shape.
+//! Only a request that passed them all reaches the [`Port`].
+//!
+//! Invariant: a refused request changes nothing; a 2xx is given only for an
+//! outcome that the port reports, which is committed.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::assets::{self, Asset};
+use super::auth::{Tokens, sha256};
+use super::cors::Origins;
+use super::exchange::{Exchange, Reply};
+use super::json::{self, Document, Flaw, Pointer};
+use super::served::{Handler, Served, ServedSettings};
+use super::view;
+use crate::ids::ConversationId;
+use crate::shell::gate::{GateLimits, Listener};
+use crate::shell::port::{Answer, CallerRequest, Port};
+use crate::shell::problem::Problem;
+use crate::shell::seldom::Seldom;
+
+/// The description of this listener, OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
+/// Threads that answer callers; each waits for one commit at a time.
+pub const WORKERS: usize = 4;
+
+const KEY_LEN_MAX: usize = 255;
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+const INTERACTIONS: &str = "/customers/supportInteraction";
+const RESULTS: &str = "/customers/supportResult";
+
+/// What the intake needs to start.
+#[derive(Debug)]
+pub struct IntakeSettings {
+    /// The public listener, bound already.
+    pub listener: Listener,
+    /// The tokens of callers; none means that nobody is asked for one.
+    pub tokens: Option<Tokens>,
+    /// Origins of pages that may call.
+    pub origins: Origins,
+    /// Where callers put the conversation id.
+    pub conversation_id_at: Pointer,
+    /// Pages and scripts under `/agent-desktop/`.
+    pub assets: &'static [Asset],
+    /// Bounds of the gate, `[http] max-body` among them.
+    pub limits: GateLimits,
+    /// See [`ServedSettings::private_parent`].
+    pub private_parent: Option<PathBuf>,
+}
+
+/// Starts the intake.
+///
+/// # Errors
+/// The environment: no directory, socket or thread.
+pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served> {
+    let intake = Intake {
+        tokens: settings.tokens,
+        origins: settings.origins,
+        conversation_id_at: settings.conversation_id_at,
+        assets: settings.assets,
+        port,
+        complaints: Seldom::new(Duration::from_secs(10)),
+    };
+    let handler: Handler = Arc::new(move |x: &Exchange| intake.reply(x));
+    let served = ServedSettings {
+        listener: settings.listener,
+        name: "http",
+        limits: settings.limits,
+        workers: WORKERS,
+        private_parent: settings.private_parent,
+    };
+    Served::start(served, &handler)
+}
+
+enum Route<'a> {
+    Interactions,
+    Interaction(&'a str),
+    Results,
+    Description,
+    Page(&'static Asset),
+}
+
+impl Route<'_> {
+    fn methods(&self) -> &'static str {
+        match self {
+            Route::Interactions | Route::Results => "POST",
+            Route::Interaction(_) => "GET, HEAD, DELETE",
+            Route::Description | Route::Page(_) => "GET, HEAD",
+        }
+    }
+
+    /// The description and the page hold nothing of anybody, and a browser that
+    /// opens a page cannot send a token.
+    fn is_public(&self) -> bool {
+        matches!(self, Route::Description | Route::Page(_))
+    }
+}
+
+struct Intake {
+    tokens: Option<Tokens>,
+    origins: Origins,
+    conversation_id_at: Pointer,
+    assets: &'static [Asset],
+    port: Arc<dyn Port>,
+    complaints: Seldom,
+}
+
+/// A reply that refuses; it leaves by `?`.
+type Refused = Box<Reply>;
+
+fn refused(problem: &Problem) -> Refused {
+    Box::new(Reply::problem(problem))
+}
+
+impl Intake {
+    fn reply(&self, x: &Exchange) -> Reply {
+        let reply = self.route(x).unwrap_or_else(|refusal| *refusal);
+        self.origins.decorate(x, reply)
+    }
+
+    fn find<'x>(&self, x: &'x Exchange) -> Option<Route<'x>> {
+        match x.path.as_str() {
+            INTERACTIONS => Some(Route::Interactions),
+            RESULTS => Some(Route::Results),
+            "/openapi.json" => Some(Route::Description),
+            path => match path
+                .strip_prefix(INTERACTIONS)
+                .and_then(|p| p.strip_prefix('/'))
+            {
+                Some(id) => Some(Route::Interaction(id)),
+                None => assets::find(self.assets, x).map(Route::Page),
+            },
+        }
+    }
+
+    fn route(&self, x: &Exchange) -> Result<Reply, Refused> {
+        let Some(route) = self.find(x) else {
+            return Err(refused(&unknown("There is nothing under this path.")));
+        };
+        if let Some(reply) = self.origins.preflight(x, route.methods()) {
+            return Ok(reply);
+        }
+        if !route.is_public()
+            && let Some(refusal) = self.tokens.as_ref().and_then(|tokens| tokens.refuse(x))
+        {
+            return Err(Box::new(refusal));
+        }
+        let allowed = route.methods();
+        if !allowed.split(", ").any(|m| m == x.method) {
+            return Err(Box::new(wrong_method(allowed)));
+        }
+        match route {
+            Route::Description => Ok(Reply::new(200, "application/json", OPENAPI.as_bytes())),
+            Route::Page(asset) => Ok(asset.reply()),
+            Route::Interactions => self.accept(x),
+            Route::Results => self.take_result(x),
+            Route::Interaction(id) => {
+                let id = id.parse().map_err(|_| {
+                    refused(&unknown("The path does not end in a conversation id."))
+                })?;
+                if x.is_get() {
+                    self.show(id)
+                } else {
+                    Ok(answered(
+                        self.port.ask(CallerRequest::Stop { conversation: id }),
+                    ))
+                }
+            }
+        }
+    }
+
+    fn show(&self, id: ConversationId) -> Result<Reply, Refused> {
+        match self.port.interaction(id) {
+            Ok(Some(found)) => Ok(Reply::json(200, view::interaction(&found))),
+            Ok(None) => Err(refused(&unknown_interaction())),
+            Err(e) => Err(Box::new(unreadable(&e, &self.complaints))),
+        }
+    }
+
+    fn accept(&self, x: &Exchange) -> Result<Reply, Refused> {
+        let (document, members) = object(x)?;
+        let place = &self.conversation_id_at;
+        let Some(found) = document.at(place) else {
+            return Err(refused(&bad_id(
+                &place.to_string(),
+                "is required: the id of the conversation",
+            )));
+        };
+        let conversation = conversation(found, &place.to_string())?;
+        let others = members
+            .iter()
+            .filter(|m| place.top_level() != Some(m.name.as_str()));
+        Ok(answered(self.port.ask(CallerRequest::Accept {
+            conversation,
+            members: json::object(others),
+        })))
+    }
+
+    fn take_result(&self, x: &Exchange) -> Result<Reply, Refused> {
+        let idempotency_key = match x.header("Idempotency-Key") {
+            None => None,
+            Some(key) if !key.is_empty() && key.len() <= KEY_LEN_MAX => Some(key.to_owned()),
+            Some(_) => {
+                return Err(refused(&Problem::new(
+                    400,
+                    "bad-idempotency-key",
+                    "The Idempotency-Key is not usable",
+                    format!("An Idempotency-Key has 1 to {KEY_LEN_MAX} characters."),
+                )));
+            }
+        };
+        let (document, _) = object(x)?;
+        let place = &self.conversation_id_at;
+        let conversation = match document.at(place) {
+            None => None,
+            Some(found) => Some(conversation(found, &place.to_string())?),
+        };
+        Ok(answered(self.port.ask(CallerRequest::SupportResult {
+            idempotency_key,
+            body_digest: sha256(&x.body),
+            conversation,
+            result: document.text().to_owned(),
+        })))
+    }
+}
+
+/// The body as a strict JSON object with its members.
+fn object(x: &Exchange) -> Result<(Document<'_>, Vec<json::Member<'_>>), Refused> {
+    if !is_json(x.header("Content-Type")) {
+        return Err(refused(&Problem::new(
+            415,
+            "media-type",
+            "The body has to be JSON",
+            "Send Content-Type: application/json, or a type that ends in +json.",
+        )));
+    }
+    if x.header("Content-Encoding")
+        .is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"))
+    {
+        return Err(refused(&Problem::new(
+            415,
+            "content-coding",
+            "The body may not be encoded",
+            "Send the body as it is, without Content-Encoding.",
+        )));
+    }
+    let document = Document::parse(&x.body).map_err(|fault| {
+        let (kind, title) = match fault.what {
+            Flaw::DuplicateKey => ("duplicate-key", "A key occurs twice"),
+            _ => ("malformed-json", "The body is not clean JSON"),
+        };
+        let sentence = fault.what.sentence();
+        let detail = format!("The body was refused: {sentence}.");
+        refused(&Problem::new(400, kind, title, detail).blaming(fault.pointer, sentence))
+    })?;
+    match document.members() {
+        Some(members) => Ok((document, members)),
+        None => Err(refused(
+            &Problem::new(
+                422,
+                "not-an-object",
+                "The body has to be a JSON object",
+                "The body is valid JSON, but not an object.",
+            )
+            .blaming("", "has to be an object"),
+        )),
+    }
+}
+
+/// `application/json` or `application/…+json`, parameters aside.
+fn is_json(content_type: Option<&str>) -> bool {
+    let essence = content_type
+        .and_then(|v| v.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    match essence.strip_prefix("application/") {
+        Some("json") => true,
+        Some(subtype) => {
+            subtype.len() > "+json".len()
+                && subtype.ends_with("+json")
+                && !subtype.contains(|c: char| c.is_ascii_whitespace() || c == '/')
+        }
+        None => false,
+    }
+}
+
+fn conversation(value: &str, pointer: &str) -> Result<ConversationId, Refused> {
+    json::string(value)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| {
+            refused(&bad_id(
+                pointer,
+                "has to be a UUID such as 7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47",
+            ))
+        })
+}
+
+fn bad_id(pointer: &str, detail: &str) -> Problem {
+    Problem::new(
+        400,
+        "bad-conversation-id",
+        "The conversation id is missing or invalid",
+        format!("The member {pointer} {detail}."),
+    )
+    .blaming(pointer, detail)
+}
+
+fn unknown(detail: &str) -> Problem {
+    Problem::new(404, "unknown", "Not found", detail)
+}
+
+fn unknown_interaction() -> Problem {
+    unknown("No interaction with this conversation id is known here.")
+}
+
+/// A method that the path does not have.
+pub(crate) fn wrong_method(allowed: &'static str) -> Reply {
+    let problem = Problem::new(
+        405,
+        "method-not-allowed",
+        "The method is not allowed here",
+        format!("This path has the methods {allowed}."),
+    );
+    Reply::problem(&problem).with("Allow", allowed)
+}
+
+/// No room, or no commit in time.
+pub(crate) fn busy(retry_after: Duration, detail: &str) -> Reply {
+    let problem = Problem::new(503, "unavailable", "Not possible at the moment", detail);
+    Reply::problem(&problem).retry_after(retry_after)
+}
+
+/// The store cannot be read; the log says why.
+pub(crate) fn unreadable(error: &str, complaints: &Seldom) -> Reply {
+    if complaints.now() {
+        log::warn!("the store cannot be read for a caller: {error}");
+    }
+    busy(STORE_PAUSE, "The store cannot be read at the moment.")
+}
+
+fn answered(answer: Answer) -> Reply {
+    match answer {
+        Answer::Interaction {
+            conversation,
+            state,
+            accepted_at,
+            fresh,
+        } => Reply::json(
+            if fresh { 202 } else { 200 },
+            view::brief(conversation, state, accepted_at),
+        )
+        .with("Location", format!("{INTERACTIONS}/{conversation}")),
+        Answer::Stopping {
+            conversation,
+            state,
+            accepted_at,
+        } => Reply::json(202, view::brief(conversation, state, accepted_at)),
+        Answer::AlreadyEnded {
+            conversation,
+            state,
+            accepted_at,
+        } => Reply::json(200, view::brief(conversation, state, accepted_at)),
+        Answer::NotFound => Reply::problem(&unknown_interaction()),
+        Answer::SupportResult { record, state } => Reply::json(
+            202,
+            format!("{{\"recordId\":\"{record}\",\"state\":\"{state}\"}}"),
+        ),
+        Answer::KeyConflict => Reply::problem(&Problem::new(
+            422,
+            "idempotency-key-reused",
+            "The Idempotency-Key was used with another body",
+            "Repeat a request with the same body, or send another body under a new key.",
+        )),
+        Answer::Busy {
+            retry_after,
+            detail,
+        } => busy(retry_after, &detail),
+        // Answers to operators' acts; the port never gives them to a caller.
+        Answer::Record { .. } | Answer::WrongState { .. } => {
+            log::error!("a caller was given an operator's answer");
+            Reply::problem(&Problem::new(
+                500,
+                "internal",
+                "Internal error",
+                "The answer could not be formed. This is a fault of the gateway.",
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_json;
+
+    #[test]
+    fn the_media_types_of_json_are_told_from_others() {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+            "application/vnd.acme.v1+json;v=1",
+        ] {
+            assert!(is_json(Some(good)), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "text/json",
+            "application/jsonx",
+            "application/+json",
+            "application/xml",
+            "application/x-www-form-urlencoded",
+            "application/a/b+json",
+            "multipart/form-data; application/json",
+        ] {
+            assert!(!is_json(Some(bad)), "{bad}");
+        }
+        assert!(!is_json(None));
+    }
+}

@@ -1,0 +1,355 @@
+//! The HTTP server behind its gate, and its workers: the one file that knows
+//! `tiny_http`.
+//!
+//! The server listens on a unix socket in a directory that only this user may
+//! enter. Should its accept loop end all the same (it does at the first error),
+//! a new server takes its place under the same name.
+//!
+//! Invariants: a request whose deadline has passed is dropped unread, so the
+//! server's queue empties itself; a request that did not come through the gate is
+//! refused; every reply declares its length.
+
+use std::fs::DirBuilder;
+use std::io::{self, Cursor, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tiny_http::{Header, Request, Response, Server, StatusCode};
+
+use super::exchange::{Exchange, Reply};
+use crate::shell::gate::{self, Gate, GateCounts, GateLimits, GateSettings, Listener};
+
+const BETWEEN_REBUILDS: Duration = Duration::from_millis(100);
+const BACKEND_BACKLOG: i32 = 1024;
+
+/// What answers requests; called by several workers at once.
+pub type Handler = Arc<dyn Fn(&Exchange) -> Reply + Send + Sync>;
+
+/// What a served listener needs to start.
+#[derive(Debug)]
+pub struct ServedSettings {
+    /// The public listener, bound already.
+    pub listener: Listener,
+    /// Name of its threads and log lines.
+    pub name: &'static str,
+    /// Bounds of its gate.
+    pub limits: GateLimits,
+    /// Threads that answer.
+    pub workers: usize,
+    /// Where the private directory is made; the system's place for temporary
+    /// files if there is none better. Short: a socket path has 107 bytes at most.
+    pub private_parent: Option<PathBuf>,
+}
+
+/// A listener at work.
+pub struct Served {
+    gate: Option<Gate>,
+    pool: Arc<Pool>,
+    workers: usize,
+    /// Disconnected once every worker has ended.
+    ended: Receiver<()>,
+}
+
+impl Served {
+    /// Starts server, workers and gate, in this order.
+    ///
+    /// # Errors
+    /// The environment: no directory, socket or thread.
+    pub fn start(settings: ServedSettings, handler: &Handler) -> io::Result<Served> {
+        let ServedSettings {
+            listener,
+            name,
+            limits,
+            workers,
+            private_parent,
+        } = settings;
+        let directory = PrivateDirectory::make(private_parent)?;
+        let pool = Arc::new(Pool {
+            name,
+            current: Mutex::new((0, build(&directory.0, 0)?)),
+            directory,
+            body_max: limits.body_bytes,
+            workers,
+            stop: AtomicBool::new(false),
+        });
+        let (alive, ended) = crossbeam_channel::bounded(0);
+        for n in 0..workers {
+            let pool = Arc::clone(&pool);
+            let handler = Arc::clone(handler);
+            let alive: Sender<()> = alive.clone();
+            Builder::new().name(format!("{name}-{n}")).spawn(move || {
+                let _alive = alive;
+                pool.work(&handler);
+            })?;
+        }
+        let gate = Gate::start(GateSettings {
+            listener,
+            backend: pool.directory.0.join(SOCKET),
+            name,
+            limits,
+        })?;
+        Ok(Served {
+            gate: Some(gate),
+            pool,
+            workers,
+            ended,
+        })
+    }
+
+    /// What the gate has done so far.
+    #[must_use]
+    pub fn counts(&self) -> GateCounts {
+        self.gate.as_ref().map(Gate::counts).unwrap_or_default()
+    }
+
+    /// Stops taking connections, answers what is under way, ends the workers; all
+    /// within `grace`. Gives the number of connections that were still open.
+    pub fn stop(mut self, grace: Duration) -> usize {
+        let deadline = Instant::now() + grace;
+        let left = self.gate.take().map_or(0, |gate| gate.stop(grace));
+        self.pool.halt(self.workers);
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_deadline(deadline) {
+            log::warn!("{}: a worker is still busy", self.pool.name);
+        }
+        left
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.gate.take());
+        self.pool.halt(self.workers);
+    }
+}
+
+/// The name that the gate connects to: a link to the socket of the present server.
+const SOCKET: &str = "http.sock";
+
+struct Pool {
+    name: &'static str,
+    /// The present server, and which one it is.
+    current: Mutex<(u64, Arc<Server>)>,
+    /// After the server, which removes its own socket when it goes.
+    directory: PrivateDirectory,
+    body_max: u64,
+    workers: usize,
+    stop: AtomicBool,
+}
+
+fn build(directory: &Path, generation: u64) -> io::Result<Arc<Server>> {
+    let name = format!("http-{generation}.sock");
+    let listener = UnixListener::bind(directory.join(&name))?;
+    rustix::net::listen(&listener, BACKEND_BACKLOG)?;
+    let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
+    let link = directory.join("next");
+    std::os::unix::fs::symlink(&name, &link)?;
+    std::fs::rename(&link, directory.join(SOCKET))?;
+    Ok(Arc::new(server))
+}
+
+impl Pool {
+    fn current(&self) -> (u64, Arc<Server>) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        (current.0, Arc::clone(&current.1))
+    }
+
+    fn work(&self, handler: &Handler) {
+        while !self.stop.load(Ordering::Acquire) {
+            let (generation, server) = self.current();
+            // An error is either the call to end or the end of the server.
+            while let Ok(request) = server.recv() {
+                self.answer(request, handler);
+            }
+            while !self.stop.load(Ordering::Acquire) && !self.replace(generation) {
+                std::thread::sleep(BETWEEN_REBUILDS);
+            }
+        }
+    }
+
+    /// Puts a new server in the place of the one numbered `generation`, unless
+    /// another worker has done so; false if that is not possible now.
+    fn replace(&self, generation: u64) -> bool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != generation {
+            return true;
+        }
+        match build(&self.directory.0, generation + 1) {
+            Ok(server) => {
+                log::error!("{}: the server had ended; a new one serves", self.name);
+                let old = std::mem::replace(&mut *current, (generation + 1, server));
+                // Each call wakes one worker.
+                (0..self.workers).for_each(|_| old.1.unblock());
+                true
+            }
+            Err(e) => {
+                log::error!(
+                    "{}: the server has ended and a new one cannot start: {e}",
+                    self.name
+                );
+                let link = self.directory.0.join("next");
+                let _ = std::fs::remove_file(link);
+                let name = format!("http-{}.sock", generation + 1);
+                let _ = std::fs::remove_file(self.directory.0.join(name));
+                false
+            }
+        }
+    }
+
+    fn halt(&self, workers: usize) {
+        self.stop.store(true, Ordering::Release);
+        let (_, server) = self.current();
+        (0..workers).for_each(|_| server.unblock());
+    }
+
+    fn answer(&self, mut request: Request, handler: &Handler) {
+        let field = |request: &Request, name: &str| {
+            request
+                .headers()
+                .iter()
+                .find(|h| h.field.as_str().as_str().eq_ignore_ascii_case(name))
+                .map(|h| h.value.as_str().to_owned())
+        };
+        let reply = match (
+            field(&request, gate::PEER_FIELD),
+            field(&request, gate::DEADLINE_FIELD),
+        ) {
+            (Some(peer), Some(deadline)) if !gate::is_past(&deadline) => {
+                match read(&mut request, peer, self.body_max) {
+                    Some(exchange) => handler(&exchange),
+                    None => Reply::empty(400),
+                }
+            }
+            (Some(_), Some(_)) => Reply::empty(503),
+            _ => Reply::empty(403),
+        };
+        if let Err(e) = request.respond(response(reply)) {
+            log::debug!("{}: an answer could not be handed over: {e}", self.name);
+        }
+    }
+}
+
+fn read(request: &mut Request, peer: String, body_max: u64) -> Option<Exchange> {
+    let declared = u64::try_from(request.body_length().unwrap_or(0)).ok()?;
+    let mut body = Vec::new();
+    if declared > 0 {
+        request
+            .as_reader()
+            .take(body_max)
+            .read_to_end(&mut body)
+            .ok()?;
+    }
+    // A body that breaks off means that the gate has given up.
+    if u64::try_from(body.len()).ok()? != declared {
+        return None;
+    }
+    let url = request.url();
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    Some(Exchange {
+        method: request.method().as_str().to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        headers: request
+            .headers()
+            .iter()
+            .map(|h| (h.field.to_string(), h.value.to_string()))
+            .collect(),
+        body,
+        peer,
+    })
+}
+
+fn response(reply: Reply) -> Response<Cursor<std::borrow::Cow<'static, [u8]>>> {
+    let length = reply.body.len();
+    let headers = reply
+        .headers
+        .iter()
+        // A value that is not ASCII, or that would break the head, is left out.
+        .filter(|(_, v)| v.bytes().all(|b| matches!(b, b' '..=b'~')))
+        .filter_map(|(n, v)| Header::from_bytes(n.as_bytes(), v.as_bytes()).ok())
+        .collect();
+    Response::new(
+        StatusCode(reply.status),
+        headers,
+        Cursor::new(reply.body),
+        Some(length),
+        None,
+    )
+    .with_chunked_threshold(usize::MAX)
+}
+
+/// A directory that only this user may enter, removed when dropped.
+#[derive(Debug)]
+struct PrivateDirectory(PathBuf);
+
+impl PrivateDirectory {
+    fn make(parent: Option<PathBuf>) -> io::Result<PrivateDirectory> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let parent = parent.unwrap_or_else(std::env::temp_dir);
+        // The process number alone may be that of a predecessor which was killed.
+        for _ in 0..100 {
+            let n = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("genesys-gateway.{}.{n}", std::process::id()));
+            // Fails if anything is there, a link included: nobody can prepare the place.
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(PrivateDirectory(path)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_private_directory_is_for_this_user_alone_and_goes_away() {
+        let parent = tempfile::tempdir().unwrap();
+        let made = PrivateDirectory::make(Some(parent.path().to_owned())).unwrap();
+        let mode = std::fs::metadata(&made.0).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let path = made.0.clone();
+        drop(made);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_new_server_takes_the_place_of_one_that_ended() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = PrivateDirectory::make(Some(parent.path().to_owned())).unwrap();
+        let pool = Pool {
+            name: "test",
+            current: Mutex::new((0, build(&directory.0, 0).unwrap())),
+            directory,
+            body_max: 10,
+            workers: 1,
+            stop: AtomicBool::new(false),
+        };
+        let (_, old) = pool.current();
+        assert!(pool.replace(0));
+        assert!(old.recv().is_err(), "the workers of the old one are woken");
+        drop(old);
+        assert!(pool.replace(0), "a second worker finds the work done");
+        let (generation, server) = pool.current();
+        assert_eq!(generation, 1);
+        let mut s = std::os::unix::net::UnixStream::connect(pool.directory.0.join(SOCKET)).unwrap();
+        io::Write::write_all(&mut s, b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let got = server.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert!(got.is_some());
+    }
+}

@@ -1,0 +1,153 @@
+//! Interactions and records as JSON for callers and operators (design, section 3).
+//!
+//! Invariant: these are the only names under which they leave the process; the
+//! inner types carry no serialisation.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::ids::ConversationId;
+use crate::shell::port::{InteractionView, RecordView};
+use crate::time::Wall;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Brief<'a> {
+    conversation_id: String,
+    state: &'a str,
+    accepted_at: String,
+}
+
+/// The answer to a POST or a DELETE.
+#[must_use]
+pub fn brief(conversation: ConversationId, state: &str, accepted_at: Wall) -> String {
+    text(&Brief {
+        conversation_id: conversation.to_string(),
+        state,
+        accepted_at: accepted_at.rfc3339(),
+    })
+}
+
+#[derive(Serialize)]
+struct Reason<'a> {
+    code: &'a str,
+    detail: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Interaction<'a> {
+    conversation_id: String,
+    state: &'a str,
+    accepted_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watched_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interaction: Option<&'a RawValue>,
+    records: Vec<Record<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    record_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<String>,
+    source: &'a str,
+    event_time: Option<String>,
+    received_at: String,
+    state: &'a str,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_try: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a RawValue>,
+}
+
+/// For whom a record is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Eyes {
+    Caller,
+    Operator,
+}
+
+fn record(view: &RecordView, eyes: Eyes) -> Record<'_> {
+    let operator = eyes == Eyes::Operator;
+    Record {
+        record_id: view.record.to_string(),
+        kind: operator.then_some(view.kind.as_str()),
+        conversation_id: view
+            .conversation
+            .filter(|_| operator)
+            .map(|c| c.to_string()),
+        source: &view.source,
+        event_time: view.event_time.map(Wall::rfc3339),
+        received_at: view.received_at.rfc3339(),
+        state: &view.state,
+        attempts: view.attempts,
+        delivered_at: view.delivered_at.map(Wall::rfc3339),
+        next_try: view.next_try.filter(|_| operator).map(Wall::rfc3339),
+        last_error: view.last_error.as_deref(),
+        body: view.body.as_deref().filter(|_| operator).and_then(raw),
+    }
+}
+
+/// An interaction with its records, for callers.
+#[must_use]
+pub fn interaction(view: &InteractionView) -> String {
+    text(&Interaction {
+        conversation_id: view.conversation.to_string(),
+        state: &view.state,
+        accepted_at: view.accepted_at.rfc3339(),
+        watched_since: view.watched_since.map(Wall::rfc3339),
+        finished_at: view.finished_at.map(Wall::rfc3339),
+        reason: view
+            .reason
+            .as_ref()
+            .map(|(code, detail)| Reason { code, detail }),
+        interaction: view.members.as_deref().and_then(raw),
+        records: view
+            .records
+            .iter()
+            .map(|r| record(r, Eyes::Caller))
+            .collect(),
+    })
+}
+
+/// A record, for operators: with its body while there is one.
+#[must_use]
+pub fn one_record(view: &RecordView) -> String {
+    text(&record(view, Eyes::Operator))
+}
+
+/// Records, for operators.
+#[must_use]
+pub fn many_records(views: &[RecordView]) -> String {
+    #[derive(Serialize)]
+    struct Records<'a> {
+        records: Vec<Record<'a>>,
+    }
+    text(&Records {
+        records: views.iter().map(|r| record(r, Eyes::Operator)).collect(),
+    })
+}
+
+/// Stored text as it is; what is not JSON (it was when it was stored) is left out.
+fn raw(text: &str) -> Option<&RawValue> {
+    serde_json::from_str(text).ok()
+}
+
+fn text(value: &impl Serialize) -> String {
+    // Strings, numbers and checked text alone: this cannot fail.
+    serde_json::to_string(value).unwrap_or_else(|_| String::from("{}"))
+}

@@ -1,0 +1,100 @@
+//! The files of a database: their names and their modes.
+//!
+//! Invariant: database, write-ahead log and shared memory are readable by
+//! their owner alone, whatever the umask (design, section 7: they hold channel
+//! ids, connect URIs and personal data).
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The path with `suffix` appended to its last component.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// SQLite's write-ahead log of a database.
+pub(super) fn wal_of(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+/// SQLite's shared memory of a database.
+pub(super) fn shm_of(path: &Path) -> PathBuf {
+    beside(path, "-shm")
+}
+
+/// Size of a file, 0 if there is none.
+pub(super) fn size_of(path: &Path) -> io::Result<u64> {
+    match fs::metadata(path) {
+        Ok(m) => Ok(m.len()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes an empty file of mode 0600 unless there is one. SQLite gives its two
+/// companions the mode of the database.
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    close_to_others(path)
+}
+
+/// Sets mode 0600 on whichever of the three files exist.
+pub(super) fn close_to_others(path: &Path) -> io::Result<()> {
+    for file in [path.to_path_buf(), wal_of(path), shm_of(path)] {
+        match fs::metadata(&file) {
+            Ok(m) if m.permissions().mode() & 0o777 != 0o600 => {
+                fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes a database with its companions; what is not there is fine.
+pub(super) fn remove_all(path: &Path) -> io::Result<()> {
+    for file in [wal_of(path), shm_of(path), path.to_path_buf()] {
+        remove(&file)?;
+    }
+    Ok(())
+}
+
+/// Removes a file; if it is not there that is fine.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Renames a file; if it is not there that is fine.
+pub(super) fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Makes renames in the directory of `path` durable.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// The directory that holds `path`.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    }
+}

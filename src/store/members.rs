@@ -1,0 +1,149 @@
+//! Merging the members of an interaction at the top level.
+//!
+//! Works on the text: values, and the keys as they were spelled, come out byte
+//! for byte as they went in (numbers of any size, order, escapes). No I/O.
+//! Invariant: a key that was there keeps its place, a new one is appended.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Bytes of merged members at most: many times the default `max-body`, and far
+/// below what a row can hold. Repetitions with ever new keys end here.
+pub const MEMBERS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The text is not a JSON object, or the merged object is over [`MEMBERS_BYTES_MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotMerged;
+
+/// The members of an object in their order, as text.
+struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Members<'de>, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    members.push(pair);
+                }
+                Ok(Members(members))
+            }
+        }
+        d.deserialize_map(Object)
+    }
+}
+
+/// What a key says, whichever way it is spelled; a spelling that says nothing
+/// (half a surrogate pair) stands for itself.
+fn meaning<'a>(key: &'a RawValue) -> Cow<'a, str> {
+    match serde_json::from_str::<String>(key.get()) {
+        Ok(text) => Cow::Owned(text),
+        Err(_) => Cow::Borrowed(key.get()),
+    }
+}
+
+/// `newer` merged over `present`. Without a readable object in `present` the result is
+/// `newer` exactly as it is.
+///
+/// # Errors
+/// [`NotMerged`] if `newer` is not a JSON object, or the result grows beyond
+/// [`MEMBERS_BYTES_MAX`].
+pub fn merge(present: Option<&str>, newer: &str) -> Result<String, NotMerged> {
+    let Members(over) = serde_json::from_str(newer).map_err(|_| NotMerged)?;
+    let Some(Ok(Members(mut members))) = present.map(serde_json::from_str::<Members<'_>>) else {
+        return Ok(newer.to_owned());
+    };
+    if over.is_empty() {
+        return Ok(present.unwrap_or(newer).to_owned());
+    }
+    let mut places: BTreeMap<Cow<'_, str>, usize> = members
+        .iter()
+        .enumerate()
+        .map(|(place, (key, _))| (meaning(key), place))
+        .collect();
+    for (key, value) in over {
+        let next = members.len();
+        let place = *places.entry(meaning(key)).or_insert(next);
+        match members.get_mut(place) {
+            Some(member) => member.1 = value,
+            None => members.push((key, value)),
+        }
+    }
+    let size = members
+        .iter()
+        .map(|(k, v)| k.get().len() + v.get().len() + 2)
+        .sum::<usize>()
+        + 2;
+    if size > MEMBERS_BYTES_MAX {
+        return Err(NotMerged);
+    }
+    let mut text = String::with_capacity(size);
+    text.push('{');
+    for (i, (key, value)) in members.iter().enumerate() {
+        if i > 0 {
+            text.push(',');
+        }
+        text.push_str(key.get());
+        text.push(':');
+        text.push_str(value.get());
+    }
+    text.push('}');
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn present_members_keep_their_place_and_new_ones_are_appended() {
+        let merged = merge(
+            Some(r#"{"b": 1, "a":{"x":1},"c":3}"#),
+            r#"{"d":4,"a":[2],"b":null}"#,
+        );
+        assert_eq!(merged.unwrap(), r#"{"b":null,"a":[2],"c":3,"d":4}"#);
+    }
+
+    #[test]
+    fn values_come_out_byte_for_byte() {
+        let present = r#"{"big":123456789012345678901234567890.000100,"e":1E+2,"s":"\u00e9\/\ud83d\ude00", "o": { "k" : 1 , "k":2 }}"#;
+        let merged = merge(Some(present), r#"{"n":-0.0,"half":"\ud800"}"#).unwrap();
+        assert_eq!(
+            merged,
+            r#"{"big":123456789012345678901234567890.000100,"e":1E+2,"s":"\u00e9\/\ud83d\ude00","o":{ "k" : 1 , "k":2 },"n":-0.0,"half":"\ud800"}"#
+        );
+    }
+
+    #[test]
+    fn one_key_in_two_spellings_is_one_key() {
+        let merged = merge(Some(r#"{"\u00e9":1,"\ud800":2}"#), r#"{"é":3,"\ud800":4}"#).unwrap();
+        assert_eq!(merged, r#"{"\u00e9":3,"\ud800":4}"#);
+    }
+
+    #[test]
+    fn the_first_members_are_kept_as_they_came() {
+        let text = "{ \"a\" : 1,\n \"b\":2 }";
+        assert_eq!(merge(None, text).unwrap(), text);
+        assert_eq!(merge(Some("not json"), text).unwrap(), text);
+        assert_eq!(merge(Some(text), "{}").unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_refused_and_growth_has_an_end() {
+        assert_eq!(merge(None, "[1]"), Err(NotMerged));
+        assert_eq!(merge(Some("{}"), "nonsense"), Err(NotMerged));
+        let half = "x".repeat(MEMBERS_BYTES_MAX / 2);
+        let a = format!(r#"{{"a":"{half}"}}"#);
+        let b = format!(r#"{{"b":"{half}"}}"#);
+        assert_eq!(merge(Some(&a), &b), Err(NotMerged));
+    }
+}

@@ -1,0 +1,379 @@
+//! The store: what the core orders, durable in one SQLite file.
+//!
+//! ```text
+//!   StoreOrder ──► Store::execute ──► one transaction, synced ──► StoreFact
+//!                  (store thread)
+//!   forwarders, callers ──► Reader (own read-only connection per thread)
+//!   command line        ──► inspect (works beside the daemon, or without it)
+//! ```
+//!
+//! Settings: write-ahead log, `synchronous=FULL` (anything less loses
+//! acknowledged rows at power loss), `secure_delete`, incremental vacuum,
+//! STRICT tables, mode 0600, and a lock of our own beside the file.
+//!
+//! There is no reserve file for a full disk. What would eat the disk would eat
+//! the freed reserve as well; instead free pages and the log stay inside the
+//! store's own files, where nobody can take them, and the connection goes on
+//! by itself when there is space.
+//!
+//! Invariants: only the store thread holds the writing connection; a
+//! [`StoreFact::Committed`](crate::filing::rows::StoreFact::Committed) is sent after
+//! the sync and never before it; a damaged file is set aside, never written to.
+
+mod columns;
+mod error;
+mod files;
+mod load;
+mod lock;
+mod members;
+mod open;
+mod reader;
+mod salvage;
+mod schema;
+pub mod thread;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::filing::rows::{Change, Found, Lookup, Recovered, StoreFact, StoreOrder, StoreTrouble};
+use crate::time::Wall;
+
+pub use error::{Blame, StoreError};
+pub use members::{MEMBERS_BYTES_MAX, NotMerged, merge};
+pub use reader::{Reader, StoredInteraction, StoredRecord};
+pub use salvage::Salvaged;
+
+use error::trouble_of;
+use lock::Lock;
+use open::Looked;
+use writer::{Applied, Batch, Maintained};
+
+/// What [`Store::open`] needs to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenOptions {
+    /// The wall clock: names a damaged file, and goes into the start row.
+    pub now: Wall,
+}
+
+/// Pages that one step of shrinking frees: a few milliseconds of the store thread.
+const VACUUM_STEP_PAGES: i64 = 256;
+
+/// The writing connection, and the lock that goes with it. One per database and process.
+#[derive(Debug)]
+pub struct Store {
+    // Before the lock: the connection is closed while nobody else may open the file.
+    conn: Connection,
+    path: PathBuf,
+    /// Number of the last commit.
+    rev: i64,
+    /// Erased content is still in the write-ahead log.
+    log_holds_erased: bool,
+    salvaged: Option<Salvaged>,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Takes the lock, opens or makes the database, and reads what is not over.
+    ///
+    /// A damaged file is kept beside under a dated name, and every readable row is carried
+    /// over into a new one; [`Recovered::damaged`] names it until [`Store::acknowledge`].
+    ///
+    /// # Errors
+    /// See [`StoreError`]; damage is one only when not even the new file could be made.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<(Store, Recovered), StoreError> {
+        let path = open::resolve(path)?;
+        let lock = Lock::take(&path)?;
+        salvage::finish_interrupted(&path)?;
+        let mut salvaged = None;
+        let conn = match open::look(&path)? {
+            Looked::Sound(conn) => conn,
+            Looked::Damaged(finding) => {
+                salvaged = Some(salvage::carry_over(&path, &finding, options.now)?);
+                match open::look(&path)? {
+                    Looked::Sound(conn) => conn,
+                    Looked::Damaged(finding) => {
+                        return Err(StoreError::BeyondHelp {
+                            path,
+                            cause: format!("the new file is damaged at once: {finding}"),
+                        });
+                    }
+                }
+            }
+        };
+        let sql = |doing: &'static str| {
+            let path = path.clone();
+            move |e: rusqlite::Error| open::sql_error(&path, doing, &e)
+        };
+        let rev = conn
+            .query_row("SELECT coalesce(max(rev), 0) FROM pulse", [], |r| r.get(0))
+            .map_err(sql("reading the number of the last commit"))?;
+        let mut store = Store {
+            conn,
+            path: path.clone(),
+            rev,
+            log_holds_erased: false,
+            salvaged,
+            _lock: lock,
+        };
+        let mut recovered =
+            load::recovered(&store.conn).map_err(sql("reading what is not over"))?;
+        if let Some(kept) = &recovered.damaged
+            && !Path::new(kept).exists()
+        {
+            // Whoever took the damaged file away has seen it.
+            if store.acknowledge().is_ok() {
+                recovered.damaged = None;
+            }
+        }
+        match store.started(options.now) {
+            Ok(()) => {}
+            // Reading and answering still work, and space may come back.
+            Err(e) if trouble_of(&e) == StoreTrouble::Full => {
+                log::error!("{} ({})", StoreTrouble::Full.sentence(), path.display());
+            }
+            Err(e) => return Err(open::sql_error(&path, "writing the start row", &e)),
+        }
+        files::close_to_others(&path).map_err(|e| open::io_error(&path, "setting its mode", &e))?;
+        Ok((store, recovered))
+    }
+
+    /// Where the database is, links resolved: what readers should open.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was carried over at this start, if the file was damaged.
+    #[must_use]
+    pub fn salvaged(&self) -> Option<&Salvaged> {
+        self.salvaged.as_ref()
+    }
+
+    /// Forgets that a damaged file was set aside: somebody has seen to it.
+    ///
+    /// # Errors
+    /// [`StoreError::Trouble`] if that could not be written.
+    pub fn acknowledge(&mut self) -> Result<(), StoreError> {
+        salvage::acknowledge_in(&self.conn)
+            .map_err(|e| open::sql_error(&self.path, "acknowledging", &e))
+    }
+
+    /// Executes one order and reports; `now` becomes the heartbeat.
+    ///
+    /// A commit is one transaction. When the environment fails, nothing of it is kept.
+    /// Changes that the schema refuses are left out and named, the others stand. Taking a
+    /// record that is there already (same origin: kind, conversation, leg, ordinal, digest,
+    /// time of receipt) is done before: nothing is overwritten, and nothing refused.
+    pub fn execute(&mut self, order: StoreOrder, now: Wall) -> StoreFact {
+        match order {
+            StoreOrder::Commit { ticket, changes } => self.commit(ticket, &changes, now),
+            StoreOrder::Lookup { ticket, what } => match self.look_up(&what) {
+                Ok(found) => StoreFact::Looked { ticket, found },
+                Err(e) => StoreFact::LookupFailed {
+                    ticket,
+                    trouble: self.note_trouble("a lookup", &e),
+                },
+            },
+            StoreOrder::Channels { ticket, rows } => {
+                match self.transact(now, |batch| batch.channels(&rows)) {
+                    Ok(()) => {
+                        // The replaced connect URIs are secrets.
+                        self.log_holds_erased = true;
+                        StoreFact::ChannelsKept { ticket }
+                    }
+                    Err(e) => StoreFact::ChannelsFailed {
+                        ticket,
+                        trouble: self.note_trouble("keeping channels", &e),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Writes the heartbeat alone, for times without commits.
+    ///
+    /// # Errors
+    /// What kept it from being written.
+    pub fn alive(&mut self, now: Wall) -> Result<(), StoreTrouble> {
+        self.transact(now, |_| Ok(())).map_err(|e| trouble_of(&e))
+    }
+
+    /// One small step of housekeeping: gives free pages back to the file system, then cuts
+    /// the write-ahead log if erased content is still in it. Says whether another step is
+    /// worth while now.
+    ///
+    /// # Errors
+    /// What kept it from being done; nothing is lost by it, ask again later.
+    pub fn upkeep(&mut self) -> Result<bool, StoreTrouble> {
+        self.upkeep_step().map_err(|e| trouble_of(&e))
+    }
+
+    /// Whether erased content still waits to be cut out of the write-ahead log: a reader was in
+    /// the way of [`Store::upkeep`].
+    #[must_use]
+    pub fn upkeep_due(&self) -> bool {
+        self.log_holds_erased
+    }
+
+    /// Checkpoints and closes; the lock is free afterwards.
+    ///
+    /// # Errors
+    /// What kept the checkpoint from being done; the log is then read at the next start.
+    pub fn close(mut self, now: Wall) -> Result<(), StoreTrouble> {
+        let beaten = self.alive(now);
+        let checkpointed = self.cut_log().map_err(|e| trouble_of(&e));
+        self.conn
+            .close()
+            .map_err(|(_, e)| trouble_of(&e))
+            .and(beaten)
+            .and(checkpointed.map(|_| ()))
+    }
+
+    fn commit(&mut self, ticket: u64, changes: &[Change], now: Wall) -> StoreFact {
+        let outcome = self.transact(now, |batch| {
+            let mut refused = Vec::new();
+            let mut maintained = Maintained::default();
+            for (position, change) in changes.iter().enumerate() {
+                let why = match batch.apply(change) {
+                    Ok(Applied::Done) => continue,
+                    Ok(Applied::Maintained(m)) => {
+                        maintained.add(m);
+                        continue;
+                    }
+                    Ok(Applied::Refused(why)) => why,
+                    // The statement is undone, the transaction stands.
+                    Err(e)
+                        if trouble_of(&e) == StoreTrouble::Bug && !batch.conn.is_autocommit() =>
+                    {
+                        e.to_string()
+                    }
+                    Err(e) => return Err(e),
+                };
+                refused.push((position, why));
+            }
+            Ok((refused, maintained))
+        });
+        match outcome {
+            Ok((refused, maintained)) => {
+                for (position, why) in &refused {
+                    log::error!("the database refused change {position} of a commit: {why}");
+                }
+                self.log_holds_erased |= maintained.rows > 0;
+                StoreFact::Committed {
+                    ticket,
+                    refused: refused.into_iter().map(|(position, _)| position).collect(),
+                    erased: maintained.rows,
+                    purged_interactions: maintained.interactions,
+                    purged_records: maintained.records,
+                }
+            }
+            Err(e) => StoreFact::CommitFailed {
+                ticket,
+                trouble: self.note_trouble("a commit", &e),
+            },
+        }
+    }
+
+    fn look_up(&mut self, what: &[Lookup]) -> rusqlite::Result<Vec<Found>> {
+        let tx = self.conn.transaction()?;
+        what.iter()
+            .map(|question| load::answer(&tx, question))
+            .collect()
+    }
+
+    fn started(&mut self, now: Wall) -> rusqlite::Result<()> {
+        self.transact(now, |batch| {
+            batch.pulse()?;
+            batch
+                .conn
+                .execute("UPDATE pulse SET started_at = ?1 WHERE id = 1", [now])?;
+            Ok(())
+        })
+    }
+
+    /// Runs `work` and the heartbeat in one transaction. On a full disk a checkpoint may free
+    /// room in the log, whose pages have their place in the file already; then once more.
+    fn transact<T>(
+        &mut self,
+        now: Wall,
+        work: impl Fn(&Batch<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        match self.attempt(now, &work) {
+            Err(e) if trouble_of(&e) == StoreTrouble::Full => {
+                self.checkpoint("PASSIVE")?;
+                self.attempt(now, &work)
+            }
+            other => other,
+        }
+    }
+
+    fn attempt<T>(
+        &mut self,
+        now: Wall,
+        work: impl Fn(&Batch<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let rev = self.rev.saturating_add(1);
+        // Dropped without a commit, the transaction is rolled back.
+        let tx = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let batch = Batch {
+            conn: &tx,
+            now,
+            rev,
+        };
+        let result = work(&batch)?;
+        batch.pulse()?;
+        tx.commit()?;
+        self.rev = rev;
+        Ok(result)
+    }
+
+    fn upkeep_step(&mut self) -> rusqlite::Result<bool> {
+        let free = schema::integer(&self.conn, "freelist_count")?;
+        let surplus = free - schema::FREE_PAGES_KEPT;
+        // A few pages come and go all the time; only a backlog is worth the writing.
+        if surplus >= VACUUM_STEP_PAGES {
+            let mut vacuum = self
+                .conn
+                .prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})"))?;
+            // Each row that is stepped over frees one page.
+            let mut rows = vacuum.query([])?;
+            while rows.next()?.is_some() {}
+            self.log_holds_erased = true;
+            return Ok(true);
+        }
+        if self.log_holds_erased && self.cut_log()? {
+            self.log_holds_erased = false;
+        }
+        Ok(false)
+    }
+
+    /// Writes the whole log back and cuts it to nothing; false if a reader was in the way.
+    fn cut_log(&mut self) -> rusqlite::Result<bool> {
+        // Not worth holding up commits for: it comes round again.
+        self.conn.busy_timeout(std::time::Duration::ZERO)?;
+        let done = self.checkpoint("TRUNCATE");
+        self.conn.busy_timeout(schema::BUSY_TIMEOUT)?;
+        done
+    }
+
+    fn checkpoint(&self, mode: &str) -> rusqlite::Result<bool> {
+        self.conn
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                Ok(row.get::<_, i64>(0)? == 0)
+            })
+    }
+
+    fn note_trouble(&self, doing: &str, error: &rusqlite::Error) -> StoreTrouble {
+        let trouble = trouble_of(error);
+        // The core tells people; this is for whoever looks for the system's own words.
+        log::debug!("{doing} failed ({}): {error}", trouble.label());
+        trouble
+    }
+}

@@ -1,0 +1,212 @@
+//! The tables, their versions, and how a connection is set up.
+//!
+//! Migrations go forward only and import no live types: what version 1 wrote
+//! must stay readable when the code has moved on. Columns are only ever
+//! appended, because salvage reads rows by position.
+//!
+//! Invariant: `user_version` is the number of migrations applied, and a
+//! database with a higher one is refused.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, Result, TransactionBehavior};
+
+/// Marks the file as ours (`PRAGMA application_id`): "gGwy".
+pub(super) const APPLICATION_ID: i64 = 0x6747_7779;
+
+/// Every page has this size, fixed at creation, so that salvage need not believe a header.
+pub(super) const PAGE_BYTES: usize = 4096;
+
+/// Free pages that stay in the file: 1 MiB that nobody else on a full disk can
+/// take, so that outcomes can still be written down there.
+pub(super) const FREE_PAGES_KEPT: i64 = 256;
+
+/// The write-ahead log is cut back to this size when it starts over.
+const WAL_BYTES_KEPT: i64 = 4 * 1024 * 1024;
+
+/// How long another writer (an operator's `sqlite3`) is waited for.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// First value of every row: tells salvage which table a page belongs to when
+/// the tree above it is gone.
+pub(super) mod mark {
+    pub(in crate::store) const INTERACTION: i64 = 1;
+    pub(in crate::store) const RECORD: i64 = 2;
+    pub(in crate::store) const CHANNEL: i64 = 3;
+    pub(in crate::store) const PULSE: i64 = 4;
+    pub(in crate::store) const NOTE: i64 = 5;
+}
+
+/// One entry per version; never edited once released.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE interaction (
+    mark INTEGER NOT NULL DEFAULT 1 CHECK (mark = 1),
+    id INTEGER PRIMARY KEY,
+    conversation TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN
+        ('accepted', 'watching', 'settling', 'finished', 'expired', 'stopped', 'refused')),
+    accepted_at INTEGER NOT NULL,
+    watched_since INTEGER,
+    ended_at INTEGER,
+    reason_code TEXT,
+    reason_detail TEXT,
+    last_event_at INTEGER,
+    over_at INTEGER,
+    rev INTEGER NOT NULL,
+    members TEXT,
+    CHECK ((over_at IS NULL) = (state IN ('accepted', 'watching', 'settling')))
+) STRICT;
+CREATE UNIQUE INDEX interaction_conversation ON interaction (conversation);
+CREATE INDEX interaction_live ON interaction (conversation) WHERE over_at IS NULL;
+CREATE INDEX interaction_over ON interaction (over_at, state) WHERE over_at IS NOT NULL;
+CREATE INDEX interaction_unerased ON interaction (over_at)
+    WHERE over_at IS NOT NULL AND members IS NOT NULL;
+
+CREATE TABLE record (
+    mark INTEGER NOT NULL DEFAULT 2 CHECK (mark = 2),
+    id INTEGER PRIMARY KEY,
+    record TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('after-call-work', 'support-result')),
+    conversation TEXT,
+    source TEXT NOT NULL CHECK (source IN ('notification', 'reconciliation', 'support-result')),
+    participant TEXT NOT NULL,
+    session TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    event_time INTEGER,
+    matched_time INTEGER,
+    content_digest TEXT,
+    received_at INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN
+        ('queued', 'delivered', 'deferred', 'dead', 'held', 'discarded')),
+    attempts INTEGER NOT NULL,
+    next_try INTEGER,
+    patience_from INTEGER NOT NULL,
+    delivered_at INTEGER,
+    last_error TEXT,
+    over_at INTEGER,
+    rev INTEGER NOT NULL,
+    idem_key TEXT,
+    idem_digest BLOB,
+    body TEXT,
+    members TEXT,
+    CHECK ((over_at IS NULL) = (state NOT IN ('delivered', 'discarded')))
+) STRICT;
+CREATE UNIQUE INDEX record_record ON record (record);
+CREATE UNIQUE INDEX record_key ON record (idem_key) WHERE idem_key IS NOT NULL;
+CREATE INDEX record_conversation ON record (conversation) WHERE conversation IS NOT NULL;
+CREATE INDEX record_open ON record (state) WHERE over_at IS NULL;
+CREATE INDEX record_over ON record (over_at, state) WHERE over_at IS NOT NULL;
+CREATE INDEX record_unerased ON record (over_at)
+    WHERE over_at IS NOT NULL AND body IS NOT NULL;
+
+CREATE TABLE channel (
+    mark INTEGER NOT NULL DEFAULT 3 CHECK (mark = 3),
+    slot INTEGER PRIMARY KEY,
+    channel TEXT NOT NULL,
+    connect_uri TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    token_ends_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE pulse (
+    mark INTEGER NOT NULL DEFAULT 4 CHECK (mark = 4),
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    alive_at INTEGER,
+    started_at INTEGER,
+    rev INTEGER NOT NULL
+) STRICT;
+INSERT INTO pulse (id, rev) VALUES (1, 0);
+
+CREATE TABLE note (
+    mark INTEGER NOT NULL DEFAULT 5 CHECK (mark = 5),
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    value TEXT NOT NULL
+) STRICT;
+"];
+
+/// The newest version that this program knows.
+#[allow(clippy::cast_possible_wrap)]
+pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Settings of a connection that writes. They change nothing in a file that is as we make it.
+pub(super) fn tune_writer(conn: &Connection) -> Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    set(conn, "synchronous", "FULL")?;
+    set(conn, "secure_delete", "ON")?;
+    set(conn, "foreign_keys", "OFF")?;
+    // Sorting must not write personal data to temporary files.
+    set(conn, "temp_store", "MEMORY")?;
+    set(conn, "journal_size_limit", &WAL_BYTES_KEPT.to_string())?;
+    set(conn, "cell_size_check", "ON")
+}
+
+/// Settings of a file, to be given before its first table: without that the
+/// `auto_vacuum` is silently ignored.
+pub(super) fn tune_new_file(conn: &Connection) -> Result<()> {
+    set(conn, "page_size", &PAGE_BYTES.to_string())?;
+    set(conn, "auto_vacuum", "INCREMENTAL")?;
+    set(conn, "application_id", &APPLICATION_ID.to_string())
+}
+
+/// Settings of a connection that only reads.
+pub(super) fn tune_reader(conn: &Connection) -> Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    set(conn, "query_only", "ON")?;
+    set(conn, "temp_store", "MEMORY")?;
+    set(conn, "cell_size_check", "ON")
+}
+
+/// Applies what is missing, each version in its own transaction.
+pub(super) fn migrate(conn: &mut Connection) -> Result<()> {
+    loop {
+        let version = integer(conn, "user_version")?;
+        let Some(step) = usize::try_from(version)
+            .ok()
+            .and_then(|v| MIGRATIONS.get(v))
+        else {
+            return Ok(());
+        };
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(step)?;
+        set(&tx, "user_version", &(version + 1).to_string())?;
+        tx.commit()?;
+    }
+}
+
+/// Whether every table and index that the newest applied version makes is there.
+pub(super) fn complete(conn: &Connection) -> Result<bool> {
+    let version = usize::try_from(integer(conn, "user_version")?).unwrap_or(0);
+    let mut there = conn.prepare("SELECT count(*) FROM sqlite_schema WHERE name = ?1")?;
+    for step in MIGRATIONS.iter().take(version) {
+        for line in step.lines() {
+            let mut words = line.split_whitespace();
+            if words.next() != Some("CREATE") {
+                continue;
+            }
+            let mut words = words.skip_while(|w| *w == "UNIQUE");
+            let (Some("TABLE" | "INDEX"), Some(name)) = (words.next(), words.next()) else {
+                continue;
+            };
+            if there.query_row([name], |r| r.get::<_, i64>(0))? == 0 {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Sets a pragma; some answer with a row, which is of no interest here.
+pub(super) fn set(conn: &Connection, pragma: &str, value: &str) -> Result<()> {
+    let mut statement = conn.prepare(&format!("PRAGMA {pragma} = {value}"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// Reads a pragma that is a number.
+pub(super) fn integer(conn: &Connection, pragma: &str) -> Result<i64> {
+    conn.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
+}

@@ -1,0 +1,374 @@
+//! Changes to statements.
+//!
+//! Every change is one modifying statement, or two that the schema cannot
+//! refuse, so that a refused change leaves nothing behind and the rest of the
+//! batch stands: SQLite undoes a refused statement alone.
+//!
+//! Invariant: nothing here begins or ends a transaction.
+
+use rusqlite::{Connection, OptionalExtension, Result, ToSql, named_params};
+
+use super::columns;
+use super::members;
+use crate::filing::rows::{
+    Change, ChannelRow, InteractionRow, InteractionState, RecordKind, RecordRow, RecordState,
+};
+use crate::ids::RecordId;
+use crate::time::Wall;
+
+/// A transaction under way.
+pub(super) struct Batch<'c> {
+    /// Inside of a transaction.
+    pub(super) conn: &'c Connection,
+    /// When rows are marked over that carry no time of their own.
+    pub(super) now: Wall,
+    /// Number of this commit: of two copies of a row, salvage believes the higher one.
+    pub(super) rev: i64,
+}
+
+/// How a change went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Applied {
+    /// Done, or done before.
+    Done,
+    /// Left out, and why.
+    Refused(String),
+    /// Maintenance, and what it touched.
+    Maintained(Maintained),
+}
+
+/// What maintenance touched.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Maintained {
+    /// Rows, of both kinds and either change.
+    pub(super) rows: u32,
+    /// Removed interactions.
+    pub(super) interactions: Vec<(InteractionState, u64)>,
+    /// Removed records.
+    pub(super) records: Vec<(RecordState, u64)>,
+}
+
+impl Maintained {
+    /// Adds what another change touched.
+    pub(super) fn add(&mut self, other: Maintained) {
+        self.rows = self.rows.saturating_add(other.rows);
+        for (state, n) in other.interactions {
+            tally(&mut self.interactions, state, n);
+        }
+        for (state, n) in other.records {
+            tally(&mut self.records, state, n);
+        }
+    }
+}
+
+fn tally<S: PartialEq>(counts: &mut Vec<(S, u64)>, state: S, n: u64) {
+    match counts.iter_mut().find(|(s, _)| *s == state) {
+        Some((_, count)) => *count += n,
+        None => counts.push((state, n)),
+    }
+}
+
+impl Batch<'_> {
+    /// Applies one change.
+    ///
+    /// # Errors
+    /// What the database reports; a refusal by the schema is [`Applied::Refused`] only where
+    /// it is found before the statement runs.
+    pub(super) fn apply(&self, change: &Change) -> Result<Applied> {
+        match change {
+            Change::Accept { row, members } => self.accept(row, members),
+            Change::Interaction(row) => self.interaction(row),
+            Change::Take { row, body, key } => self.take(row, body, key.as_ref()),
+            Change::Record(row) => self.record(row),
+            Change::EraseBodies { before, limit } => self.erase(*before, *limit),
+            Change::Purge { before, limit } => self.purge(*before, *limit),
+        }
+    }
+
+    fn accept(&self, row: &InteractionRow, newer: &str) -> Result<Applied> {
+        let present: Option<String> = self
+            .conn
+            .prepare_cached("SELECT members FROM interaction WHERE conversation = ?1")?
+            .query_row([&row.conversation], |r| r.get(0))
+            .optional()?
+            .flatten();
+        let Ok(merged) = members::merge(present.as_deref(), newer) else {
+            return Ok(Applied::Refused(
+                "the members are not an object, or too large".into(),
+            ));
+        };
+        self.conn
+            .prepare_cached(
+                "INSERT INTO interaction (conversation, state, accepted_at, watched_since,
+                    ended_at, reason_code, reason_detail, last_event_at, over_at, rev, members)
+                VALUES (:conversation, :state, :accepted_at, :watched_since, :ended_at,
+                    :reason_code, :reason_detail, :last_event_at, :over_at, :rev, :members)
+                ON CONFLICT (conversation) DO UPDATE SET
+                    state = excluded.state, accepted_at = excluded.accepted_at,
+                    watched_since = excluded.watched_since, ended_at = excluded.ended_at,
+                    reason_code = excluded.reason_code, reason_detail = excluded.reason_detail,
+                    last_event_at = excluded.last_event_at, over_at = excluded.over_at,
+                    rev = excluded.rev, members = excluded.members",
+            )?
+            .execute(named_params! {
+                ":conversation": row.conversation,
+                ":state": row.state,
+                ":accepted_at": row.accepted_at,
+                ":watched_since": row.watched_since,
+                ":ended_at": row.ended_at,
+                ":reason_code": row.reason.as_ref().map(|r| &r.code),
+                ":reason_detail": row.reason.as_ref().map(|r| &r.detail),
+                ":last_event_at": row.last_event_at,
+                ":over_at": row.state.ended().then(|| row.ended_at.unwrap_or(self.now)),
+                ":rev": self.rev,
+                ":members": merged,
+            })?;
+        Ok(Applied::Done)
+    }
+
+    fn interaction(&self, row: &InteractionRow) -> Result<Applied> {
+        let touched = self
+            .conn
+            .prepare_cached(
+                "UPDATE interaction SET state = :state, accepted_at = :accepted_at,
+                    watched_since = :watched_since, ended_at = :ended_at,
+                    reason_code = :reason_code, reason_detail = :reason_detail,
+                    last_event_at = :last_event_at, rev = :rev,
+                    over_at = CASE WHEN :over THEN coalesce(:ended_at, over_at, :now) END
+                WHERE conversation = :conversation",
+            )?
+            .execute(named_params! {
+                ":conversation": row.conversation,
+                ":state": row.state,
+                ":accepted_at": row.accepted_at,
+                ":watched_since": row.watched_since,
+                ":ended_at": row.ended_at,
+                ":reason_code": row.reason.as_ref().map(|r| &r.code),
+                ":reason_detail": row.reason.as_ref().map(|r| &r.detail),
+                ":last_event_at": row.last_event_at,
+                ":over": row.state.ended(),
+                ":now": self.now,
+                ":rev": self.rev,
+            })?;
+        Ok(one_or_refused(touched, "there is no such interaction"))
+    }
+
+    fn take(
+        &self,
+        row: &RecordRow,
+        body: &str,
+        key: Option<&(String, [u8; 32])>,
+    ) -> Result<Applied> {
+        let over_at = row
+            .state
+            .over()
+            .then(|| row.delivered_at.unwrap_or(self.now));
+        let with_members = row.kind == RecordKind::AfterCallWork;
+        let inserted = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO record (record, kind, conversation, source, participant, session,
+                    ordinal, event_time, matched_time, content_digest, received_at, state,
+                    attempts, next_try, patience_from, delivered_at, last_error, over_at, rev,
+                    idem_key, idem_digest, body, members)
+                VALUES (:record, :kind, :conversation, :source, :participant, :session,
+                    :ordinal, :event_time, :matched_time, :content_digest, :received_at, :state,
+                    :attempts, :next_try, :patience_from, :delivered_at, :last_error, :over_at,
+                    :rev, :idem_key, :idem_digest, :body,
+                    CASE WHEN :with_members THEN
+                        (SELECT i.members FROM interaction i WHERE i.conversation = :conversation)
+                    END)
+                ON CONFLICT (record) DO NOTHING",
+            )?
+            .execute(named_params! {
+                ":record": row.record,
+                ":kind": row.kind,
+                ":conversation": row.conversation,
+                ":source": row.source,
+                ":participant": row.leg.participant,
+                ":session": row.leg.session,
+                ":ordinal": row.ordinal,
+                ":event_time": row.event_time,
+                ":matched_time": row.matched_time,
+                ":content_digest": row.content_digest,
+                ":received_at": row.received_at,
+                ":state": row.state,
+                ":attempts": row.attempts,
+                ":next_try": row.next_try,
+                ":patience_from": row.patience_from,
+                ":delivered_at": row.delivered_at,
+                ":last_error": row.last_error,
+                ":over_at": over_at,
+                ":rev": self.rev,
+                ":idem_key": key.map(|(k, _)| k),
+                ":idem_digest": key.map(|(_, d)| d.as_slice()),
+                ":body": body,
+                ":with_members": with_members,
+            })?;
+        if inserted == 1 {
+            return Ok(Applied::Done);
+        }
+        // The id is there already. The same wrap-up or result once more is done before, and
+        // what has happened to it since stays; anything else under that id is a defect.
+        Ok(match find_record(self.conn, row.record)? {
+            Some(there) if same_origin(&there, row) => Applied::Done,
+            _ => Applied::Refused("another record has this id".into()),
+        })
+    }
+
+    fn record(&self, row: &RecordRow) -> Result<Applied> {
+        let touched = self
+            .conn
+            .prepare_cached(
+                "UPDATE record SET kind = :kind, conversation = :conversation, source = :source,
+                    participant = :participant, session = :session, ordinal = :ordinal,
+                    event_time = :event_time, matched_time = :matched_time,
+                    content_digest = :content_digest, received_at = :received_at, state = :state,
+                    attempts = :attempts, next_try = :next_try, patience_from = :patience_from,
+                    delivered_at = :delivered_at, last_error = :last_error, rev = :rev,
+                    over_at = CASE WHEN :over THEN coalesce(:delivered_at, over_at, :now) END
+                WHERE record = :record",
+            )?
+            .execute(named_params! {
+                ":record": row.record,
+                ":kind": row.kind,
+                ":conversation": row.conversation,
+                ":source": row.source,
+                ":participant": row.leg.participant,
+                ":session": row.leg.session,
+                ":ordinal": row.ordinal,
+                ":event_time": row.event_time,
+                ":matched_time": row.matched_time,
+                ":content_digest": row.content_digest,
+                ":received_at": row.received_at,
+                ":state": row.state,
+                ":attempts": row.attempts,
+                ":next_try": row.next_try,
+                ":patience_from": row.patience_from,
+                ":delivered_at": row.delivered_at,
+                ":last_error": row.last_error,
+                ":over": row.state.over(),
+                ":now": self.now,
+                ":rev": self.rev,
+            })?;
+        Ok(one_or_refused(touched, "there is no such record"))
+    }
+
+    /// `secure_delete` overwrites what is freed in the file; the copies in the write-ahead
+    /// log go with the truncating checkpoint that follows (`Store::upkeep`).
+    fn erase(&self, before: Wall, limit: u32) -> Result<Applied> {
+        let records = self
+            .conn
+            .prepare_cached(
+                "UPDATE record SET body = NULL, members = NULL, rev = ?3 WHERE id IN
+                    (SELECT id FROM record WHERE over_at IS NOT NULL AND body IS NOT NULL
+                        AND over_at < ?1 ORDER BY over_at LIMIT ?2)",
+            )?
+            .execute((before, limit, self.rev))?;
+        let interactions = self
+            .conn
+            .prepare_cached(
+                "UPDATE interaction SET members = NULL, rev = ?3 WHERE id IN
+                    (SELECT id FROM interaction WHERE over_at IS NOT NULL AND members IS NOT NULL
+                        AND over_at < ?1 ORDER BY over_at LIMIT ?2)",
+            )?
+            .execute((before, limit, self.rev))?;
+        Ok(Applied::Maintained(Maintained {
+            rows: u32::try_from(records + interactions).unwrap_or(u32::MAX),
+            ..Maintained::default()
+        }))
+    }
+
+    /// A record stays as long as its interaction does, because started again that must not
+    /// file it twice.
+    fn purge(&self, before: Wall, limit: u32) -> Result<Applied> {
+        let mut done = Maintained::default();
+        let mut records = self.conn.prepare_cached(
+            "DELETE FROM record WHERE id IN
+                (SELECT id FROM record r WHERE over_at IS NOT NULL AND over_at < ?1
+                    AND NOT EXISTS (SELECT 1 FROM interaction i
+                        WHERE i.conversation = r.conversation
+                        AND (i.over_at IS NULL OR i.over_at >= ?1))
+                    ORDER BY over_at LIMIT ?2)
+            RETURNING state",
+        )?;
+        let mut rows = records.query((before, limit))?;
+        while let Some(row) = rows.next()? {
+            tally(&mut done.records, row.get(0)?, 1);
+            done.rows = done.rows.saturating_add(1);
+        }
+        let mut interactions = self.conn.prepare_cached(
+            "DELETE FROM interaction WHERE id IN
+                (SELECT id FROM interaction i WHERE over_at IS NOT NULL AND over_at < ?1
+                    AND NOT EXISTS (SELECT 1 FROM record r WHERE r.conversation = i.conversation)
+                    ORDER BY over_at LIMIT ?2)
+            RETURNING state",
+        )?;
+        let mut rows = interactions.query((before, limit))?;
+        while let Some(row) = rows.next()? {
+            tally(&mut done.interactions, row.get(0)?, 1);
+            done.rows = done.rows.saturating_add(1);
+        }
+        Ok(Applied::Maintained(done))
+    }
+
+    /// Replaces the kept channels.
+    pub(super) fn channels(&self, rows: &[ChannelRow]) -> Result<()> {
+        self.conn
+            .prepare_cached("DELETE FROM channel")?
+            .execute([])?;
+        let mut insert = self.conn.prepare_cached(
+            "INSERT OR REPLACE INTO channel
+                (slot, channel, connect_uri, created_at, expires_at, token_ends_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        for row in rows {
+            insert.execute([
+                &row.slot as &dyn ToSql,
+                &row.id,
+                &row.connect_uri,
+                &row.created_at,
+                &row.expires_at,
+                &row.token_ends_at,
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// The heartbeat; part of every commit.
+    pub(super) fn pulse(&self) -> Result<()> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO pulse (id, alive_at, rev) VALUES (1, ?1, ?2)
+                ON CONFLICT (id) DO UPDATE SET alive_at = excluded.alive_at, rev = excluded.rev",
+            )?
+            .execute((self.now, self.rev))?;
+        Ok(())
+    }
+}
+
+/// A record by its id.
+pub(super) fn find_record(conn: &Connection, id: RecordId) -> Result<Option<RecordRow>> {
+    let sql = format!("SELECT {} FROM record WHERE record = ?1", columns::RECORD);
+    conn.prepare_cached(&sql)?
+        .query_row([id], columns::record)
+        .optional()
+}
+
+fn one_or_refused(touched: usize, why: &str) -> Applied {
+    if touched == 1 {
+        Applied::Done
+    } else {
+        Applied::Refused(why.into())
+    }
+}
+
+/// Equal in what is fixed when a record is taken.
+fn same_origin(a: &RecordRow, b: &RecordRow) -> bool {
+    a.kind == b.kind
+        && a.conversation == b.conversation
+        && a.leg == b.leg
+        && a.ordinal == b.ordinal
+        && a.content_digest == b.content_digest
+        && a.received_at == b.received_at
+}
