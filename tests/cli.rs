@@ -345,7 +345,7 @@ fn status_begins_with_the_verdict_and_json_is_the_snapshot_itself() {
         assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), snapshot());
         let (code, out, _) = desk.run(&["records", "shape"]);
         assert_eq!(code, 0);
-        assert!(out.contains("dead      2    2"), "{out}");
+        assert!(out.contains("dead      2     2"), "{out}");
         assert_eq!(daemon.asked()[0], "GET /status HTTP/1.1");
     }
 }
@@ -523,4 +523,82 @@ fn an_act_that_makes_no_sense_in_a_state_is_refused_before_anything_is_asked() {
         assert_eq!(code, 64, "{act} {state}: {err}");
     }
     assert!(daemon.asked().is_empty());
+}
+
+/// A database as a gateway that was stopped has left it: one dead support result.
+fn leave_a_database(desk: &Desk) {
+    use genesys_gateway::filing::rows::{
+        Change, Leg, RecordKind, RecordRow, RecordState, Source, StoreFact, StoreOrder,
+    };
+    use genesys_gateway::store::{OpenOptions, Store};
+    use genesys_gateway::time::Wall;
+    let now = Wall(1_767_886_512_345);
+    let (mut store, _) = Store::open(&desk.path("gateway.db"), OpenOptions { now }).unwrap();
+    let take = Change::Take {
+        row: RecordRow {
+            record: ID.parse().unwrap(),
+            kind: RecordKind::SupportResult,
+            conversation: None,
+            source: Source::SupportResult,
+            leg: Leg::default(),
+            ordinal: 0,
+            event_time: None,
+            matched_time: None,
+            content_digest: None,
+            received_at: now,
+            state: RecordState::Dead,
+            attempts: 7,
+            next_try: None,
+            patience_from: now,
+            delivered_at: None,
+            last_error: Some("404 from the history manager".into()),
+        },
+        body: "{\"solved\":true}".into(),
+        key: None,
+    };
+    let fact = store.execute(
+        StoreOrder::Commit {
+            ticket: 1,
+            changes: vec![take],
+        },
+        now,
+    );
+    let StoreFact::Committed { refused, .. } = fact else {
+        panic!("not committed")
+    };
+    assert!(refused.is_empty());
+    store.close(now).unwrap();
+}
+
+#[test]
+fn without_the_daemon_one_may_look_into_the_database_but_not_act() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = listener.local_addr().unwrap();
+    drop(listener);
+    let desk = Desk::configured(&format!("[status]\nlisten = \"{listen}\"\n"));
+    leave_a_database(&desk);
+    let (code, out, err) = desk.run(&["status"]);
+    assert_eq!(code, 69, "{err}");
+    assert!(out.starts_with("the gateway does not answer\n"), "{out}");
+    assert!(out.contains("records  dead 1"), "{out}");
+    let (code, out, err) = desk.run(&["records", "list", "--state", "dead"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("404 from the history manager"), "{out}");
+    assert!(err.contains("this is from the database"), "{err}");
+    let (code, out, _) = desk.run(&["records", "list", "--state", "queued", "--json"]);
+    assert_eq!((code, out.as_str()), (0, "{\"records\":[]}\n"));
+    let (code, out, _) = desk.run(&["records", "show", ID, "--json"]);
+    assert_eq!(code, 0);
+    let record: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&record["attempts"], &record["body"]),
+        (&json!(7), &json!({"solved": true}))
+    );
+    let (code, out, _) = desk.run(&["records", "shape"]);
+    assert_eq!(code, 0);
+    assert!(out.lines().any(|l| l.starts_with("dead      1 ")), "{out}");
+    let (code, _, _) = desk.run(&["records", "show", "00000000-0000-4000-8000-000000000000"]);
+    assert_eq!(code, 1);
+    let (code, _, _) = desk.run(&["records", "retry", ID]);
+    assert_eq!(code, 69);
 }

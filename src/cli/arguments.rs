@@ -55,7 +55,7 @@ pub enum Word {
 /// `records ...`
 #[derive(Subcommand, Debug)]
 pub enum Records {
-    /// List records, oldest first
+    /// List records
     List {
         /// Only those in this state
         #[arg(long, value_name = "STATE", value_parser = state)]
