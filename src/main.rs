@@ -1,9 +1,8 @@
 //! The process: what has to be done before threads exist, then the command line.
 
 use std::io::Write;
-use std::path::Path;
 
-use genesys_gateway::cli::{Bodies, ExitCode, Offline};
+use genesys_gateway::cli::{Bodies, ExitCode};
 use genesys_gateway::service::activation::Activated;
 use genesys_gateway::{cli, service};
 
@@ -28,14 +27,9 @@ const BODIES: Bodies = Bodies {
     check_online: |_config| not_built_in("check --online"),
     demo: || not_built_in("demo"),
     simulate: |_options| not_built_in("simulate"),
-    open_offline,
 };
 
 fn not_built_in(word: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "genesys-gateway: {word} is not built in");
     ExitCode::Software
-}
-
-fn open_offline(_path: &Path) -> Result<Box<dyn Offline>, String> {
-    Err("reading the database is not built in".into())
 }

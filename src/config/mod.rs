@@ -12,6 +12,8 @@
 
 mod check;
 mod check_genesys;
+#[cfg(test)]
+mod documents;
 mod environment;
 mod files;
 pub mod keys;

@@ -127,7 +127,8 @@ fn find_interaction(conn: &Connection, id: ConversationId) -> Result<Option<Inte
 /// The after-call-work records of an interaction, oldest first.
 pub(super) fn records_of(conn: &Connection, id: ConversationId) -> Result<Vec<RecordRow>> {
     conn.prepare_cached(&format!(
-        "SELECT {} FROM record WHERE conversation = ?1 AND kind = 'after-call-work' ORDER BY id",
+        "SELECT {} FROM record WHERE conversation = ?1 AND kind = 'after-call-work'
+            ORDER BY received_at, id",
         columns::RECORD
     ))?
     .query_map([id], columns::record)?

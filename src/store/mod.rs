@@ -23,10 +23,12 @@
 mod columns;
 mod error;
 mod files;
+pub mod inspect;
 mod load;
 mod lock;
 mod members;
 mod open;
+mod pages;
 mod reader;
 mod salvage;
 mod schema;
@@ -46,7 +48,7 @@ use crate::time::Wall;
 pub use error::{Blame, StoreError};
 pub use members::{MEMBERS_BYTES_MAX, NotMerged, merge};
 pub use reader::{Reader, StoredInteraction, StoredRecord};
-pub use salvage::Salvaged;
+pub use salvage::{Salvaged, acknowledge};
 
 use error::trouble_of;
 use lock::Lock;
