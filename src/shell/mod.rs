@@ -1,3 +1,11 @@
-//! The thin shell.
+//! The thin blocking shell: thread bodies, sockets, queues. It does what the
+//! core says and holds no opinion of its own.
 
 pub mod assertion;
+pub mod channel;
+pub mod clock;
+pub mod dial;
+pub mod forward;
+pub mod proxy;
+pub mod rest;
+pub mod tls;
