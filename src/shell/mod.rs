@@ -4,18 +4,17 @@
 pub mod assertion;
 pub mod channel;
 pub mod clock;
-pub mod desk;
+
 pub mod dial;
 pub mod forward;
 pub mod gate;
 pub mod http;
-pub mod journal;
-pub mod main_loop;
+
 pub mod operators;
 pub mod port;
 pub mod problem;
 pub mod proxy;
-pub mod published;
+
 pub mod rest;
 pub mod seldom;
 pub mod tls;
