@@ -19,7 +19,7 @@ use client::{Got, call, connect, raw, read_answer, request};
 use genesys_gateway::ids::ConversationId;
 use genesys_gateway::secret::Secret;
 use genesys_gateway::shell::gate::GateLimits;
-use genesys_gateway::shell::http::assets::Asset;
+use genesys_gateway::shell::http::assets::{Asset, Made, Pages};
 use genesys_gateway::shell::http::auth::{Tokens, sha256};
 use genesys_gateway::shell::http::cors::Origins;
 use genesys_gateway::shell::http::intake::{self, IntakeSettings, OPENAPI};
@@ -47,6 +47,8 @@ static ASSETS: [Asset; 2] = [
     },
 ];
 
+const POLICY: &str = "default-src 'none'; frame-ancestors https://desktop.example";
+
 struct House {
     address: SocketAddr,
     port: Arc<MemoryPort>,
@@ -71,7 +73,15 @@ fn house(with: With) -> House {
         tokens: (!secrets.is_empty()).then(|| Tokens::new(&secrets)),
         origins: Origins::new(with.origins.iter().map(|o| (*o).to_owned())),
         conversation_id_at: Pointer::parse(with.id_at.unwrap_or("/conversationId")).unwrap(),
-        assets: &ASSETS,
+        pages: Pages {
+            assets: &ASSETS,
+            made: vec![Made {
+                path: "/agent-desktop/config.json",
+                content_type: "application/json",
+                body: String::from("{\"desktopOrigins\":[]}"),
+            }],
+            policy: String::from(POLICY),
+        },
         limits: GateLimits::default(),
         private_parent: None,
     };
@@ -782,10 +792,22 @@ fn pages_are_served_with_their_types() {
         assert_eq!(got.body, asset.body);
         assert_eq!(got.header("content-type"), Some(asset.content_type));
         assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(got.header("content-security-policy"), Some(POLICY));
         let head = call(house.address, "HEAD", asset.path, &[], b"");
         assert_eq!(
             head.header("content-length").unwrap(),
             asset.body.len().to_string()
         );
+    }
+    let made = house.get("/agent-desktop/config.json");
+    assert_eq!(made.text(), "{\"desktopOrigins\":[]}");
+    assert_eq!(made.header("content-security-policy"), Some(POLICY));
+    for other in [
+        "/agent-desktop/../agent-desktop/",
+        "/agent-desktop//page.js",
+        "/agent-desktop/PAGE.js",
+        "/agent-desktop/%70age.js",
+    ] {
+        assert_eq!(house.get(other).status, 404, "{other}");
     }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use client::{Got, PATIENCE, call, raw, read_answer, request};
 use genesys_gateway::ids::RecordId;
 use genesys_gateway::secret::Secret;
-use genesys_gateway::shell::http::assets::Asset;
+use genesys_gateway::shell::http::assets::{Asset, Pages};
 use genesys_gateway::shell::http::auth::Tokens;
 use genesys_gateway::shell::http::served::Served;
 use genesys_gateway::shell::operators::{self, OperatorsSettings};
@@ -55,7 +55,10 @@ fn house(token: Option<&str>) -> House {
     let settings = OperatorsSettings {
         listener: listener.into(),
         tokens: token.map(|t| Tokens::new(&[Secret::new(t)])),
-        assets: &ASSETS,
+        pages: Pages {
+            assets: &ASSETS,
+            ..Pages::default()
+        },
         private_parent: None,
     };
     House {
@@ -267,7 +270,10 @@ fn a_unix_socket_needs_neither_token_nor_name() {
     let settings = OperatorsSettings {
         listener: UnixListener::bind(&path).unwrap().into(),
         tokens: None,
-        assets: &ASSETS,
+        pages: Pages {
+            assets: &ASSETS,
+            ..Pages::default()
+        },
         private_parent: Some(directory.path().to_owned()),
     };
     let served = operators::start(settings, Arc::new(MemoryPort::default())).unwrap();

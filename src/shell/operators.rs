@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::{GateLimits, Listener};
-use super::http::assets::{self, Asset};
+use super::http::assets::Pages;
 use super::http::auth::Tokens;
 use super::http::exchange::{Exchange, Reply};
 use super::http::intake::{busy, unreadable, wrong_method};
@@ -49,7 +49,7 @@ pub struct OperatorsSettings {
     /// The tokens of operators; none means that the listener is for this machine alone.
     pub tokens: Option<Tokens>,
     /// The status page and what belongs to it; its path is `/`.
-    pub assets: &'static [Asset],
+    pub pages: Pages,
     /// See [`ServedSettings::private_parent`].
     pub private_parent: Option<PathBuf>,
 }
@@ -74,7 +74,7 @@ pub fn limits() -> GateLimits {
 pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Served> {
     let operators = Operators {
         tokens: settings.tokens,
-        assets: settings.assets,
+        pages: settings.pages,
         port,
         complaints: Seldom::new(Duration::from_secs(10)),
     };
@@ -91,7 +91,7 @@ pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Ser
 
 struct Operators {
     tokens: Option<Tokens>,
-    assets: &'static [Asset],
+    pages: Pages,
     port: Arc<dyn Port>,
     complaints: Seldom,
 }
@@ -104,7 +104,7 @@ enum Route<'a> {
     Records,
     Record(&'a str),
     Act(&'a str, Act),
-    Page(&'static Asset),
+    Page(&'a str),
 }
 
 impl Operators {
@@ -123,7 +123,7 @@ impl Operators {
                         .find(|act| act.word() == word)
                         .map(|act| Route::Act(id, act)),
                 },
-                None => assets::find(self.assets, x).map(Route::Page),
+                None => self.pages.has(path).then_some(Route::Page(path)),
             },
         }
     }
@@ -133,7 +133,7 @@ impl Operators {
             return refusal;
         }
         let Some(route) = self.find(x) else {
-            return unknown("There is nothing under this path.");
+            return nowhere();
         };
         if let Route::Act(id, act) = route {
             if x.method != "POST" {
@@ -156,7 +156,7 @@ impl Operators {
                 self.port.metrics().into_bytes(),
             ),
             Route::Status => Reply::json(200, self.port.status_json()),
-            Route::Page(asset) => asset.reply(),
+            Route::Page(path) => self.pages.reply(path).unwrap_or_else(nowhere),
             Route::Records => self.list(x),
             Route::Record(id) | Route::Act(id, _) => match id.parse() {
                 Ok(record) => self.show(record),
@@ -267,6 +267,10 @@ fn health(health: &Health) -> Reply {
 
 fn unknown(detail: &str) -> Reply {
     Reply::problem(&Problem::new(404, "unknown", "Not found", detail))
+}
+
+fn nowhere() -> Reply {
+    unknown("There is nothing under this path.")
 }
 
 fn unknown_record() -> Reply {
