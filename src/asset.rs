@@ -8,7 +8,7 @@
 /// One file of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asset {
-    /// The path below the page's own, without a leading slash; empty for the page itself.
+    /// The whole path under which it is served, such as `/agent-desktop/page.js`.
     pub path: &'static str,
     /// The value of `Content-Type`.
     pub content_type: &'static str,
@@ -23,7 +23,7 @@ pub const CSS: &str = "text/css; charset=utf-8";
 /// A script; browsers refuse a module with any other type.
 pub const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The asset with this path, without a leading slash.
+/// The asset with exactly this path.
 #[must_use]
 pub fn find(assets: &'static [Asset], path: &str) -> Option<&'static Asset> {
     assets.iter().find(|asset| asset.path == path)
@@ -48,10 +48,17 @@ pub(crate) mod house_rules {
             .collect()
     }
 
+    /// The asset that a relative reference leads to.
+    fn beside(assets: &'static [Asset], from: &Asset, name: &str) -> Option<&'static Asset> {
+        let (directory, _) = from.path.rsplit_once('/').unwrap();
+        find(assets, &format!("{directory}/{name}"))
+    }
+
     /// Panics unless the page stands on its own and a strict policy lets it work.
     pub(crate) fn assert_kept(assets: &'static [Asset]) {
         for asset in assets {
             let expected = match asset.path.rsplit_once('.') {
+                _ if asset.path.ends_with('/') => HTML,
                 None | Some((_, "html")) => HTML,
                 Some((_, "css")) => CSS,
                 Some((_, "js")) => SCRIPT,
@@ -73,7 +80,10 @@ pub(crate) mod house_rules {
                         continue;
                     };
                     let name = rest.split('"').nth(1).unwrap().trim_start_matches("./");
-                    assert!(find(assets, name).is_some(), "{name} is not shipped");
+                    assert!(
+                        beside(assets, asset, name).is_some(),
+                        "{name} is not shipped"
+                    );
                 }
                 for unsafe_way in [
                     "innerHTML",
@@ -99,7 +109,10 @@ pub(crate) mod house_rules {
                     assert!(!body.contains(inline), "{} has inline {inline}", asset.path);
                 }
                 for name in references(body) {
-                    assert!(find(assets, name).is_some(), "{name} is not shipped");
+                    assert!(
+                        beside(assets, asset, name).is_some(),
+                        "{name} is not shipped"
+                    );
                 }
             }
         }
@@ -118,8 +131,15 @@ mod tests {
 
     #[test]
     fn an_asset_is_found_by_its_exact_path_only() {
-        assert_eq!(find(ONE, "page.css"), Some(&ONE[0]));
-        for path in ["", "/page.css", "page.CSS", "../page.css", "page.css/"] {
+        assert_eq!(find(ONE, "/x/page.css"), Some(&ONE[0]));
+        for path in [
+            "",
+            "/",
+            "x/page.css",
+            "/x/page.CSS",
+            "/x/../x/page.css",
+            "/x/page.css/",
+        ] {
             assert_eq!(find(ONE, path), None, "{path}");
         }
     }

@@ -10,6 +10,8 @@
 /** @typedef {import("./gateway.js").Filed} Filed */
 /** @typedef {import("./watch.js").Watch} Watch */
 
+/** How much of an error the agent is shown; operations has the rest. */
+const MAX_ERROR = 160;
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const dateAndClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
@@ -28,6 +30,7 @@ export function timeOf(instant) {
 export function wordsFor(view) {
   const records = view?.records ?? [];
   const open = records.filter(({ state }) => state !== "delivered" && state !== "discarded");
+  const person = open.some(({ state }) => state === "dead" || state === "held");
   const reason = view?.reason?.detail ? `: ${view.reason.detail}` : "";
   switch (view?.state) {
     case undefined:
@@ -37,12 +40,11 @@ export function wordsFor(view) {
     case "watching":
       return { word: "Watched", level: "wait", sentence: "Your wrap-up is filed when you finish the after-call work." };
     case "settling":
+      if (person) return { word: "Not filed yet", level: "bad", sentence: "Operations has to look at it; nothing is lost." };
       return { word: "Wrapped up", level: open.length > 0 ? "wait" : "good", sentence: "A wrap-up was taken. The conversation may bring another one." };
     case "finished":
       if (records.length === 0) return { word: "Finished", level: "good", sentence: `No after-call work was due${reason}.` };
-      if (open.some(({ state }) => state === "dead" || state === "held")) {
-        return { word: "Not filed yet", level: "bad", sentence: "Operations has to look at it; nothing is lost." };
-      }
+      if (person) return { word: "Not filed yet", level: "bad", sentence: "Operations has to look at it; nothing is lost." };
       if (open.length > 0) return { word: "Finished", level: "wait", sentence: "The wrap-up is taken and will be filed." };
       return { word: "Filed", level: "good", sentence: records.length === 1 ? "The wrap-up is filed." : `${records.length} wrap-ups are filed.` };
     case "expired":
@@ -111,7 +113,7 @@ export class Card {
       line.textContent = wordsForRecord(record);
       const small = document.createElement("small");
       const when = timeOf(record.eventTime ?? record.receivedAt);
-      small.textContent = [when && `wrap-up of ${when}`, record.lastError, `record ${record.recordId}`].filter(Boolean).join(" · ");
+      small.textContent = [when && `wrap-up of ${when}`, String(record.lastError ?? "").slice(0, MAX_ERROR), `record ${record.recordId}`].filter(Boolean).join(" · ");
       line.append(small);
       return line;
     });

@@ -31,56 +31,59 @@ use crate::asset::{Asset, CSS, HTML, SCRIPT};
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                           connect-src 'self'; base-uri 'none'; form-action 'none'";
 
-/// The page's files; the empty path is the page itself.
+/// Where the page looks for [`Settings::to_json`].
+pub const CONFIG_PATH: &str = "/agent-desktop/config.json";
+
+/// The page's files; the path of the directory is the page itself.
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "",
+        path: "/agent-desktop/",
         content_type: HTML,
         body: include_bytes!("index.html"),
     },
     Asset {
-        path: "index.html",
+        path: "/agent-desktop/index.html",
         content_type: HTML,
         body: include_bytes!("index.html"),
     },
     Asset {
-        path: "page.css",
+        path: "/agent-desktop/page.css",
         content_type: CSS,
         body: include_bytes!("page.css"),
     },
     Asset {
-        path: "page.js",
+        path: "/agent-desktop/page.js",
         content_type: SCRIPT,
         body: include_bytes!("page.js"),
     },
     Asset {
-        path: "service-client.js",
+        path: "/agent-desktop/service-client.js",
         content_type: SCRIPT,
         body: include_bytes!("service-client.js"),
     },
     Asset {
-        path: "gateway.js",
+        path: "/agent-desktop/gateway.js",
         content_type: SCRIPT,
         body: include_bytes!("gateway.js"),
     },
     Asset {
-        path: "watch.js",
+        path: "/agent-desktop/watch.js",
         content_type: SCRIPT,
         body: include_bytes!("watch.js"),
     },
     Asset {
-        path: "cards.js",
+        path: "/agent-desktop/cards.js",
         content_type: SCRIPT,
         body: include_bytes!("cards.js"),
     },
     Asset {
-        path: "settings.js",
+        path: "/agent-desktop/settings.js",
         content_type: SCRIPT,
         body: include_bytes!("settings.js"),
     },
 ];
 
-/// The files below `/agent-desktop/`. Serve `config.json` beside them.
+/// The files below `/agent-desktop/`. Serve [`CONFIG_PATH`] beside them.
 #[must_use]
 pub fn assets() -> &'static [Asset] {
     ASSETS
@@ -188,9 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn the_page_itself_answers_to_the_empty_path_and_to_its_name() {
-        let page = find(assets(), "").unwrap();
-        assert_eq!(page.body, find(assets(), "index.html").unwrap().body);
+    fn the_page_itself_answers_to_its_directory_and_to_its_name() {
+        let page = find(assets(), "/agent-desktop/").unwrap();
+        assert_eq!(
+            page.body,
+            find(assets(), "/agent-desktop/index.html").unwrap().body
+        );
         assert_eq!(page.content_type, HTML);
     }
 
@@ -200,7 +206,7 @@ mod tests {
         for entry in std::fs::read_dir(directory).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(
-                name == "mod.rs" || find(assets(), &name).is_some(),
+                name == "mod.rs" || find(assets(), &format!("/agent-desktop/{name}")).is_some(),
                 "{name} is not shipped"
             );
         }

@@ -44,6 +44,10 @@ const entries = new Map();
 /** @type {{employeeId?: string, username?: string, firstname?: string, lastname?: string}} */
 let agent = {};
 
+/** Conversations that this tab has reported, over reloads. */
+const REPORTED = "reported-conversations";
+let reported = remembered();
+
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const list = element("cards");
 const form = /** @type {HTMLFormElement} */ (element("access"));
@@ -143,14 +147,37 @@ function watchFor(conversationId, entry, fresh) {
   const watch = new Watch({
     gateway,
     conversationId,
-    fresh,
-    startedAt: entry.interaction.startDate,
+    reported: !fresh && reported.includes(conversationId),
     members: { agentDesktop: describe(entry) },
-    changed: (it) => of(it).forEach(show),
+    changed: (it) => {
+      if (it.view) remember(conversationId);
+      of(it).forEach(show);
+    },
     filed: (it, records) => of(it).slice(0, 1).forEach((first) => tell(first, records)),
   });
   watch.nudge();
   return watch;
+}
+
+/** @param {string} conversationId */
+function remember(conversationId) {
+  if (reported.includes(conversationId)) return;
+  reported = [...reported, conversationId].slice(-MAX_ENTRIES);
+  try {
+    sessionStorage.setItem(REPORTED, JSON.stringify(reported));
+  } catch {
+    // A browser that keeps nothing for embedded pages: a reload reports again, which files nothing twice.
+  }
+}
+
+/** @returns {string[]} */
+function remembered() {
+  try {
+    const list = JSON.parse(sessionStorage.getItem(REPORTED) ?? "[]");
+    return Array.isArray(list) ? list : [];
+  } catch {
+    return [];
+  }
 }
 
 /** @param {Watch} watch @returns {Entry[]} Those that the desktop still has first. */

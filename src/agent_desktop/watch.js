@@ -1,10 +1,11 @@
 /**
  * One conversation, from the first sight of it in the desktop until its records are filed.
  *
- *     look ──unknown, or the desktop shows it anew──► report ──► look, look, … ──► over
- *       └──────known──────────────────────────────────────────────┘
+ *     report ──► look, look, … ──► over
+ *       ▲          │
+ *       └─unknown, or the desktop shows it anew
  *
- * It looks before it reports: a page that is loaded again must not start a conversation again that is over.
+ * A page that is loaded again looks first: it must not start a conversation again that is over.
  * It asks politely: soon after something happened, then ever more rarely; as `Retry-After` says; rarely in a window
  * that nobody sees.
  *
@@ -33,11 +34,10 @@ export class Watch {
   /** What stands in the way now, for the agent to read. @type {string | null} */ problem = null;
   /** The gateway wants a token. */ unauthorised = false;
   /** When the gateway last answered. @type {Date | null} */ checkedAt = null;
-  reported = false;
   #gateway;
   #members;
-  #fresh;
-  #startedAt;
+  #reported;
+  #looked = false;
   #pause = FIRST_PAUSE;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #busy = false;
@@ -50,19 +50,17 @@ export class Watch {
    * @param {Gateway} options.gateway
    * @param {string} options.conversationId
    * @param {object} options.members Goes with the report.
-   * @param {boolean} options.fresh The desktop announced the interaction just now, it was not found in a list.
-   * @param {number} [options.startedAt] When the interaction began, milliseconds since 1970.
+   * @param {boolean} options.reported This tab has reported it before.
    * @param {(watch: Watch) => void} options.changed
    * @param {(watch: Watch, records: Filed[]) => void} options.filed Records that were filed since the first look.
    */
-  constructor({ gateway, conversationId, members, fresh, startedAt, changed, filed }) {
+  constructor({ gateway, conversationId, members, reported, changed, filed }) {
     this.conversationId = conversationId;
     this.changed = changed;
     this.filed = filed;
     this.#gateway = gateway;
     this.#members = members;
-    this.#fresh = fresh;
-    this.#startedAt = startedAt;
+    this.#reported = reported;
   }
 
   /** Everything is filed and nothing more can come. */
@@ -80,8 +78,7 @@ export class Watch {
 
   /** The desktop shows the conversation anew (a re-opened e-mail, a second call leg). */
   renew() {
-    this.#fresh = true;
-    this.reported = false;
+    this.#reported = false;
     this.nudge();
   }
 
@@ -109,18 +106,10 @@ export class Watch {
 
   /** @returns {Promise<number | null>} Milliseconds until the next step; `null` when there is none. */
   async #step() {
-    let outcome = await this.#gateway.look(this.conversationId);
-    const missing = outcome.kind === "unknown";
-    if (outcome.kind === "known") this.#see(outcome.view);
-    if (!this.#stopped && !this.reported && (missing || (outcome.kind === "known" && this.#mayReport(outcome.view)))) {
-      outcome = await this.#gateway.report(this.conversationId, this.#members);
-      if (outcome.kind === "known") {
-        this.reported = true;
-        this.#fresh = false;
-        // The answer to a report has the state, not the records.
-        this.#see({ ...outcome.view, records: outcome.view.records ?? this.view?.records ?? [] });
-      }
-    }
+    let outcome = this.#reported ? await this.#look() : await this.#report();
+    if (outcome.kind === "unknown" && this.#reported) outcome = await this.#report();
+    // The first look after a report tells what was filed before, so that it is not told again.
+    if (outcome.kind === "known" && !this.#looked) outcome = await this.#look();
     this.unauthorised = outcome.kind === "unauthorised";
     if (outcome.kind !== "later") this.checkedAt = new Date();
     switch (outcome.kind) {
@@ -128,7 +117,7 @@ export class Watch {
         this.problem = null;
         return this.over ? null : this.#rest();
       case "unknown":
-        this.problem = "The gateway no longer knows this conversation";
+        this.problem = "The gateway does not know this conversation";
         return null;
       case "unauthorised":
         this.problem = "The gateway wants an access token";
@@ -142,21 +131,25 @@ export class Watch {
     }
   }
 
-  /** @param {View} view */
-  #mayReport(view) {
-    if (!OVER.includes(view.state) || this.#fresh) return true;
-    const ended = Date.parse(view.finishedAt ?? "");
-    return this.#startedAt !== undefined && this.#startedAt > ended;
+  async #report() {
+    const outcome = await this.#gateway.report(this.conversationId, this.#members);
+    if (outcome.kind === "known") {
+      this.#reported = true;
+      // The answer to a report has the state, not the records.
+      this.view = { ...outcome.view, records: outcome.view.records ?? this.view?.records ?? [] };
+    }
+    return outcome;
   }
 
-  /** @param {View} view */
-  #see(view) {
-    const first = this.view === null;
-    this.view = view;
-    const filed = records(view).filter(({ recordId, state }) => state === "delivered" && !this.#told.has(recordId));
+  async #look() {
+    const outcome = await this.#gateway.look(this.conversationId);
+    if (outcome.kind !== "known") return outcome;
+    this.view = outcome.view;
+    const filed = records(this.view).filter(({ recordId, state }) => state === "delivered" && !this.#told.has(recordId));
     for (const { recordId } of filed) this.#told.add(recordId);
-    // What was filed before this page looked was told by the page before it.
-    if (!first && filed.length > 0) this.filed(this, filed);
+    if (this.#looked && filed.length > 0) this.filed(this, filed);
+    this.#looked = true;
+    return outcome;
   }
 
   #rest() {
