@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     const ONE: &[Asset] = &[Asset {
-        path: "page.css",
+        path: "/x/page.css",
         content_type: CSS,
         body: b"p{}",
     }];

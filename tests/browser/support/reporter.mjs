@@ -8,7 +8,8 @@ export default async function* report(source) {
   for await (const { type, data } of source) {
     if (type === "test:pass" || type === "test:fail") {
       // A group only repeats what its tests said, unless it failed for a reason of its own.
-      const group = data.details.type === "suite" || data.details.error?.failureType === "subtestsFailed";
+      const skippedGroup = data.details.type === "suite" && data.skip !== undefined;
+      const group = (data.details.type === "suite" && !skippedGroup) || data.details.error?.failureType === "subtestsFailed";
       if (group) continue;
       const skipped = data.skip !== undefined;
       const word = type === "test:fail" ? "FAILED" : skipped ? "skipped" : "ok";
