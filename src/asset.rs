@@ -38,13 +38,13 @@ pub(crate) mod house_rules {
         std::str::from_utf8(asset.body).unwrap()
     }
 
-    /// The values of `src` and `href`.
+    /// The values of `src` and `href` that lead to another file.
     fn references(html: &str) -> Vec<&str> {
         ["src=\"", "href=\""]
             .iter()
             .flat_map(|attribute| html.split(attribute).skip(1))
             .filter_map(|rest| rest.split('"').next())
-            .filter(|value| !value.starts_with("data:"))
+            .filter(|value| !value.starts_with("data:") && !value.starts_with('#'))
             .collect()
     }
 

@@ -6,5 +6,6 @@ pub mod asset;
 pub mod ids;
 pub mod rng;
 pub mod secret;
+pub mod status;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,3 @@
+//! What operators see: the page, from the same snapshot as everything else they are told.
+
+pub mod page;
