@@ -1,6 +1,8 @@
 //! Front door; written last.
 #![allow(missing_docs)]
 
+pub mod agent_desktop;
+pub mod asset;
 pub mod cli;
 pub mod config;
 pub mod filing;
@@ -13,6 +15,7 @@ pub mod secret;
 pub mod service;
 pub mod shell;
 pub mod simulator;
+pub mod status;
 pub mod store;
 pub mod time;
 pub mod wire;

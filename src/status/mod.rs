@@ -7,6 +7,7 @@
 pub mod json;
 pub mod metrics;
 pub mod minutes;
+pub mod page;
 pub mod snapshot;
 pub mod verdict;
 

@@ -7,16 +7,7 @@ use std::borrow::Cow;
 
 use super::exchange::Reply;
 
-/// One file that is part of the program.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Asset {
-    /// The whole path under which it is served, such as `/agent-desktop/`.
-    pub path: &'static str,
-    /// Its media type.
-    pub content_type: &'static str,
-    /// Its content.
-    pub body: &'static [u8],
-}
+pub use crate::asset::Asset;
 
 /// One file that is made at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
