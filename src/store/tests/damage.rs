@@ -340,6 +340,7 @@ fn an_index_page_from_an_earlier_time_is_noticed_and_no_row_is_lost_from_sight()
         fs::write(place.path(), &late).unwrap();
         overwrite(&place.path(), n as u64, &page(&early, n));
         let (store, recovered) = place.open();
+        assert!(recovered.damaged.is_some(), "page {n} is not noticed");
         assert_eq!(recovered.records.len(), N as usize, "page {n}");
         assert_eq!(recovered.interactions.len(), N as usize, "page {n}");
         store.close(NOW).unwrap();
