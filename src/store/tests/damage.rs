@@ -18,7 +18,7 @@ fn filled() -> Place {
 }
 
 fn body(n: u128) -> String {
-    let filler = "y".repeat(if n % 10 == 0 { 10_000 } else { 300 });
+    let filler = "y".repeat(if n.is_multiple_of(10) { 10_000 } else { 300 });
     format!(r#"{{"n":{n},"filler":"{filler}"}}"#)
 }
 
@@ -314,6 +314,71 @@ fn a_second_damage_in_the_same_second_has_a_name_of_its_own() {
         let (store, recovered) = place.open();
         assert!(recovered.damaged.unwrap().ends_with(expected));
         assert_eq!(recovered.records.len(), N as usize);
+        store.close(NOW).unwrap();
+    }
+}
+
+#[test]
+fn an_index_page_from_an_earlier_time_is_noticed_and_no_row_is_lost_from_sight() {
+    let place = Place::new();
+    let mut store = place.store();
+    fill(&mut store, 0..N / 2);
+    store.close(NOW).unwrap();
+    let early = fs::read(place.path()).unwrap();
+    let mut store = place.store();
+    fill(&mut store, N / 2..N);
+    store.close(NOW).unwrap();
+    let late = fs::read(place.path()).unwrap();
+    let page = |bytes: &[u8], n: usize| bytes[n * PAGE_BYTES..(n + 1) * PAGE_BYTES].to_vec();
+    // A write that the disk acknowledged and forgot: a page that is whole, and old.
+    let stale: Vec<usize> = (2..early.len() / PAGE_BYTES)
+        .filter(|n| early[n * PAGE_BYTES] == 0x0a && late[n * PAGE_BYTES] == 0x0a)
+        .filter(|n| page(&early, *n) != page(&late, *n))
+        .collect();
+    assert!(!stale.is_empty());
+    for n in stale {
+        fs::write(place.path(), &late).unwrap();
+        overwrite(&place.path(), n as u64, &page(&early, n));
+        let (store, recovered) = place.open();
+        assert!(recovered.damaged.is_some(), "page {n} is not noticed");
+        assert_eq!(recovered.records.len(), N as usize, "page {n}");
+        assert_eq!(recovered.interactions.len(), N as usize, "page {n}");
+        store.close(NOW).unwrap();
+    }
+}
+
+#[test]
+fn no_damage_keeps_the_store_from_opening() {
+    let place = filled();
+    let sound = fs::read(place.path()).unwrap();
+    let mut rng = crate::rng::Rng::new(11);
+    for round in 0..25 {
+        let mut bytes = sound.clone();
+        for _ in 0..=rng.below(6) {
+            let at = rng.below(bytes.len() as u64) as usize;
+            let end = (at + 1 + rng.below(3 * PAGE_BYTES as u64) as usize).min(bytes.len());
+            match rng.below(3) {
+                0 => bytes[at..end].fill(0),
+                1 => bytes[at..end].fill_with(|| rng.next_u64() as u8),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        fs::write(place.path(), &bytes).unwrap();
+        let opened = Store::open(&place.path(), OpenOptions { now: NOW });
+        let (mut store, recovered) = match opened {
+            Ok(opened) => opened,
+            Err(e) => panic!("round {round}: {e}"),
+        };
+        keep(&mut store, vec![accept(interaction(N + round), "{}")]);
+        let known: Vec<_> = recovered
+            .interactions
+            .iter()
+            .map(|i| i.conversation)
+            .collect();
+        for record in &recovered.records {
+            let whose = record.conversation.unwrap();
+            assert!(known.contains(&whose), "round {round}: {whose} is watched");
+        }
         store.close(NOW).unwrap();
     }
 }
