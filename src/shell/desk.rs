@@ -16,7 +16,7 @@ use crate::filing::rows::{RecordRow, RecordState};
 use crate::filing::{Answer, CallerRequest};
 use crate::ids::{ConversationId, RecordId};
 use crate::status;
-use crate::store::Reader;
+use crate::store::{Reader, StoreError};
 
 /// How long a caller waits for the loop and the commit; the gate waits a little longer.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -27,30 +27,47 @@ const COME_BACK: Duration = Duration::from_secs(5);
 /// Read connections kept open; more are opened and closed as needed.
 const READERS_KEPT: usize = 16;
 
+/// Read connections to the database, opened as needed and kept.
+pub struct Readers {
+    path: PathBuf,
+    kept: Mutex<Vec<Reader>>,
+}
+
+impl Readers {
+    /// For the database at `path`.
+    #[must_use]
+    pub fn new(path: &Path) -> Readers {
+        Readers { path: path.to_path_buf(), kept: Mutex::new(Vec::new()) }
+    }
+
+    /// Reads with one of them.
+    ///
+    /// # Errors
+    /// The database cannot be read; a sentence.
+    pub fn read<T>(&self, what: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, String> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut reader = kept.unwrap_or_else(|| Reader::new(&self.path));
+        let read = what(&mut reader).map_err(|e| e.to_string());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.is_ok() && kept.len() < READERS_KEPT {
+            kept.push(reader);
+        }
+        read
+    }
+}
+
 /// The desk. Cheap to share between listeners.
 pub struct Desk {
     events: Sender<Event>,
     published: Arc<Published>,
-    path: PathBuf,
-    readers: Mutex<Vec<Reader>>,
+    readers: Readers,
 }
 
 impl Desk {
     /// A desk in front of the loop that takes `events`, reading the database at `path`.
     #[must_use]
     pub fn new(events: Sender<Event>, published: Arc<Published>, path: &Path) -> Desk {
-        Desk { events, published, path: path.to_path_buf(), readers: Mutex::new(Vec::new()) }
-    }
-
-    fn read<T>(&self, what: impl FnOnce(&mut Reader) -> Result<T, crate::store::StoreError>) -> Result<T, String> {
-        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut reader = kept.unwrap_or_else(|| Reader::new(&self.path));
-        let read = what(&mut reader).map_err(|e| e.to_string());
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if read.is_ok() && readers.len() < READERS_KEPT {
-            readers.push(reader);
-        }
-        read
+        Desk { events, published, readers: Readers::new(path) }
     }
 }
 
@@ -67,7 +84,7 @@ impl Port for Desk {
     }
 
     fn interaction(&self, id: ConversationId) -> Result<Option<InteractionView>, String> {
-        let Some(stored) = self.read(|r| r.interaction(id))? else { return Ok(None) };
+        let Some(stored) = self.readers.read(|r| r.interaction(id))? else { return Ok(None) };
         Ok(Some(InteractionView {
             conversation: id,
             state: stored.row.state.as_str().into(),
@@ -81,12 +98,13 @@ impl Port for Desk {
     }
 
     fn record(&self, id: RecordId) -> Result<Option<RecordView>, String> {
-        Ok(self.read(|r| r.record(id))?.map(|stored| view(&stored.row, stored.body)))
+        Ok(self.readers.read(|r| r.record(id))?.map(|stored| view(&stored.row, stored.body)))
     }
 
     fn records(&self, state: Option<&str>, limit: usize) -> Result<Vec<RecordView>, String> {
         let state = state.map(|s| RecordState::parse(s).ok_or_else(|| format!("no such state: {s}"))).transpose()?;
-        let rows = self.read(|r| r.records(state, limit))?;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let rows = self.readers.read(|r| r.records(state, limit))?;
         Ok(rows.iter().map(|row| view(row, None)).collect())
     }
 

@@ -25,13 +25,14 @@ use super::channel::{self, ChannelHandle, ChannelThread};
 use super::clock::Clock;
 use super::dial::Connector;
 use super::journal::Journal;
+use super::forward::ForwardPool;
 use super::published::Published;
+use super::rest::{Job, RestPool};
 use crate::filing::rows::StoreOrder;
 use crate::filing::{Answer, CallerId, CallerRequest};
 use crate::gateway::{Gateway, Input, Output};
-use crate::ids::RecordId;
 use crate::platform::session::{self, End, SessionSettings, SocketRef};
-use crate::platform::{CallId, rest};
+use crate::platform::rest;
 use crate::secret::Secret;
 use crate::time::Mono;
 
@@ -62,16 +63,6 @@ pub enum Event {
     Stop,
 }
 
-/// A REST call for the workers.
-pub struct RestOrder {
-    /// Its name.
-    pub call: CallId,
-    /// What to ask.
-    pub op: rest::Op,
-    /// The bearer token.
-    pub token: Option<Secret>,
-}
-
 /// What the loop drives.
 pub struct Hands {
     /// The clocks.
@@ -81,9 +72,9 @@ pub struct Hands {
     /// The store thread.
     pub store: Sender<StoreOrder>,
     /// The REST workers.
-    pub rest: Sender<RestOrder>,
+    pub rest: RestPool,
     /// The forwarders.
-    pub forward: Sender<RecordId>,
+    pub forward: ForwardPool,
     /// How sockets are opened.
     pub connector: Arc<Connector>,
     /// How patient sessions are.
@@ -112,9 +103,13 @@ struct Loop {
     published_at: Option<Mono>,
 }
 
+/// How long workers and channel threads are waited for at the end.
+const WORKERS_STOP: Duration = Duration::from_secs(2);
+
 /// Runs until it is told to stop and everything under way has ended, or until the
-/// stop has taken too long. Returns true if nothing was cut short.
-pub fn run(gateway: Gateway, events: &Receiver<Event>, hands: Hands) -> bool {
+/// stop has taken too long; then ends the workers and the channel threads. Returns
+/// true if nothing was cut short.
+pub fn run(gateway: Gateway, events: Receiver<Event>, hands: Hands) -> bool {
     let mut this = Loop {
         gateway,
         hands,
@@ -129,7 +124,9 @@ pub fn run(gateway: Gateway, events: &Receiver<Event>, hands: Hands) -> bool {
         published_at: None,
     };
     this.obey();
-    this.run(events)
+    let whole = this.run(&events);
+    this.end(events);
+    whole
 }
 
 impl Loop {
@@ -163,6 +160,22 @@ impl Loop {
                 }
             }
         }
+    }
+
+    /// Ends the threads that the loop drives. Sockets close, channels live on: the
+    /// next start re-attaches to them.
+    fn end(self, events: Receiver<Event>) {
+        // Whoever reports from here on finds nobody, and does not wait.
+        drop(events);
+        let deadline = Instant::now() + WORKERS_STOP;
+        for handle in self.sockets.values() {
+            let _ = handle.send(session::Order::Close);
+        }
+        for handle in self.sockets.into_values() {
+            handle.join(deadline);
+        }
+        self.hands.forward.abort(deadline);
+        self.hands.rest.stop(deadline);
     }
 
     fn take(&mut self, event: Event) {
@@ -227,13 +240,16 @@ impl Loop {
                 }
             }
             Output::Call { call, op, token } => {
-                if self.hands.rest.try_send(RestOrder { call, op, token }).is_err() {
+                if self.hands.rest.send(Job { ticket: call.0, op, token }).is_err() {
                     let result = Err(rest::Failure::NoAnswer(crate::wire::NoAnswer::NotSent));
                     self.found.push_back(Input::Answered { call, outcome: rest::Outcome { result, limits: None } });
                 }
             }
             Output::Store(order) => match self.hands.store.try_send(order) {
-                Ok(()) => self.store_outstanding += 1,
+                Ok(()) => {
+                    self.store_outstanding += 1;
+                    self.hands.published.store_ordered();
+                }
                 Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                     // The core has at most one order of each kind outstanding; the thread is gone or we have a bug.
                     log::error!("the store thread takes no orders; stopping");
@@ -243,7 +259,7 @@ impl Loop {
             // While stopping nothing new is tried: the record stays queued for the next start.
             Output::Post { .. } if self.stopping.is_some() => {}
             Output::Post { record } => {
-                if self.hands.forward.try_send(record).is_ok() {
+                if self.hands.forward.send(record).is_ok() {
                     self.posts_outstanding += 1;
                 } else {
                     let outcome = crate::filing::PostOutcome::NoAnswer(crate::wire::NoAnswer::NotSent);
