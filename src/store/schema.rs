@@ -57,7 +57,7 @@ CREATE TABLE interaction (
     CHECK ((over_at IS NULL) = (state IN ('accepted', 'watching', 'settling')))
 ) STRICT;
 CREATE UNIQUE INDEX interaction_conversation ON interaction (conversation);
-CREATE INDEX interaction_live ON interaction (conversation) WHERE over_at IS NULL;
+CREATE INDEX interaction_live ON interaction (id) WHERE over_at IS NULL;
 CREATE INDEX interaction_over ON interaction (over_at, state) WHERE over_at IS NOT NULL;
 CREATE INDEX interaction_unerased ON interaction (over_at)
     WHERE over_at IS NOT NULL AND members IS NOT NULL;
@@ -94,7 +94,7 @@ CREATE TABLE record (
 CREATE UNIQUE INDEX record_record ON record (record);
 CREATE UNIQUE INDEX record_key ON record (idem_key) WHERE idem_key IS NOT NULL;
 CREATE INDEX record_conversation ON record (conversation) WHERE conversation IS NOT NULL;
-CREATE INDEX record_open ON record (state) WHERE over_at IS NULL;
+CREATE INDEX record_open ON record (id) WHERE over_at IS NULL;
 CREATE INDEX record_over ON record (over_at, state) WHERE over_at IS NOT NULL;
 CREATE INDEX record_unerased ON record (over_at)
     WHERE over_at IS NOT NULL AND body IS NOT NULL;
