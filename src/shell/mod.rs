@@ -8,4 +8,6 @@ pub mod dial;
 pub mod forward;
 pub mod proxy;
 pub mod rest;
+#[cfg(test)]
+mod stub;
 pub mod tls;
