@@ -1,5 +1,6 @@
 //! The channel thread against a real WebSocket server on loopback: plain and
 //! over TLS, well behaved and not.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use genesys_gateway::ids::Topic;
 use genesys_gateway::platform::session::{End, Fact, Order, SessionSettings, SocketRef};
 use genesys_gateway::secret::Secret;
-use genesys_gateway::shell::channel::{ChannelHandle, ChannelThread, Full, spawn};
+use genesys_gateway::shell::channel::{ChannelHandle, ChannelThread, Facts, Full, spawn};
 use genesys_gateway::shell::clock::Clock;
 use genesys_gateway::shell::dial::Connector;
 use genesys_gateway::shell::proxy::Proxy;
@@ -617,11 +618,7 @@ fn messages_larger_than_the_socket_holds_arrive_once_each_and_whole() {
 }
 
 /// A callback that waits for a permit before each fact.
-fn held_up() -> (
-    Box<dyn Fn(SocketRef, Fact) + Send>,
-    Receiver<Fact>,
-    Sender<()>,
-) {
+fn held_up() -> (Facts, Receiver<Fact>, Sender<()>) {
     let (tell, facts) = unbounded();
     let (permit, permits) = unbounded::<()>();
     let callback = move |_, fact| {

@@ -271,7 +271,7 @@ fn serve(config: &Config, intake: Listener, operators: Listener, desk: Arc<Desk>
         pages: Pages {
             assets: status::page::assets(),
             made: Vec::new(),
-            policy: status::page::CONTENT_SECURITY_POLICY.into(),
+            policy: status::page::POLICY.into(),
         },
         private_parent,
     };
@@ -330,7 +330,7 @@ impl Daemon {
         let operators = bind(&config.status.listen, inherited.status)?;
         let (http_at, status_at) = (intake.address(), operators.address());
         let (store, recovered) =
-            Store::open(&config.store.path, OpenOptions::default()).map_err(StartError::Store)?;
+            Store::open(&config.store.path, OpenOptions { now: clock.now().wall }).map_err(StartError::Store)?;
         say_recovered(&recovered);
         let path = store.path().to_path_buf();
         let published = Arc::new(Published::new(clock.now(), &recovered));
@@ -362,6 +362,9 @@ impl Daemon {
             .map_err(StartError::Environment)?;
         let desk = Arc::new(Desk::new(events.clone(), published.clone(), &path));
         let served = serve(config, intake, operators, desk).map_err(StartError::Environment)?;
+        for one in &served {
+            published.count_refusals(one.refusals());
+        }
         Ok(Daemon { events, main_loop, served, store, published, http_at, status_at })
     }
 

@@ -21,7 +21,7 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Connector as TlsConnector, WebSocket, client_tls_with_config};
 
-use super::proxy::{Proxy, bare, is_loopback};
+use super::proxy::{Proxy, bare, is_loopback, port};
 use crate::plain::{one_line, without};
 use crate::platform::frames::FRAME_MAX;
 use crate::platform::oauth::USER_AGENT;
@@ -213,9 +213,10 @@ impl Target {
             Some("ws") => 80,
             _ => return Err(not_an_address()),
         };
-        let host = uri.host().filter(|h| !h.is_empty());
-        let host = host.ok_or_else(not_an_address)?;
-        let port = uri.port_u16().unwrap_or(default);
+        let authority = uri.authority().ok_or_else(not_an_address)?;
+        let host = authority.host();
+        let port = port(authority, default).filter(|_| !host.is_empty());
+        let port = port.ok_or_else(not_an_address)?;
         Ok(Target {
             host: bare(host).to_owned(),
             port,

@@ -59,7 +59,7 @@ impl Proxy {
             .transpose()?;
         Ok(Proxy {
             host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: port(authority, 80).ok_or(NotAProxy)?,
             credentials,
         })
     }
@@ -72,17 +72,14 @@ impl Proxy {
         Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
     }
 
-    /// The same for the HTTP library. This machine is never reached over a proxy.
+    /// The same for the HTTP library.
     ///
     /// # Errors
     /// The library does not like the host or the credentials.
     pub fn ureq(&self) -> Result<ureq::Proxy, NotAProxy> {
         let mut builder = ureq::Proxy::builder(ureq::ProxyProtocol::Http)
             .host(&self.host)
-            .port(self.port)
-            .no_proxy("localhost")
-            .no_proxy("127.0.0.1")
-            .no_proxy("[::1]");
+            .port(self.port);
         if let Some((user, password)) = &self.credentials {
             builder = builder.username(user).password(password.expose());
         }
@@ -98,6 +95,17 @@ pub fn is_loopback(host: &str) -> bool {
         || host
             .parse::<IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+/// The port of an authority, or the default; `None` if what stands there is no port.
+#[must_use]
+pub fn port(authority: &http::uri::Authority, default: u16) -> Option<u16> {
+    let text = authority.as_str();
+    let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    match text.strip_prefix(authority.host())? {
+        "" => Some(default),
+        port => port.strip_prefix(':')?.parse().ok(),
+    }
 }
 
 /// A host without the brackets of an IPv6 address.

@@ -81,7 +81,11 @@ pub fn render(s: &Snapshot) -> String {
     t.one("topics_waiting", "gauge", "Topics that wait for a place on a channel.", p.topics_waiting);
     t.one("watched_dark", "gauge", "Watched interactions that are not live at this moment.", s.dark);
     t.by("records_taken_total", "counter", "Records taken, by source.", "source", &s.taken);
-    t.one("gaps_total", "counter", "Gaps in the watching.", p.gaps_total);
+    t.by("events_total", "counter", "Events announced on channels, by what became of them.", "outcome", &s.events);
+    t.head("gaps_total", "counter", "Gaps in the watching, by cause.");
+    for (cause, n, _) in &s.gaps {
+        t.value("gaps_total", &format!("{{cause=\"{cause}\"}}"), n);
+    }
     t.one("gap_topics_total", "counter", "Topics touched by gaps.", p.gap_topics_total);
     t.one("handovers_total", "counter", "Hand-overs of channels done.", p.handovers_total);
     t.one("handovers_failed_total", "counter", "Hand-overs of channels given up.", p.handovers_failed_total);
@@ -107,6 +111,7 @@ pub fn render(s: &Snapshot) -> String {
     t.one("uncommitted_changes", "gauge", "Changes that wait for a commit.", s.uncommitted);
     t.one("store_trouble", "gauge", "1 while nothing can be committed.", u8::from(s.store_trouble.is_some()));
     t.by("refused_requests_total", "counter", "Requests that the listeners refused, by cause.", "cause", &s.refused);
+    t.one("busy_answers_total", "counter", "Requests answered 503 by the core.", s.refused_busy);
     t.histogram("event_to_filed_seconds", "From taking a record to its being filed.", &s.latency);
     t.histogram("commit_seconds", "From an order to the store to its end.", &s.commit_latency);
     t.0

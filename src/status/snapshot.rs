@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::minutes::Minute;
+use super::minutes::{Counters, Minute};
+use crate::filing::snapshot::{AGE_BOUNDS, FilingSnapshot, LATENCY_BOUNDS_MS, Latency};
 use crate::platform::snapshot::Snapshot as PlatformSnapshot;
 use crate::time::Wall;
 
@@ -32,21 +33,27 @@ pub struct Snapshot {
     /// In words.
     pub history_detail: String,
     /// Posts under way.
-    pub history_in_flight: usize,
+    pub history_in_flight: u64,
     /// Interactions due for a check.
-    pub checks_due: usize,
+    pub checks_due: u64,
     /// Questions under way.
-    pub checks_in_flight: usize,
+    pub checks_in_flight: u64,
     /// Watched interactions that are not live.
-    pub dark: usize,
+    pub dark: u64,
     /// Changes that wait for a commit.
-    pub uncommitted: usize,
+    pub uncommitted: u64,
     /// Why nothing can be committed.
     pub store_trouble: Option<String>,
     /// Where a damaged database was set aside.
     pub damaged: Option<String>,
     /// Records taken, by source.
     pub taken: Vec<(&'static str, u64)>,
+    /// Events by what became of them.
+    pub events: Vec<(&'static str, u64)>,
+    /// Gaps by cause: how many, and the topics in them.
+    pub gaps: Vec<(&'static str, u64, u64)>,
+    /// Requests answered "busy".
+    pub refused_busy: u64,
     /// Tries to file that ended, by outcome.
     pub outcomes: Vec<(&'static str, u64)>,
     /// From the event to its being filed: upper bounds in seconds, and counts.
@@ -91,7 +98,40 @@ impl Histogram {
     }
 }
 
+/// What the page, the metrics and the command call the age buckets.
+pub const AGE_LABELS: [&str; AGE_BOUNDS.len() + 1] = ["1m", "10m", "1h", "6h", "1d", "older"];
+
 impl Snapshot {
+    /// Takes in the filing half; gives the counters of the last hour's charts.
+    pub fn fill(&mut self, f: &FilingSnapshot) -> Counters {
+        self.interactions = f.interactions.iter().map(|(s, n)| (s.as_str(), *n)).collect();
+        self.records = f.records.iter().map(|(s, n)| (s.as_str(), *n)).collect();
+        self.oldest = f.oldest_interaction.iter().map(|(s, age)| (s.as_str(), *age)).collect();
+        self.oldest.extend(f.oldest_record.iter().map(|(s, age)| (s.as_str(), *age)));
+        self.shape = f
+            .shape
+            .iter()
+            .map(|(s, ages)| (s.as_str(), AGE_LABELS.into_iter().zip(ages.iter().copied()).collect()))
+            .collect();
+        self.history_state = f.destination.state;
+        self.history_detail.clone_from(&f.destination.sentence);
+        self.history_in_flight = f.posts_in_flight;
+        self.checks_due = f.checks_due;
+        self.checks_in_flight = f.checks_in_flight;
+        self.dark = f.dark;
+        self.uncommitted = f.commit_backlog;
+        self.store_trouble = f.store_trouble.map(|t| t.kind.sentence().to_string());
+        self.taken = f.taken.iter().map(|(s, n)| (s.as_str(), *n)).collect();
+        self.events = f.events.iter().map(|(s, n)| (*s, *n)).collect();
+        self.gaps = f.gaps.iter().map(|(cause, (n, topics))| (*cause, *n, *topics)).collect();
+        let filed: u64 = f.filed.values().sum();
+        let failed: u64 = f.failed.values().sum();
+        self.outcomes = std::iter::once(("filed", filed)).chain(f.failed.iter().map(|(c, n)| (*c, *n))).collect();
+        self.refused_busy = f.busy;
+        self.latency = latency(&f.latency);
+        Counters { events: f.taken.values().sum(), filed, failed }
+    }
+
     /// How many records are in this state.
     #[must_use]
     pub fn record(&self, state: &str) -> u64 {
@@ -103,4 +143,13 @@ impl Snapshot {
     pub fn interaction(&self, state: &str) -> u64 {
         self.interactions.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n)
     }
+}
+
+fn latency(of: &Latency) -> Histogram {
+    let mut sum = 0;
+    let below = LATENCY_BOUNDS_MS.iter().zip(of.buckets).map(|(bound, n)| {
+        sum += n;
+        (*bound as f64 / 1000.0, sum)
+    });
+    Histogram { buckets: below.collect(), sum: of.sum_ms as f64 / 1000.0, count: of.count }
 }
