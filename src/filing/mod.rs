@@ -12,7 +12,13 @@
 //! or due for a check.
 
 pub mod caller;
+pub mod destination;
+pub mod reconcile;
+pub mod record;
 pub mod rows;
+pub mod settings;
+pub mod template;
+pub mod verdict;
 
 use std::time::Duration;
 
