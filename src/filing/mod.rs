@@ -36,9 +36,9 @@ use std::time::Duration;
 use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::Notice;
 
+pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
 pub use caller::{Act, Answer, CallerId, CallerRequest};
 pub use machine::{Filing, WatchState};
-pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
 pub use rows::{StoreFact, StoreOrder};
 pub use settings::{Settings, Until};
 pub use snapshot::{AGE_BOUNDS, FilingSnapshot, LATENCY_BOUNDS_MS, Latency, TroubleSnapshot};
