@@ -4,6 +4,7 @@
 // Helpers of tests are tests as well, which the lints do not see.
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
 
+mod command;
 mod control;
 mod schemas;
 mod sockets;
