@@ -75,7 +75,6 @@ fn nothing_goes_out_before_its_commit() {
     assert_eq!(w.record_state(record), "delivered");
     w.pass(secs(2));
     w.found(over(1, &[("a", at)]));
-    w.found(over(1, &[("a", at)]));
     assert!(w.watched.contains(&t(1)));
     w.finish_commit();
     assert!(!w.watched.contains(&t(1)));
