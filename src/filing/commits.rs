@@ -203,7 +203,8 @@ impl Filing {
     }
 
     fn draft_maintenance(&mut self, draft: &mut Draft, now: Now) {
-        if draft.full() || now.mono < self.ledger.maintenance_at {
+        let no_room = draft.changes.len() + 2 > BATCH_CHANGES_MAX;
+        if no_room || now.mono < self.ledger.maintenance_at {
             return;
         }
         self.ledger.maintenance_at = now.mono + MAINTENANCE_EVERY;

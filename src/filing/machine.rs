@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::checks::{Checks, Class};
 use super::commit::Ledger;
 use super::destination::Destination;
-use super::interaction::{UNWATCHED_AFTER, Watched};
+use super::interaction::{LASTING_TROUBLE, UNWATCHED_AFTER, Watched};
 use super::outbox::Outbox;
 use super::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
 use super::settings::{RECORDS_PER_INTERACTION_MAX, REMEMBER_ENDED, Settings, Until};
@@ -245,12 +245,22 @@ impl Filing {
     }
 
     fn max_age_reached(&mut self, id: ConversationId, now: Now) {
-        if let Some(w) = self.interactions.get_mut(&id)
-            && !w.ended()
-        {
+        let Some(w) = self.interactions.get_mut(&id) else {
+            return;
+        };
+        if w.ended() {
+            return;
+        }
+        let first = !w.last_chance;
+        // Should the question find no answer at all, not even a bad one.
+        w.expires_at = now.mono + LASTING_TROUBLE;
+        self.expiries.insert((w.expires_at, id));
+        if first {
             w.last_chance = true;
             w.owed = Some(now.mono);
             self.checks.schedule(id, now.mono, Class::Prompt);
+        } else if self.ledger.trouble.is_none() {
+            self.expire(id, now, "the platform was asked and has not answered");
         }
     }
 

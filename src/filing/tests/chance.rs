@@ -35,6 +35,10 @@ struct Call {
 enum Happening {
     Report(u128),
     WrapUp(u128, usize, usize),
+    /// A support result under a key; refused ones are repeated, others too.
+    Result(u8),
+    /// An operator's hand on some record.
+    Act(Act),
     /// An event on its way: on which topic, its body, in which period of being live.
     Frame(Topic, String, u64),
     Confirm(Topic, u64),
@@ -63,7 +67,8 @@ struct Run {
     periods: u64,
     history: BTreeMap<RecordId, u32>,
     accepted: BTreeSet<ConversationId>,
-    reports: BTreeMap<u64, u128>,
+    reports: BTreeMap<u64, Happening>,
+    results: BTreeMap<u8, RecordId>,
     /// Announcements that reached the core while the conversation was watched.
     delivered_frames: usize,
     crashes: usize,
@@ -102,6 +107,7 @@ impl Run {
             history: BTreeMap::new(),
             accepted: BTreeSet::new(),
             reports: BTreeMap::new(),
+            results: BTreeMap::new(),
             delivered_frames: 0,
             crashes: 0,
             lost: 0,
@@ -139,6 +145,20 @@ impl Run {
                 ends,
                 reported,
             });
+        }
+        for key in 0..20 {
+            for _ in 0..=rng.below(3) {
+                run.later(rng.below(PEACE), Happening::Result(key));
+            }
+        }
+        for _ in 0..rng.below(60) {
+            let act = [Act::Hold, Act::Retry, Act::Release][rng.below(3) as usize];
+            run.later(rng.below(PEACE), Happening::Act(act));
+        }
+        // In the end nothing is held or dead.
+        for minute in 0..200 {
+            let act = [Act::Retry, Act::Release][minute as usize % 2];
+            run.later(PEACE + minute * 60_000, Happening::Act(act));
         }
         for _ in 0..rng.below(40) {
             run.later(rng.below(PEACE), Happening::Gap);
@@ -183,15 +203,29 @@ impl Run {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Answer(caller, answer) => {
-                let n = self.reports.remove(&caller.0).expect("answered once");
+                let asked = self.reports.remove(&caller.0).expect("answered once");
                 match answer {
+                    Answer::SupportResult { record, .. } => {
+                        let Happening::Result(key) = asked else {
+                            panic!("another answer");
+                        };
+                        let before = self.results.insert(key, record);
+                        assert!(
+                            before.is_none_or(|b| b == record),
+                            "two records for one key"
+                        );
+                    }
+                    Answer::Record { record, state, .. } => {
+                        assert_eq!(self.store.records[&record].0.state.as_str(), state);
+                    }
+                    Answer::WrongState { .. } | Answer::NotFound => {}
                     Answer::Interaction { conversation, .. } => {
                         assert!(self.store.interactions.contains_key(&conversation));
                         self.accepted.insert(conversation);
                     }
                     Answer::Busy { retry_after, .. } => {
                         let at = self.now.mono.0 + retry_after.as_millis() as u64;
-                        self.later(at, Happening::Report(n));
+                        self.later(at, asked);
                     }
                     other => panic!("{other:?}"),
                 }
@@ -275,16 +309,38 @@ impl Run {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Report(n) => {
-                self.sequence += 1;
-                let caller = self.sequence;
-                self.reports.insert(caller, n);
-                self.tell(Fact::Caller {
-                    caller: CallerId(caller),
-                    request: CallerRequest::Accept {
-                        conversation: c(n),
-                        members: "{}".into(),
-                    },
-                });
+                let request = CallerRequest::Accept {
+                    conversation: c(n),
+                    members: "{}".into(),
+                };
+                self.ask(what, request);
+            }
+            Happening::Result(key) => {
+                let request = CallerRequest::SupportResult {
+                    idempotency_key: Some(key.to_string()),
+                    body_digest: [key; 32],
+                    conversation: (key % 2 == 0).then(|| c(u128::from(key))),
+                    result: "{}".into(),
+                };
+                self.ask(what, request);
+            }
+            Happening::Act(act) => {
+                let fits = |r: &RecordRow| match act {
+                    Act::Hold => !r.state.over(),
+                    Act::Release => r.state == RecordState::Held,
+                    _ => matches!(r.state, RecordState::Deferred | RecordState::Dead),
+                };
+                let some: Vec<RecordId> = self
+                    .store
+                    .records
+                    .values()
+                    .filter(|(r, ..)| fits(r))
+                    .map(|(r, ..)| r.record)
+                    .collect();
+                if let Some(record) = some.get(self.rng.below(some.len() as u64) as usize) {
+                    let record = *record;
+                    self.ask(what, CallerRequest::Act { record, act });
+                }
             }
             Happening::WrapUp(n, leg, wrap) => self.announce(n, leg, wrap),
             Happening::Frame(topic, body, period) => {
@@ -352,6 +408,16 @@ impl Run {
         }
     }
 
+    fn ask(&mut self, asked: Happening, request: CallerRequest) {
+        self.sequence += 1;
+        let caller = self.sequence;
+        self.reports.insert(caller, asked);
+        self.tell(Fact::Caller {
+            caller: CallerId(caller),
+            request,
+        });
+    }
+
     fn announce(&mut self, n: u128, leg: usize, wrap: usize) {
         let topic = t(n);
         if !self.live.contains(&topic) {
@@ -386,12 +452,17 @@ impl Run {
         self.queue.retain(|_, h| {
             matches!(
                 h,
-                Happening::Report(_) | Happening::WrapUp(..) | Happening::Gap | Happening::Crash
+                Happening::Report(_)
+                    | Happening::Result(_)
+                    | Happening::Act(_)
+                    | Happening::WrapUp(..)
+                    | Happening::Gap
+                    | Happening::Crash
             )
         });
         // Callers whose connection broke come back.
-        for n in std::mem::take(&mut self.reports).into_values() {
-            self.soon(5_000, Happening::Report(n));
+        for asked in std::mem::take(&mut self.reports).into_values() {
+            self.soon(5_000, asked);
         }
         self.now = self.now.plus(Duration::from_millis(self.rng.below(60_000)));
         let seed = self.rng.next_u64();
@@ -493,6 +564,10 @@ impl Run {
                 assert_eq!(record.state, RecordState::Delivered);
                 assert!(self.history.contains_key(&record.record));
             }
+        }
+        assert_eq!(self.results.len(), 20);
+        for record in self.results.values() {
+            assert_eq!(self.store.records[record].0.state, RecordState::Delivered);
         }
         assert_eq!(self.history.len(), self.store.records.len());
         assert!(self.watched.is_empty());

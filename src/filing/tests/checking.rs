@@ -285,6 +285,14 @@ fn at_max_age_one_more_answer_decides() {
     w.found(shown());
     assert_eq!((w.store.records.len(), w.state(1)), (1, "expired"));
 
+    // Not even a bad answer: it ends all the same.
+    let mut w = aged();
+    w.pass(secs(3500));
+    assert_eq!((w.state(1), w.fetches.len()), ("watching", 1));
+    w.pass(secs(200));
+    assert_eq!(w.state(1), "expired");
+    w.found(going_on(1));
+
     // No answer for an hour is "cannot tell".
     let mut w = aged();
     for _ in 0..40 {
