@@ -26,6 +26,7 @@ pub(super) enum Subject {
 }
 
 /// What is to be done with a request now.
+#[expect(clippy::large_enum_variant, reason = "lives for one call")]
 pub(super) enum Weighed {
     /// Nothing changes; tell the caller.
     Answer(Answer),

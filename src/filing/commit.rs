@@ -40,12 +40,17 @@ pub(super) struct Taking {
 }
 
 /// In order of arrival.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "some thousands at most, and boxes would cost as much"
+)]
 pub(super) enum Entry {
     Take(Taking),
     Ask(Ask),
 }
 
 /// What a committed change brings about.
+#[expect(clippy::large_enum_variant, reason = "one batch of them at most")]
 pub(super) enum Effect {
     /// A record taken from the platform is durable.
     Taken(RecordId),

@@ -611,7 +611,7 @@ impl Call {
 #[test]
 fn whatever_happens_every_wrap_up_is_filed_once_and_every_interaction_ends() {
     let (mut frames, mut crashes, mut lost, mut rebuilt) = (0, 0, 0, 0);
-    for seed in 0..60 {
+    for seed in 0..40 {
         // Printed by the harness only if this seed fails.
         println!("seed {seed}");
         let mut run = Run::new(seed);
@@ -629,7 +629,7 @@ fn whatever_happens_every_wrap_up_is_filed_once_and_every_interaction_ends() {
     }
     // The runs meant something.
     assert!(
-        frames > 500 && crashes > 50 && lost > 10 && rebuilt > 100,
+        frames > 300 && crashes > 30 && lost > 5 && rebuilt > 60,
         "{frames} {crashes} {lost} {rebuilt}"
     );
 }
