@@ -118,6 +118,37 @@ fn a_conversation_never_live_is_looked_after_too() {
 }
 
 #[test]
+fn an_answer_from_before_the_first_live_ends_nothing() {
+    let mut w = World::new(Settings::default());
+    w.accept(1);
+    w.pass(secs(121));
+    assert_eq!(w.fetches.len(), 1);
+    w.pass(secs(1));
+    w.live(1);
+    w.found(over(1, &[]));
+    assert_eq!(w.state(1), "watching");
+    w.found(over(1, &[]));
+    assert_eq!(w.state(1), "finished");
+}
+
+#[test]
+fn nothing_settles_while_the_topic_is_dark() {
+    let denied = || FetchOutcome::Denied("no".into());
+    let (mut w, _) = World::settling(Settings::default());
+    w.gap(1);
+    for _ in 0..60 {
+        w.pass(secs(60));
+        if !w.fetches.is_empty() {
+            w.tell_fetched(denied());
+        }
+        assert_eq!(w.state(1), "settling");
+    }
+    w.live(1);
+    w.tell_fetched(denied());
+    assert_eq!((w.state(1), w.reason(1).as_str()), ("finished", "settled"));
+}
+
+#[test]
 fn two_agents_wrap_up_and_the_topic_is_kept_until_both_are_done() {
     let (mut w, _) = World::settling(Settings::default());
     let at = w.now.wall;

@@ -308,3 +308,34 @@ fn a_crash_at_every_commit_loses_nothing_that_was_answered() {
         assert_eq!(w.filed.len(), 1, "{crash}");
     }
 }
+
+#[test]
+fn an_end_waits_until_every_record_before_it_is_in() {
+    let mut w = World::watching(Settings::default());
+    w.pass(secs(30));
+    w.commits = Commits::Wait;
+    let at = w.now.wall;
+    // More than fit into one transaction.
+    for n in 0..900 {
+        w.event(1, &format!("{n}"), at);
+    }
+    w.finish_commit();
+    w.pass(secs(2));
+    w.found(over(1, &[]));
+    while !w.outstanding.is_empty() {
+        let ends = w.outstanding[0]
+            .1
+            .iter()
+            .any(|change| matches!(change, Change::Interaction(row) if row.state.ended()));
+        let in_now = w.outstanding[0]
+            .1
+            .iter()
+            .filter(|change| matches!(change, Change::Take { .. }))
+            .count();
+        if ends {
+            assert_eq!(w.store.records.len() + in_now, 900);
+        }
+        w.finish_commit();
+    }
+    assert_eq!((w.store.records.len(), w.state(1)), (900, "finished"));
+}
