@@ -308,7 +308,7 @@ impl Filing {
             self.never("a failed commit that is not outstanding");
             return;
         };
-        let first = self.ledger.failed(kind, now);
+        let first = self.ledger.failed(kind, batch.effects.is_empty(), now);
         self.say(
             Level::Error,
             "store-trouble",
