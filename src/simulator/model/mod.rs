@@ -287,6 +287,19 @@ impl Platform {
         self.journal.drain()
     }
 
+    /// What happened and is still kept, the oldest first.
+    pub fn journal_kept(&self) -> impl Iterator<Item = &Entry> {
+        self.journal.kept()
+    }
+
+    /// Whether the socket says nothing at all; its shell then leaves unread what comes.
+    #[must_use]
+    pub fn is_silent(&self, socket: SocketId) -> bool {
+        self.sockets
+            .get(&socket)
+            .is_some_and(|s| s.mute == sockets::Mute::All)
+    }
+
     /// Where the switches stand.
     #[must_use]
     pub fn switches(&self) -> &Switches {

@@ -1,0 +1,7 @@
+//! The simulator as its users meet it: real sockets, the control interface,
+//! and its answers against the schemas of the platform.
+
+mod control;
+mod schemas;
+mod sockets;
+mod support;
