@@ -348,7 +348,7 @@ impl Filing {
 
 /// The state after an act, if it fits (design, section 3).
 #[must_use]
-pub fn after_act(state: RecordState, act: Act) -> Option<RecordState> {
+pub(super) fn after_act(state: RecordState, act: Act) -> Option<RecordState> {
     use RecordState::{Dead, Deferred, Discarded, Held, Queued};
     match (act, state) {
         (Act::Retry, Deferred | Dead | Held) | (Act::Release, Held) => Some(Queued),

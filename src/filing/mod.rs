@@ -129,3 +129,6 @@ pub fn conversation_of(topic: &Topic) -> Option<ConversationId> {
         .parse()
         .ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,9 @@ use crate::rng::Rng;
 use crate::time::Mono;
 
 /// First pause after a failed try (design, section 5).
-pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause between tries (design, section 5).
-pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 /// The pause after the n-th counted try: 1 s doubling to 5 min, with jitter.
 pub(super) fn backoff(attempts: u32, rng: &mut Rng) -> Duration {
