@@ -8,4 +8,5 @@ mod support;
 
 mod callers;
 mod life;
+mod login;
 mod outbox;

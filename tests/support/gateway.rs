@@ -69,11 +69,9 @@ impl Setup {
         lines.push(line.to_owned());
     }
 
-    /// Takes a key out again.
-    pub(crate) fn unset(&mut self, section: &str, name: &str) {
-        if let Some(lines) = self.sections.get_mut(section) {
-            lines.retain(|l| l.split('=').next().unwrap().trim() != name);
-        }
+    /// Takes a section out again.
+    pub(crate) fn clear(&mut self, section: &str) {
+        self.sections.remove(section);
     }
 
     pub(crate) fn env(&mut self, name: &str, value: &str) {
