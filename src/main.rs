@@ -4,7 +4,7 @@ use std::io::Write;
 
 use genesys_gateway::cli::{Bodies, ExitCode, SimulateOptions};
 use genesys_gateway::service::activation::Activated;
-use genesys_gateway::simulator::{RunError, run_command};
+use genesys_gateway::simulator::{self, RunError};
 use genesys_gateway::{cli, service};
 
 fn main() -> std::process::ExitCode {
@@ -27,7 +27,7 @@ const BODIES: Bodies = Bodies {
     run: genesys_gateway::run::run,
     check: genesys_gateway::run::check,
     check_online: genesys_gateway::run::check_online,
-    demo: || not_built_in("demo"),
+    demo: genesys_gateway::demo::demo,
     simulate,
 };
 
@@ -37,9 +37,10 @@ fn simulate(options: &SimulateOptions) -> ExitCode {
         .iter()
         .map(|s| (s.name.clone(), s.value.clone()))
         .collect();
-    match run_command(options.port, options.control_port, &sets) {
+    match simulator::run_command(options.port, options.control_port, &sets) {
         Ok(()) => ExitCode::Done,
         Err(error) => {
+            // A closed stderr is no error.
             let _ = writeln!(std::io::stderr(), "genesys-gateway: {error}");
             match error {
                 RunError::Set(_) => ExitCode::Usage,
@@ -48,9 +49,4 @@ fn simulate(options: &SimulateOptions) -> ExitCode {
             }
         }
     }
-}
-
-fn not_built_in(word: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "genesys-gateway: {word} is not built in");
-    ExitCode::Software
 }

@@ -5,9 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::connections::Reply;
 use super::history::History;
 use super::model::{Control, ControlError, Platform, SWITCH_TABLE, WrapUp};
-use super::server::{Reply, Shared};
+use super::server::Shared;
 use crate::ids::ConversationId;
 use crate::time::Now;
 use crate::wire::{Request, Response};

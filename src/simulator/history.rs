@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::server::{Reply, Shared, hold};
+use super::connections::Reply;
+use super::server::{Shared, hold};
 use crate::time::Wall;
 use crate::wire::{Request, Response};
 

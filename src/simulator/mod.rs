@@ -23,6 +23,7 @@
 //! platform client that it is there to try.
 
 mod command;
+mod connections;
 mod control_http;
 mod history;
 mod http1;
@@ -31,5 +32,8 @@ mod server;
 mod socket;
 
 pub use command::{RunError, run_command};
-pub use model::Platform;
-pub use server::{Options, Running, start};
+pub use model::{
+    Call, Control, ControlError, Fault, Life, Media, Noise, Platform, RestFailure, Settings, Start,
+    Switches, Truth, WrapUp,
+};
+pub use server::{Model, Options, Running, start};

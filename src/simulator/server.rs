@@ -1,4 +1,4 @@
-//! The model behind real sockets: listeners, connection threads, the timer.
+//! The model behind real sockets: listeners, the lock, the timer.
 //!
 //! The model sits behind a mutex, which the gateway itself would not allow:
 //! this is a tool for trying the gateway, and one lock keeps it simple.
@@ -18,18 +18,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
-use super::control_http;
+use super::connections::admit;
 use super::history::History;
-use super::http1::{Connection, Unread};
-use super::model::{Mark, Platform, Settings, SocketId, SocketOut, take_marks};
-use super::socket;
+use super::model::{Platform, Settings, SocketId, SocketOut};
 use crate::time::{Mono, Now, Wall};
 use crate::wire::Response;
 
 /// Things queued for one socket; beyond it the socket is reset.
 const SOCKET_QUEUE: usize = 65_536;
-/// Connections at once, both ports together; beyond it they are closed unanswered.
-const CONNECTIONS: usize = 2048;
 /// How long `stop` waits for connection threads.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -65,6 +61,9 @@ struct Handle {
     wake: Arc<OwnedFd>,
 }
 
+/// A socket, what is queued for it, and the bell of its thread.
+pub(super) type Entered = (SocketId, Receiver<SocketOut>, Arc<OwnedFd>);
+
 struct Core {
     platform: Platform,
     handles: BTreeMap<SocketId, Handle>,
@@ -81,9 +80,9 @@ pub(super) struct Shared {
     stop_gate: Mutex<()>,
     stop_bell: Condvar,
     stop_wake: OwnedFd,
-    connections: AtomicUsize,
-    streams: Mutex<BTreeMap<u64, TcpStream>>,
-    next_stream: AtomicUsize,
+    pub(super) connections: AtomicUsize,
+    pub(super) streams: Mutex<BTreeMap<u64, TcpStream>>,
+    pub(super) next_stream: AtomicUsize,
     pub(super) history: History,
 }
 
@@ -134,6 +133,33 @@ impl Shared {
 
     pub(super) fn closed(&self, socket: SocketId) {
         self.with(|p, now| p.closed(socket, now));
+    }
+
+    /// Opens a socket on a channel, or gives the refusal.
+    pub(super) fn enter(&self, path: &str) -> Result<Entered, Response> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|_| Response::empty(503))?;
+        let wake = Arc::new(wake);
+        let (sender, queue) = bounded(SOCKET_QUEUE);
+        let mut core = hold(&self.core);
+        let now = self.now();
+        let entered = core.platform.upgrade(path, now);
+        if let Ok(socket) = &entered {
+            let handle = Handle {
+                queue: sender,
+                wake: Arc::clone(&wake),
+            };
+            core.handles.insert(*socket, handle);
+        }
+        core.drain();
+        drop(core);
+        self.timer.notify_one();
+        entered.map(|socket| (socket, queue, wake))
+    }
+
+    /// Forgets the way to a socket whose thread ends.
+    pub(super) fn leave(&self, socket: SocketId) {
+        hold(&self.core).handles.remove(&socket);
     }
 
     /// Sleeps in the platform's time; false if the simulator stops meanwhile.
@@ -368,8 +394,9 @@ fn run_timer(shared: &Shared) {
     }
 }
 
+/// Which port a connection came to.
 #[derive(Clone, Copy)]
-enum Port {
+pub(super) enum Port {
     Api,
     Control,
 }
@@ -388,172 +415,4 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, base: &Arc<str>, port: P
             Err(_) => thread::sleep(Duration::from_millis(50)),
         }
     }
-}
-
-/// Counts a connection while it lives.
-struct Place {
-    shared: Arc<Shared>,
-    number: u64,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        hold(&self.shared.streams).remove(&self.number);
-        self.shared.connections.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn admit(stream: TcpStream, shared: &Arc<Shared>, base: &Arc<str>, port: Port) {
-    let prepared = stream
-        .set_nonblocking(false)
-        .and_then(|()| stream.set_nodelay(true))
-        .and_then(|()| stream.try_clone());
-    let Ok(twin) = prepared else { return };
-    if shared.connections.load(Ordering::Acquire) >= CONNECTIONS {
-        return;
-    }
-    shared.connections.fetch_add(1, Ordering::AcqRel);
-    let number = shared.next_stream.fetch_add(1, Ordering::AcqRel) as u64;
-    hold(&shared.streams).insert(number, twin);
-    let place = Place {
-        shared: Arc::clone(shared),
-        number,
-    };
-    if shared.is_stopping() {
-        return;
-    }
-    let base = Arc::clone(base);
-    // If no thread can be had, the place is dropped and the connection closed.
-    let _ = thread::Builder::new()
-        .name("simulator-connection".into())
-        .stack_size(512 * 1024)
-        .spawn(move || {
-            serve(Connection::new(stream), &place.shared, &base, port);
-        });
-}
-
-/// What comes of one request.
-pub(super) enum Reply {
-    /// An answer, and the connection goes on.
-    Answer(Response),
-    /// The connection is closed without an answer.
-    Drop,
-    /// Nothing is answered; the connection stays until the client closes it.
-    Hang,
-}
-
-fn serve(mut connection: Connection, shared: &Shared, base: &str, port: Port) {
-    loop {
-        let incoming = match connection.read(base) {
-            Ok(incoming) => incoming,
-            Err(Unread::Over) => return,
-            Err(Unread::Refuse(status)) => {
-                let _ = connection.write(&Response::empty(status), false, false);
-                return;
-            }
-        };
-        if let (Port::Api, Some(key)) = (port, &incoming.websocket_key) {
-            let path = incoming.request.url.strip_prefix(base).unwrap_or("/");
-            match enter(path, shared) {
-                Ok(entered) => run_socket(connection, key, &entered, shared),
-                Err(refusal) => match settle(refusal, shared) {
-                    Reply::Answer(answer) => {
-                        let _ = connection.write(&answer, false, false);
-                    }
-                    Reply::Drop => {}
-                    Reply::Hang => hang(&connection),
-                },
-            }
-            return;
-        }
-        let reply = match port {
-            Port::Api => {
-                let answer = shared.with(|p, now| p.http(&incoming.request, now));
-                settle(answer, shared)
-            }
-            Port::Control => control_http::answer(&incoming.request, shared),
-        };
-        let answer = match reply {
-            Reply::Answer(answer) => answer,
-            Reply::Drop => return,
-            Reply::Hang => return hang(&connection),
-        };
-        let head_only = incoming.request.method == "HEAD";
-        let keep = incoming.keep_alive && !shared.is_stopping();
-        if connection.write(&answer, head_only, keep).is_err() || !keep {
-            return;
-        }
-    }
-}
-
-/// Interprets and removes the private mark of an answer.
-fn settle(mut answer: Response, shared: &Shared) -> Reply {
-    match take_marks(&mut answer) {
-        None => Reply::Answer(answer),
-        Some(Mark::NoAnswer) => Reply::Drop,
-        Some(Mark::Hang) => Reply::Hang,
-        Some(Mark::Delay(d)) => {
-            if shared.sleep(d) {
-                Reply::Answer(answer)
-            } else {
-                Reply::Drop
-            }
-        }
-    }
-}
-
-/// Keeps a connection without a word until the client, or `stop`, ends it.
-fn hang(connection: &Connection) {
-    let mut stream = connection.stream();
-    let mut sink = [0u8; 1024];
-    while let Ok(n) = io::Read::read(&mut stream, &mut sink) {
-        if n == 0 {
-            return;
-        }
-    }
-}
-
-/// Answers a WebSocket handshake and runs the socket to its end.
-fn run_socket(connection: Connection, key: &str, entered: &Entered, shared: &Shared) {
-    let (socket, queue, wake) = entered;
-    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-    let switch = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    let (mut stream, early) = connection.into_parts();
-    if io::Write::write_all(&mut stream, switch.as_bytes()).is_ok() {
-        socket::run(stream, early, *socket, queue, wake, shared);
-    } else {
-        shared.closed(*socket);
-    }
-    hold(&shared.core).handles.remove(socket);
-}
-
-type Entered = (SocketId, Receiver<SocketOut>, Arc<OwnedFd>);
-
-fn enter(path: &str, shared: &Shared) -> Result<Entered, Response> {
-    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .map_err(|_| Response::empty(503))?;
-    let wake = Arc::new(wake);
-    let (sender, queue) = bounded(SOCKET_QUEUE);
-    let mut core = hold(&shared.core);
-    let now = shared.now();
-    let socket = match core.platform.upgrade(path, now) {
-        Ok(socket) => socket,
-        Err(refusal) => {
-            core.drain();
-            return Err(refusal);
-        }
-    };
-    core.handles.insert(
-        socket,
-        Handle {
-            queue: sender,
-            wake: Arc::clone(&wake),
-        },
-    );
-    core.drain();
-    drop(core);
-    shared.timer.notify_one();
-    Ok((socket, queue, wake))
 }
