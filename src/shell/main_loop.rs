@@ -156,11 +156,10 @@ impl Loop {
                 };
             }
             let now = self.hands.clock.now();
-            if self
-                .gateway
-                .next_deadline(now)
-                .is_some_and(|d| d.at <= now.mono)
-            {
+            // What was due before the wait is due: some deadlines are named only while they
+            // lie ahead.
+            let next = self.gateway.next_deadline(now);
+            if due <= now.mono || next.is_some_and(|d| d.at <= now.mono) {
                 self.gateway.handle(Input::Tick, now);
                 self.obey();
             }
