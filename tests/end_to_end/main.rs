@@ -10,3 +10,6 @@ mod callers;
 mod life;
 mod login;
 mod outbox;
+mod refusals;
+mod restarts;
+mod sockets;
