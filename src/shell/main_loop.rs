@@ -104,7 +104,7 @@ struct Loop {
 }
 
 /// How long workers and channel threads are waited for at the end.
-const WORKERS_STOP: Duration = Duration::from_secs(2);
+pub(super) const WORKERS_STOP: Duration = Duration::from_secs(2);
 
 /// Runs until it is told to stop and everything under way has ended, or until the
 /// stop has taken too long; then ends the workers and the channel threads. Returns

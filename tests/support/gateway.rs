@@ -400,15 +400,19 @@ impl Gateway {
             .text
     }
 
-    /// The value of a series, written with its labels.
+    /// The value of a series, written with its labels. What has never been counted has none.
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();
+        let name = series.split('{').next().unwrap();
+        assert!(
+            text.contains(&format!("# TYPE {name} ")),
+            "no {name} in:\n{text}"
+        );
         let line = text
             .lines()
             .find_map(|l| l.strip_prefix(series)?.strip_prefix(' '));
-        let value = line.unwrap_or_else(|| panic!("no series {series} in:\n{text}"));
-        value.parse().unwrap()
+        line.map_or(0.0, |value| value.parse().unwrap())
     }
 
     pub(crate) fn ready(&self) -> Answer {
