@@ -77,6 +77,9 @@ pub struct Client {
     warm_from: Mono,
     /// Channels are not listed again before.
     pub(super) list_from: Mono,
+    /// When [`advance`](Client::advance) last looked at the clock: what has come due since
+    /// is still to be done.
+    pub(super) advanced: Mono,
 }
 
 impl Client {
@@ -110,6 +113,7 @@ impl Client {
             last_gap: None,
             warm_from: Mono(0),
             list_from: Mono(0),
+            advanced: Mono(0),
         };
         client.reattach(kept, now);
         client.advance(now);
@@ -1082,6 +1086,7 @@ impl Client {
 
     /// Orders the difference between what is wanted and what is there.
     fn advance(&mut self, now: Now) {
+        self.advanced = now.mono;
         for done in self.calls.overdue(now) {
             self.done(done, now);
         }

@@ -554,7 +554,7 @@ impl Client {
                 at(t + super::limits::EMPTY_CHANNEL_KEPT, "empty channel");
             }
         }
-        if self.renewing() && self.list_from > now.mono {
+        if self.renewing() && self.list_from > self.advanced {
             at(self.list_from, "channel life");
         }
         if !self.handover_running()
@@ -572,10 +572,10 @@ impl Client {
                 "hand-over",
             );
         }
-        if token && self.create_from > now.mono {
+        if token && self.create_from > self.advanced {
             at(self.create_from, "channel creation");
         }
-        if self.reattach_until > now.mono {
+        if self.reattach_until > self.advanced {
             at(self.reattach_until, "re-attachment");
         }
         soonest

@@ -104,7 +104,7 @@ struct Loop {
 }
 
 /// How long workers and channel threads are waited for at the end.
-const WORKERS_STOP: Duration = Duration::from_secs(2);
+pub(super) const WORKERS_STOP: Duration = Duration::from_secs(2);
 
 /// Runs until it is told to stop and everything under way has ended, or until the
 /// stop has taken too long; then ends the workers and the channel threads. Returns
@@ -156,11 +156,10 @@ impl Loop {
                 };
             }
             let now = self.hands.clock.now();
-            if self
-                .gateway
-                .next_deadline(now)
-                .is_some_and(|d| d.at <= now.mono)
-            {
+            // What was due before the wait is due: some deadlines are named only while they
+            // lie ahead.
+            let next = self.gateway.next_deadline(now);
+            if due <= now.mono || next.is_some_and(|d| d.at <= now.mono) {
                 self.gateway.handle(Input::Tick, now);
                 self.obey();
             }
