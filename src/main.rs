@@ -23,8 +23,8 @@ fn main() -> std::process::ExitCode {
 
 /// Dispatch points of the words whose bodies live elsewhere.
 const BODIES: Bodies = Bodies {
-    run: |_config, _activated| not_built_in("run"),
-    check_online: |_config| not_built_in("check --online"),
+    run: genesys_gateway::run::run,
+    check_online: genesys_gateway::run::check_online,
     demo: || not_built_in("demo"),
     simulate: |_options| not_built_in("simulate"),
 };

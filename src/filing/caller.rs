@@ -82,7 +82,9 @@ impl std::fmt::Debug for CallerRequest {
         match self {
             CallerRequest::Accept { conversation, .. } => write!(f, "Accept({conversation})"),
             CallerRequest::Stop { conversation } => write!(f, "Stop({conversation})"),
-            CallerRequest::SupportResult { conversation, .. } => write!(f, "SupportResult({conversation:?})"),
+            CallerRequest::SupportResult { conversation, .. } => {
+                write!(f, "SupportResult({conversation:?})")
+            }
             CallerRequest::Act { record, act } => write!(f, "{act:?}({record})"),
         }
     }

@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tungstenite::error::{Error, ProtocolError};
-use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, Utf8Bytes};
 
 use super::clock::Clock;
@@ -188,6 +187,8 @@ struct Runner {
     wake: Arc<OwnedFd>,
     /// The handle is gone; its close has been passed on.
     hung_up: bool,
+    /// Frames without use for us.
+    odd: u64,
 }
 
 /// What a step leaves to do.
@@ -221,6 +222,7 @@ impl Runner {
             orders,
             wake,
             hung_up: false,
+            odd: 0,
         }
     }
 
@@ -309,11 +311,7 @@ impl Runner {
             let flow = match ws.read() {
                 Ok(Message::Text(text)) => self.tell(ws, line, Input::Text(&text)),
                 Ok(Message::Close(frame)) => {
-                    let code = frame.map_or(NO_CODE, |f| match f.code {
-                        // What a library calls bad is still what was sent.
-                        CloseCode::Bad(code) => code,
-                        code => code.into(),
-                    });
+                    let code = frame.map_or(NO_CODE, |f| f.code.into());
                     return Err(End::Closed(code));
                 }
                 Ok(_) => self.tell(ws, line, Input::OtherFrame),
@@ -343,9 +341,7 @@ impl Runner {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Fact(fact) => self.report(fact),
-                Output::Odd(label) => {
-                    log::debug!("channel {}: a frame without use: {label}", self.socket.slot);
-                }
+                Output::Odd(label) => self.odd(label),
                 Output::Send(text) => {
                     if let Flow::On = flow {
                         flow = self.send(ws, line, text);
@@ -363,6 +359,15 @@ impl Runner {
             }
         }
         flow
+    }
+
+    /// The first few of a socket, then ever fewer: the log has a bound.
+    fn odd(&mut self, label: &'static str) {
+        self.odd += 1;
+        if self.odd <= 8 || self.odd.is_power_of_two() {
+            let (slot, n) = (self.socket.slot, self.odd);
+            log::debug!("channel {slot}: a frame without use for us ({label}), number {n}");
+        }
     }
 
     /// "Would block" means queued: the frame must not be sent again, only flushed.

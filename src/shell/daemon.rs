@@ -88,7 +88,9 @@ impl std::fmt::Display for StartError {
             StartError::Template(e) => write!(f, "[history] template-file: {e}"),
             StartError::Forward(e) => write!(f, "{e}"),
             StartError::Outside(e) => f.write_str(e),
-            StartError::Environment(e) => write!(f, "the system gives no thread or descriptor: {e}"),
+            StartError::Environment(e) => {
+                write!(f, "the system gives no thread or descriptor: {e}")
+            }
         }
     }
 }
@@ -106,7 +108,9 @@ impl StartError {
                 78 => ExitCode::Configuration,
                 _ => ExitCode::Software,
             },
-            StartError::Listen(_, e) if e.kind() == io::ErrorKind::PermissionDenied => ExitCode::NoPermission,
+            StartError::Listen(_, e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                ExitCode::NoPermission
+            }
             StartError::Listen(..) | StartError::Environment(_) => ExitCode::Unavailable,
             StartError::Tls(_)
             | StartError::Proxy(_)
@@ -193,7 +197,10 @@ fn start_rest(outside: &Outside, events: &Sender<Event>) -> io::Result<RestPool>
         agent: outside.agent.clone(),
         token_request: outside.token_request(),
         outcomes: Box::new(move |ticket, outcome| {
-            let _ = facts.send(Event::Core(Input::Answered { call: CallId(ticket), outcome }));
+            let _ = facts.send(Event::Core(Input::Answered {
+                call: CallId(ticket),
+                outcome,
+            }));
         }),
         clock: outside.clock.clone(),
     })
@@ -209,7 +216,9 @@ fn start_forward(
     let history = &config.history;
     let identity = match &history.client_identity {
         Some(identity) => {
-            Some(Identity::of(&identity.certificates.der, &identity.key_pem).map_err(StartError::Tls)?)
+            let pem = identity.key_pem.expose().as_bytes();
+            let file = Path::new("[history] client-key-file");
+            Some(Identity::of(&identity.certificates.der, pem, file).map_err(StartError::Tls)?)
         }
         None => None,
     };
@@ -235,7 +244,11 @@ fn start_forward(
             let stored = stored.ok_or_else(|| "the record is not in the database".to_string())?;
             Ok((stored.row, stored.body, stored.members))
         }),
-        render: Box::new(move |row, body, members| renderer.render(row, body, members).map_err(|e| e.to_string())),
+        render: Box::new(move |row, body, members| {
+            renderer
+                .render(row, body, members)
+                .map_err(|e| e.to_string())
+        }),
         report: Box::new(move |record, outcome| {
             let _ = facts.send(Event::Core(Input::Posted { record, outcome }));
         }),
@@ -244,15 +257,25 @@ fn start_forward(
     .map_err(StartError::Forward)
 }
 
-fn serve(config: &Config, intake: Listener, operators: Listener, desk: Arc<Desk>) -> io::Result<Vec<Served>> {
+fn serve(
+    config: &Config,
+    intake: Listener,
+    operators: Listener,
+    desk: Arc<Desk>,
+) -> io::Result<Vec<Served>> {
     let private_parent = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
     let origins = &config.http.allowed_origins;
-    let page = agent_desktop::Settings { desktop_origins: origins.clone(), ..Default::default() };
+    let page = agent_desktop::Settings {
+        desktop_origins: origins.clone(),
+        ..Default::default()
+    };
     let settings = IntakeSettings {
         listener: intake,
         tokens: tokens(&config.http.api_tokens),
         origins: Origins::new(origins.iter().cloned()),
-        conversation_id_at: Pointer::parse(config.http.conversation_id_at.as_str()).unwrap_or_default(),
+        conversation_id_at: Pointer::parse(config.http.conversation_id_at.as_str()).ok_or_else(
+            || io::Error::other("the JSON Pointer of the conversation id is not one"),
+        )?,
         pages: Pages {
             assets: agent_desktop::assets(),
             made: vec![Made {
@@ -262,7 +285,10 @@ fn serve(config: &Config, intake: Listener, operators: Listener, desk: Arc<Desk>
             }],
             policy: agent_desktop::content_security_policy(origins),
         },
-        limits: GateLimits { body_bytes: config.http.max_body as u64, ..GateLimits::default() },
+        limits: GateLimits {
+            body_bytes: config.http.max_body as u64,
+            ..GateLimits::default()
+        },
         private_parent: private_parent.clone(),
     };
     let intake = intake::start(settings, desk.clone() as Arc<dyn Port>)?;
@@ -276,7 +302,10 @@ fn serve(config: &Config, intake: Listener, operators: Listener, desk: Arc<Desk>
         },
         private_parent,
     };
-    Ok(vec![intake, operators::start(settings, desk as Arc<dyn Port>)?])
+    Ok(vec![
+        intake,
+        operators::start(settings, desk as Arc<dyn Port>)?,
+    ])
 }
 
 /// Feeds the service manager's watchdog and its status line, from the loop itself.
@@ -330,8 +359,13 @@ impl Daemon {
         let intake = bind(&config.http.listen, inherited.http)?;
         let operators = bind(&config.status.listen, inherited.status)?;
         let (http_at, status_at) = (intake.address(), operators.address());
-        let (store, recovered) =
-            Store::open(&config.store.path, OpenOptions { now: clock.now().wall }).map_err(StartError::Store)?;
+        let (store, recovered) = Store::open(
+            &config.store.path,
+            OpenOptions {
+                now: clock.now().wall,
+            },
+        )
+        .map_err(StartError::Store)?;
         say_recovered(&recovered);
         let path = store.path().to_path_buf();
         let published = Arc::new(Published::new(clock.now(), &recovered));
@@ -366,7 +400,15 @@ impl Daemon {
         for one in &served {
             published.count_refusals(one.refusals());
         }
-        Ok(Daemon { events, main_loop, served, store, published, http_at, status_at })
+        Ok(Daemon {
+            events,
+            main_loop,
+            served,
+            store,
+            published,
+            http_at,
+            status_at,
+        })
     }
 
     /// Where the intake listens: `127.0.0.1:8480`, or `unix:` and a path.
@@ -420,6 +462,8 @@ fn say_recovered(recovered: &Recovered) {
         recovered.channels.len()
     );
     if let Some(path) = &recovered.damaged {
-        log::error!("store: a damaged database was set aside as {path}; what was readable was carried over");
+        log::error!(
+            "store: a damaged database was set aside as {path}; what was readable was carried over"
+        );
     }
 }

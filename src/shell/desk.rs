@@ -37,15 +37,25 @@ impl Readers {
     /// For the database at `path`.
     #[must_use]
     pub fn new(path: &Path) -> Readers {
-        Readers { path: path.to_path_buf(), kept: Mutex::new(Vec::new()) }
+        Readers {
+            path: path.to_path_buf(),
+            kept: Mutex::new(Vec::new()),
+        }
     }
 
     /// Reads with one of them.
     ///
     /// # Errors
     /// The database cannot be read; a sentence.
-    pub fn read<T>(&self, what: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, String> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    pub fn read<T>(
+        &self,
+        what: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
+    ) -> Result<T, String> {
+        let kept = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let mut reader = kept.unwrap_or_else(|| Reader::new(&self.path));
         let read = what(&mut reader).map_err(|e| e.to_string());
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,24 +77,35 @@ impl Desk {
     /// A desk in front of the loop that takes `events`, reading the database at `path`.
     #[must_use]
     pub fn new(events: Sender<Event>, published: Arc<Published>, path: &Path) -> Desk {
-        Desk { events, published, readers: Readers::new(path) }
+        Desk {
+            events,
+            published,
+            readers: Readers::new(path),
+        }
     }
 }
 
 impl Port for Desk {
     fn ask(&self, request: CallerRequest) -> Answer {
         let (reply, answer) = bounded(1);
-        let busy = |detail: &str| Answer::Busy { retry_after: COME_BACK, detail: detail.into() };
+        let busy = |detail: &str| Answer::Busy {
+            retry_after: COME_BACK,
+            detail: detail.into(),
+        };
         match self.events.try_send(Event::Caller { request, reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return busy("too many requests are waiting"),
             Err(TrySendError::Disconnected(_)) => return busy("the gateway is stopping"),
         }
-        answer.recv_timeout(PATIENCE).unwrap_or_else(|_| busy("the request could not be committed in time"))
+        answer
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| busy("the request could not be committed in time"))
     }
 
     fn interaction(&self, id: ConversationId) -> Result<Option<InteractionView>, String> {
-        let Some(stored) = self.readers.read(|r| r.interaction(id))? else { return Ok(None) };
+        let Some(stored) = self.readers.read(|r| r.interaction(id))? else {
+            return Ok(None);
+        };
         Ok(Some(InteractionView {
             conversation: id,
             state: stored.row.state.as_str().into(),
@@ -98,11 +119,16 @@ impl Port for Desk {
     }
 
     fn record(&self, id: RecordId) -> Result<Option<RecordView>, String> {
-        Ok(self.readers.read(|r| r.record(id))?.map(|stored| view(&stored.row, stored.body)))
+        Ok(self
+            .readers
+            .read(|r| r.record(id))?
+            .map(|stored| view(&stored.row, stored.body)))
     }
 
     fn records(&self, state: Option<&str>, limit: usize) -> Result<Vec<RecordView>, String> {
-        let state = state.map(|s| RecordState::parse(s).ok_or_else(|| format!("no such state: {s}"))).transpose()?;
+        let state = state
+            .map(|s| RecordState::parse(s).ok_or_else(|| format!("no such state: {s}")))
+            .transpose()?;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let rows = self.readers.read(|r| r.records(state, limit))?;
         Ok(rows.iter().map(|row| view(row, None)).collect())
@@ -110,12 +136,18 @@ impl Port for Desk {
 
     fn health(&self) -> Health {
         let reasons = self.published.health();
-        Health { ok: reasons.is_empty(), reasons }
+        Health {
+            ok: reasons.is_empty(),
+            reasons,
+        }
     }
 
     fn ready(&self) -> Health {
         let reasons = self.published.readiness();
-        Health { ok: reasons.is_empty(), reasons }
+        Health {
+            ok: reasons.is_empty(),
+            reasons,
+        }
     }
 
     fn metrics(&self) -> String {

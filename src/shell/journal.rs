@@ -28,7 +28,9 @@ impl Journal {
     /// With every bucket full.
     #[must_use]
     pub fn new() -> Journal {
-        Journal { limiter: RateLimited::new(BURST, REFILL, KINDS_MAX) }
+        Journal {
+            limiter: RateLimited::new(BURST, REFILL, KINDS_MAX),
+        }
     }
 
     /// Writes one notice, unless there were too many of its kind.
@@ -42,7 +44,9 @@ impl Journal {
         if !log::log_enabled!(target: "genesys_gateway", level) {
             return;
         }
-        let Some(suppressed) = self.limiter.allow(notice.label, now) else { return };
+        let Some(suppressed) = self.limiter.allow(notice.label, now) else {
+            return;
+        };
         log::log!(target: "genesys_gateway", level, "{}", line(notice, suppressed));
     }
 }

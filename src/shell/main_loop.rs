@@ -24,15 +24,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use super::channel::{self, ChannelHandle, ChannelThread};
 use super::clock::Clock;
 use super::dial::Connector;
-use super::journal::Journal;
 use super::forward::ForwardPool;
+use super::journal::Journal;
 use super::published::Published;
 use super::rest::{Job, RestPool};
 use crate::filing::rows::StoreOrder;
 use crate::filing::{Answer, CallerId, CallerRequest};
 use crate::gateway::{Gateway, Input, Output};
-use crate::platform::session::{self, End, SessionSettings, SocketRef};
 use crate::platform::rest;
+use crate::platform::session::{self, End, SessionSettings, SocketRef};
 use crate::secret::Secret;
 use crate::time::Mono;
 
@@ -134,7 +134,10 @@ impl Loop {
         loop {
             self.publish();
             let now = self.hands.clock.now();
-            let due = self.gateway.next_deadline(now).map_or(Mono::NEVER, |d| d.at);
+            let due = self
+                .gateway
+                .next_deadline(now)
+                .map_or(Mono::NEVER, |d| d.at);
             let wait = self.hands.clock.until(due).min(PUBLISH_EVERY);
             let mut event = match events.recv_timeout(wait) {
                 Ok(event) => Some(event),
@@ -146,15 +149,25 @@ impl Loop {
             while let Some(taken) = event {
                 self.take(taken);
                 budget -= 1;
-                event = if budget > 0 { events.try_recv().ok() } else { None };
+                event = if budget > 0 {
+                    events.try_recv().ok()
+                } else {
+                    None
+                };
             }
             let now = self.hands.clock.now();
-            if self.gateway.next_deadline(now).is_some_and(|d| d.at <= now.mono) {
+            if self
+                .gateway
+                .next_deadline(now)
+                .is_some_and(|d| d.at <= now.mono)
+            {
                 self.gateway.handle(Input::Tick, now);
                 self.obey();
             }
             if let Some(until) = self.stopping {
-                let idle = self.store_outstanding == 0 && self.posts_outstanding == 0 && self.callers.is_empty();
+                let idle = self.store_outstanding == 0
+                    && self.posts_outstanding == 0
+                    && self.callers.is_empty();
                 if idle || Instant::now() >= until {
                     return idle;
                 }
@@ -189,9 +202,16 @@ impl Loop {
             }
             Event::Core(input) => {
                 match &input {
-                    Input::Store(_) => self.store_outstanding = self.store_outstanding.saturating_sub(1),
-                    Input::Posted { .. } => self.posts_outstanding = self.posts_outstanding.saturating_sub(1),
-                    Input::Session { socket, fact: session::Fact::Ended(_) } => {
+                    Input::Store(_) => {
+                        self.store_outstanding = self.store_outstanding.saturating_sub(1)
+                    }
+                    Input::Posted { .. } => {
+                        self.posts_outstanding = self.posts_outstanding.saturating_sub(1)
+                    }
+                    Input::Session {
+                        socket,
+                        fact: session::Fact::Ended(_),
+                    } => {
                         self.sockets.remove(socket);
                     }
                     _ => {}
@@ -214,7 +234,9 @@ impl Loop {
             while let Some(output) = self.gateway.poll_output() {
                 self.one(output);
             }
-            let Some(input) = self.found.pop_front() else { return };
+            let Some(input) = self.found.pop_front() else {
+                return;
+            };
             let now = self.hands.clock.now();
             self.gateway.handle(input, now);
         }
@@ -228,21 +250,40 @@ impl Loop {
                     let _ = reply.try_send(answer);
                 }
             }
-            Output::OpenSocket { socket, connect_uri } => self.open(socket, connect_uri),
+            Output::OpenSocket {
+                socket,
+                connect_uri,
+            } => self.open(socket, connect_uri),
             Output::Session { socket, order } => {
                 if let Some(handle) = self.sockets.get(&socket)
                     && handle.send(order).is_err()
                 {
                     // A thread that has not taken 256 orders is stuck: drop it, say so to the core.
                     self.sockets.remove(&socket);
-                    let fact = session::Fact::Ended(End::Broken("its thread took no orders".into()));
+                    let fact =
+                        session::Fact::Ended(End::Broken("its thread took no orders".into()));
                     self.found.push_back(Input::Session { socket, fact });
                 }
             }
             Output::Call { call, op, token } => {
-                if self.hands.rest.send(Job { ticket: call.0, op, token }).is_err() {
+                if self
+                    .hands
+                    .rest
+                    .send(Job {
+                        ticket: call.0,
+                        op,
+                        token,
+                    })
+                    .is_err()
+                {
                     let result = Err(rest::Failure::NoAnswer(crate::wire::NoAnswer::NotSent));
-                    self.found.push_back(Input::Answered { call, outcome: rest::Outcome { result, limits: None } });
+                    self.found.push_back(Input::Answered {
+                        call,
+                        outcome: rest::Outcome {
+                            result,
+                            limits: None,
+                        },
+                    });
                 }
             }
             Output::Store(order) => match self.hands.store.try_send(order) {
@@ -262,7 +303,8 @@ impl Loop {
                 if self.hands.forward.send(record).is_ok() {
                     self.posts_outstanding += 1;
                 } else {
-                    let outcome = crate::filing::PostOutcome::NoAnswer(crate::wire::NoAnswer::NotSent);
+                    let outcome =
+                        crate::filing::PostOutcome::NoAnswer(crate::wire::NoAnswer::NotSent);
                     self.found.push_back(Input::Posted { record, outcome });
                 }
             }
@@ -296,7 +338,9 @@ impl Loop {
 
     fn publish(&mut self) {
         let now = self.hands.clock.now();
-        let due = self.published_at.is_none_or(|t| now.mono.since(t) >= PUBLISH_EVERY);
+        let due = self
+            .published_at
+            .is_none_or(|t| now.mono.since(t) >= PUBLISH_EVERY);
         if due {
             self.published_at = Some(now.mono);
             self.hands.published.update(&self.gateway, now);

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::channel::{self, ChannelThread};
 use super::clock::Clock;
-use super::daemon::Outside;
+use super::outside::Outside;
 use crate::filing::topic_of;
 use crate::ids::ConversationId;
 use crate::platform::rest::{self, Answer, Failure, Op};
@@ -29,7 +29,11 @@ const PONG_PATIENCE: Duration = Duration::from_secs(45);
 pub fn check(outside: &Outside, out: &mut dyn Write) -> ExitCode {
     let mut steps = Steps { out, failed: false };
     steps.run(outside);
-    if steps.failed { ExitCode::Unavailable } else { ExitCode::Done }
+    if steps.failed {
+        ExitCode::Unavailable
+    } else {
+        ExitCode::Done
+    }
 }
 
 struct Steps<'a> {
@@ -50,14 +54,21 @@ impl Steps<'_> {
 
     fn run(&mut self, outside: &Outside) {
         let token = match outside.call(&Op::Token, None).result {
-            Ok(Answer::Token { access_token, expires_in }) => {
+            Ok(Answer::Token {
+                access_token,
+                expires_in,
+            }) => {
                 self.good(&format!("token: held for {} s", expires_in.as_secs()));
                 access_token
             }
             other => return self.bad(&format!("token: {}", sentence(other.err()))),
         };
         let channel = match outside.call(&Op::CreateChannel, Some(&token)).result {
-            Ok(Answer::Channel(rest::Channel { id: Some(id), connect_uri: Some(uri), .. })) => (id, uri),
+            Ok(Answer::Channel(rest::Channel {
+                id: Some(id),
+                connect_uri: Some(uri),
+                ..
+            })) => (id, uri),
             other => return self.bad(&format!("channel: {}", sentence(other.err()))),
         };
         self.good(&format!("channel: made, ending in {}", channel.0.tail()));
@@ -70,7 +81,10 @@ impl Steps<'_> {
     fn pong(&mut self, outside: &Outside, connect_uri: Secret) {
         let (facts, heard): (_, Receiver<Fact>) = bounded(64);
         let thread = ChannelThread {
-            socket: SocketRef { slot: 1, generation: 1 },
+            socket: SocketRef {
+                slot: 1,
+                generation: 1,
+            },
             connect_uri,
             session: outside.session,
             connector: outside.connector.clone(),
@@ -107,21 +121,31 @@ impl Steps<'_> {
 
     fn permissions(&mut self, outside: &Outside, token: &Secret, channel: &Secret) {
         // A conversation that does not exist: permissions are checked all the same.
-        let nobody = ConversationId(uuid::Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001));
+        let nobody = ConversationId(uuid::Uuid::from_u128(
+            0x0000_0000_0000_4000_8000_0000_0000_0001,
+        ));
         let add = Op::AddTopics(channel.clone(), vec![topic_of(nobody)]);
         match outside.call(&add, Some(token)).result {
             Ok(Answer::Topics(states)) => match states.into_iter().find_map(|s| s.rejected) {
                 None => self.good("after-call-work topics may be subscribed"),
-                Some(why) => self.bad(&format!("after-call-work topics may not be subscribed: {why}")),
+                Some(why) => self.bad(&format!(
+                    "after-call-work topics may not be subscribed: {why}"
+                )),
             },
-            other => self.bad(&format!("after-call-work topics may not be subscribed: {}", sentence(other.err()))),
+            other => self.bad(&format!(
+                "after-call-work topics may not be subscribed: {}",
+                sentence(other.err())
+            )),
         }
         match outside.call(&Op::Conversation(nobody), Some(token)).result {
             Ok(_) | Err(Failure::NotFound) => self.good("conversations may be read"),
             Err(Failure::Forbidden(why)) => self.bad(&format!(
                 "conversations may not be read (permission conversation:communication:view): {why}"
             )),
-            other => self.bad(&format!("conversations could not be read: {}", sentence(other.err()))),
+            other => self.bad(&format!(
+                "conversations could not be read: {}",
+                sentence(other.err())
+            )),
         }
         match outside.call(&Op::Conversations(vec![nobody]), Some(token)).result {
             Ok(_) | Err(Failure::NotFound) => self.good("analytics details may be read"),
@@ -141,7 +165,9 @@ fn sentence(failure: Option<Failure>) -> String {
         Some(Failure::Server { status, .. }) => format!("the platform answers {status}"),
         Some(Failure::NoAnswer(why)) => format!("the platform {}", why.sentence()),
         Some(Failure::Unauthorized) => "the token is not accepted".into(),
-        Some(Failure::RateLimited(_)) => "the platform limits the rate of requests; try again in a minute".into(),
+        Some(Failure::RateLimited(_)) => {
+            "the platform limits the rate of requests; try again in a minute".into()
+        }
         Some(Failure::NotFound) => "404".into(),
         Some(Failure::TooManyTopics) => "too many topics".into(),
         Some(Failure::Garbled) | None => "an answer that is not understood".into(),

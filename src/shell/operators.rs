@@ -129,10 +129,11 @@ impl Operators {
     }
 
     fn reply(&self, x: &Exchange) -> Reply {
-        if let Some(refusal) = self.refuse(x) {
+        let found = self.find(x);
+        if let Some(refusal) = self.refuse(found.as_ref(), x) {
             return refusal;
         }
-        let Some(route) = self.find(x) else {
+        let Some(route) = found else {
             return nowhere();
         };
         if let Route::Act(id, act) = route {
@@ -165,9 +166,12 @@ impl Operators {
         }
     }
 
-    /// Strangers: without a token where one is needed, or led here by a page.
-    fn refuse(&self, x: &Exchange) -> Option<Reply> {
+    /// Strangers: without a token where one is needed, or led here by a page. The
+    /// page itself holds nothing of anybody and asks for the token: a browser that
+    /// opens it cannot send one.
+    fn refuse(&self, route: Option<&Route<'_>>, x: &Exchange) -> Option<Reply> {
         match &self.tokens {
+            Some(_) if matches!(route, Some(Route::Page(_))) && x.is_get() => {}
             Some(tokens) => {
                 if let Some(refusal) = tokens.refuse(x) {
                     return Some(refusal);

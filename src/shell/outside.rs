@@ -55,16 +55,23 @@ pub struct Credentials {
 
 enum Grant {
     ClientCredentials,
-    Saml { org_name: String, source: AssertionSource },
+    Saml {
+        org_name: String,
+        source: AssertionSource,
+    },
 }
 
 impl Credentials {
     fn new(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
         let grant = match &genesys.oauth.grant {
             config::Grant::ClientCredentials => Grant::ClientCredentials,
-            config::Grant::Saml2Bearer { org_name, assertion } => {
-                Grant::Saml { org_name: org_name.clone(), source: source(assertion)? }
-            }
+            config::Grant::Saml2Bearer {
+                org_name,
+                assertion,
+            } => Grant::Saml {
+                org_name: org_name.clone(),
+                source: source(assertion)?,
+            },
         };
         Ok(Credentials {
             login_url: genesys.login_url.clone(),
@@ -82,7 +89,10 @@ impl Credentials {
         let grant = match &self.grant {
             Grant::ClientCredentials => oauth::Grant::ClientCredentials,
             Grant::Saml { org_name, source } => match source.obtain(now) {
-                Ok(assertion) => oauth::Grant::Saml2Bearer { org_name: org_name.clone(), assertion },
+                Ok(assertion) => oauth::Grant::Saml2Bearer {
+                    org_name: org_name.clone(),
+                    assertion,
+                },
                 Err(error) => {
                     return Err(Failure::Login {
                         label: error.label(),
@@ -108,8 +118,11 @@ fn source(assertion: &config::AssertionSource) -> Result<AssertionSource, String
         config::AssertionSource::Command(argv) => AssertionSource::Command(argv.clone()),
         config::AssertionSource::Signed(signed) => {
             let certificate = signed.certificate.pem();
-            let signer = Signer::from_pem(signed.private_key_pem.expose().as_bytes(), certificate.as_bytes())
-                .map_err(|e| e.to_string())?;
+            let signer = Signer::from_pem(
+                signed.private_key_pem.expose().as_bytes(),
+                certificate.as_bytes(),
+            )
+            .map_err(|e| e.to_string())?;
             let settings = AssertionSettings {
                 issuer: signed.issuer.clone(),
                 email: signed.email.clone(),
@@ -124,7 +137,10 @@ fn source(assertion: &config::AssertionSource) -> Result<AssertionSource, String
                 },
                 service_name: None,
             };
-            AssertionSource::Signed { signer: Box::new(signer), settings }
+            AssertionSource::Signed {
+                signer: Box::new(signer),
+                settings,
+            }
         }
     })
 }
@@ -157,7 +173,10 @@ impl Outside {
             threads: REST_WORKERS,
         };
         Ok(Outside {
-            endpoints: Endpoints { api_url: genesys.api_url.clone(), login_url: genesys.login_url.clone() },
+            endpoints: Endpoints {
+                api_url: genesys.api_url.clone(),
+                login_url: genesys.login_url.clone(),
+            },
             agent: rest::agent(&http).map_err(|e| e.to_string())?,
             connector: Arc::new(connector),
             session: SessionSettings {
@@ -179,7 +198,10 @@ impl Outside {
     /// One call, here and now.
     #[must_use]
     pub fn call(&self, op: &Op, token: Option<&Secret>) -> Outcome {
-        let failed = |failure| Outcome { result: Err(failure), limits: None };
+        let failed = |failure| Outcome {
+            result: Err(failure),
+            limits: None,
+        };
         let request = match op {
             Op::Token => match self.credentials.request(self.clock.now().wall) {
                 Ok(request) => request,

@@ -57,7 +57,11 @@ impl Published {
     pub fn new(now: Now, recovered: &Recovered) -> Published {
         Published {
             inner: Mutex::new(Inner {
-                current: Arc::new(Snapshot { started_at: now.wall, at: now.wall, ..Snapshot::default() }),
+                current: Arc::new(Snapshot {
+                    started_at: now.wall,
+                    at: now.wall,
+                    ..Snapshot::default()
+                }),
                 minutes: Minutes::default(),
                 ordered: VecDeque::new(),
                 commits: Histogram::new(&COMMIT_BOUNDS),
@@ -79,7 +83,9 @@ impl Published {
             stopping: self.stopping.load(Ordering::Relaxed),
             platform: gateway.platform().snapshot(now),
             damaged: self.damaged.clone(),
-            next_wake: gateway.next_deadline(now).map(|d| (d.at.since(now.mono), d.why)),
+            next_wake: gateway
+                .next_deadline(now)
+                .map(|d| (d.at.since(now.mono), d.why)),
             ..Snapshot::default()
         };
         let counters = snapshot.fill(&gateway.filing().snapshot(now));
@@ -151,7 +157,10 @@ impl Published {
     #[must_use]
     pub fn health(&self) -> Vec<String> {
         let current = lock(&self.inner).current.clone();
-        let store = current.store_trouble.as_ref().map(|t| format!("the store cannot commit: {t}"));
+        let store = current
+            .store_trouble
+            .as_ref()
+            .map(|t| format!("the store cannot commit: {t}"));
         self.stuck().into_iter().chain(store).collect()
     }
 
@@ -164,7 +173,11 @@ impl Published {
             reasons.push("the gateway is stopping".into());
         }
         if !current.platform.token_held {
-            let why = current.platform.token_trouble.as_deref().unwrap_or("it is being asked for");
+            let why = current
+                .platform
+                .token_trouble
+                .as_deref()
+                .unwrap_or("it is being asked for");
             reasons.push(format!("no token is held: {why}"));
         }
         if current.platform.places_free == 0 {

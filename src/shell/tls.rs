@@ -143,24 +143,34 @@ impl Identity {
     /// # Errors
     /// A file cannot be read, holds nothing usable, or the two do not match.
     pub fn load(certificate_file: &Path, key_file: &Path) -> Result<Identity, TlsError> {
+        Identity::of(&certificates(certificate_file)?, &read(key_file)?, key_file)
+    }
+
+    /// Of a chain and a key that were read already; `key_file` names the key in errors.
+    ///
+    /// # Errors
+    /// The key is not usable, or the two do not match.
+    pub fn of(
+        chain: &[CertificateDer<'static>],
+        pem: &[u8],
+        key_file: &Path,
+    ) -> Result<Identity, TlsError> {
         let no_key = || TlsError::NoKey(key_file.to_owned());
-        let chain = certificates(certificate_file)?;
-        let pem = read(key_file)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| no_key())?;
+        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| no_key())?;
         // The HTTP library would find out at the first connection only.
         ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .and_then(|builder| {
                 builder
                     .with_root_certificates(RootCertStore::empty())
-                    .with_client_auth_cert(chain.clone(), key)
+                    .with_client_auth_cert(chain.to_vec(), key)
             })
             .map_err(|error| TlsError::Unusable(key_file.to_owned(), error))?;
         let chain: Vec<_> = chain
             .iter()
             .map(|c| http_tls::Certificate::from_der(c).to_owned())
             .collect();
-        let key = http_tls::PrivateKey::from_pem(&pem).map_err(|_| no_key())?;
+        let key = http_tls::PrivateKey::from_pem(pem).map_err(|_| no_key())?;
         Ok(Identity(http_tls::ClientCert::new_with_certs(&chain, key)))
     }
 }

@@ -14,7 +14,10 @@ fn seconds(d: Duration) -> u64 {
 }
 
 fn counts(of: &[(&'static str, u64)]) -> Value {
-    let map: Map<String, Value> = of.iter().map(|(k, n)| ((*k).to_string(), json!(n))).collect();
+    let map: Map<String, Value> = of
+        .iter()
+        .map(|(k, n)| ((*k).to_string(), json!(n)))
+        .collect();
     Value::Object(map)
 }
 
@@ -23,13 +26,19 @@ fn counts(of: &[(&'static str, u64)]) -> Value {
 pub fn render(s: &Snapshot) -> String {
     let v = verdict::of(s);
     let p = &s.platform;
-    let oldest: Map<String, Value> =
-        s.oldest.iter().map(|(k, age)| ((*k).to_string(), json!(seconds(*age)))).collect();
+    let oldest: Map<String, Value> = s
+        .oldest
+        .iter()
+        .map(|(k, age)| ((*k).to_string(), json!(seconds(*age))))
+        .collect();
     let shape: Vec<Value> = s
         .shape
         .iter()
         .map(|(state, ages)| {
-            let ages: Vec<Value> = ages.iter().map(|(up_to, n)| json!({"upTo": up_to, "n": n})).collect();
+            let ages: Vec<Value> = ages
+                .iter()
+                .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
+                .collect();
             json!({"state": state, "ages": ages})
         })
         .collect();

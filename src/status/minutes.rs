@@ -41,7 +41,10 @@ impl Minutes {
     pub fn update(&mut self, now: Wall, total: Counters) {
         let at = Wall(now.0.div_euclid(60_000) * 60_000);
         if self.kept.back().is_none_or(|m| m.at != at) {
-            self.kept.push_back(Minute { at, counters: Counters::default() });
+            self.kept.push_back(Minute {
+                at,
+                counters: Counters::default(),
+            });
             while self.kept.len() > MINUTES_MAX {
                 self.kept.pop_front();
             }
@@ -68,12 +71,19 @@ mod tests {
     #[test]
     fn differences_are_counted_in_their_minute_and_an_hour_is_kept() {
         let mut m = Minutes::default();
-        let c = |events| Counters { events, filed: events, failed: 0 };
+        let c = |events| Counters {
+            events,
+            filed: events,
+            failed: 0,
+        };
         m.update(Wall(60_000), c(3));
         m.update(Wall(90_000), c(5));
         m.update(Wall(120_001), c(6));
         let kept = m.kept();
-        assert_eq!(kept.iter().map(|k| k.counters.events).collect::<Vec<_>>(), [5, 1]);
+        assert_eq!(
+            kept.iter().map(|k| k.counters.events).collect::<Vec<_>>(),
+            [5, 1]
+        );
         for n in 0..100 {
             m.update(Wall(180_000 + n * 60_000), c(6));
         }

@@ -83,7 +83,11 @@ impl Histogram {
     /// With these upper bounds, in seconds, ascending.
     #[must_use]
     pub fn new(bounds: &[f64]) -> Histogram {
-        Histogram { buckets: bounds.iter().map(|b| (*b, 0)).collect(), sum: 0.0, count: 0 }
+        Histogram {
+            buckets: bounds.iter().map(|b| (*b, 0)).collect(),
+            sum: 0.0,
+            count: 0,
+        }
     }
 
     /// Counts one observation.
@@ -104,14 +108,28 @@ pub const AGE_LABELS: [&str; AGE_BOUNDS.len() + 1] = ["1m", "10m", "1h", "6h", "
 impl Snapshot {
     /// Takes in the filing half; gives the counters of the last hour's charts.
     pub fn fill(&mut self, f: &FilingSnapshot) -> Counters {
-        self.interactions = f.interactions.iter().map(|(s, n)| (s.as_str(), *n)).collect();
+        self.interactions = f
+            .interactions
+            .iter()
+            .map(|(s, n)| (s.as_str(), *n))
+            .collect();
         self.records = f.records.iter().map(|(s, n)| (s.as_str(), *n)).collect();
-        self.oldest = f.oldest_interaction.iter().map(|(s, age)| (s.as_str(), *age)).collect();
-        self.oldest.extend(f.oldest_record.iter().map(|(s, age)| (s.as_str(), *age)));
+        self.oldest = f
+            .oldest_interaction
+            .iter()
+            .map(|(s, age)| (s.as_str(), *age))
+            .collect();
+        self.oldest
+            .extend(f.oldest_record.iter().map(|(s, age)| (s.as_str(), *age)));
         self.shape = f
             .shape
             .iter()
-            .map(|(s, ages)| (s.as_str(), AGE_LABELS.into_iter().zip(ages.iter().copied()).collect()))
+            .map(|(s, ages)| {
+                (
+                    s.as_str(),
+                    AGE_LABELS.into_iter().zip(ages.iter().copied()).collect(),
+                )
+            })
             .collect();
         self.history_state = f.destination.state;
         self.history_detail.clone_from(&f.destination.sentence);
@@ -123,25 +141,41 @@ impl Snapshot {
         self.store_trouble = f.store_trouble.map(|t| t.kind.sentence().to_string());
         self.taken = f.taken.iter().map(|(s, n)| (s.as_str(), *n)).collect();
         self.events = f.events.iter().map(|(s, n)| (*s, *n)).collect();
-        self.gaps = f.gaps.iter().map(|(cause, (n, topics))| (*cause, *n, *topics)).collect();
+        self.gaps = f
+            .gaps
+            .iter()
+            .map(|(cause, (n, topics))| (*cause, *n, *topics))
+            .collect();
         let filed: u64 = f.filed.values().sum();
         let failed: u64 = f.failed.values().sum();
-        self.outcomes = std::iter::once(("filed", filed)).chain(f.failed.iter().map(|(c, n)| (*c, *n))).collect();
+        self.outcomes = std::iter::once(("filed", filed))
+            .chain(f.failed.iter().map(|(c, n)| (*c, *n)))
+            .collect();
         self.refused_busy = f.busy;
         self.latency = latency(&f.latency);
-        Counters { events: f.taken.values().sum(), filed, failed }
+        Counters {
+            events: f.taken.values().sum(),
+            filed,
+            failed,
+        }
     }
 
     /// How many records are in this state.
     #[must_use]
     pub fn record(&self, state: &str) -> u64 {
-        self.records.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n)
+        self.records
+            .iter()
+            .find(|(s, _)| *s == state)
+            .map_or(0, |(_, n)| *n)
     }
 
     /// How many interactions are in this state.
     #[must_use]
     pub fn interaction(&self, state: &str) -> u64 {
-        self.interactions.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n)
+        self.interactions
+            .iter()
+            .find(|(s, _)| *s == state)
+            .map_or(0, |(_, n)| *n)
     }
 }
 
@@ -151,5 +185,9 @@ fn latency(of: &Latency) -> Histogram {
         sum += n;
         (*bound as f64 / 1000.0, sum)
     });
-    Histogram { buckets: below.collect(), sum: of.sum_ms as f64 / 1000.0, count: of.count }
+    Histogram {
+        buckets: below.collect(),
+        sum: of.sum_ms as f64 / 1000.0,
+        count: of.count,
+    }
 }

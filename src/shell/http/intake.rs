@@ -141,6 +141,10 @@ impl Intake {
 
     fn route(&self, x: &Exchange) -> Result<Reply, Refused> {
         let Some(route) = self.find(x) else {
+            if x.is_get() && self.pages.has(&format!("{}/", x.path)) {
+                // A directory without its slash: relative links of the page need it.
+                return Ok(Reply::empty(308).with("Location", format!("{}/", x.path)));
+            }
             return Err(refused(&nowhere()));
         };
         if let Some(reply) = self.origins.preflight(x, route.methods()) {

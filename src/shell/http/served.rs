@@ -110,6 +110,20 @@ impl Served {
         self.gate.as_ref().map(Gate::counts).unwrap_or_default()
     }
 
+    /// Counts of what the gate turned away, by cause, for the metrics.
+    #[must_use]
+    pub fn refusals(&self) -> Box<dyn Fn() -> Vec<(&'static str, u64)> + Send> {
+        let counter = self.gate.as_ref().map(Gate::counter);
+        Box::new(move || {
+            let counts = counter.as_ref().map(|c| c()).unwrap_or_default();
+            vec![
+                ("no-room", counts.turned_away),
+                ("not-clean", counts.refused),
+                ("no-answer", counts.unanswered),
+            ]
+        })
+    }
+
     /// Stops taking connections, answers what is under way, ends the workers; all
     /// within `grace`. Gives the number of connections that were still open.
     pub fn stop(mut self, grace: Duration) -> usize {

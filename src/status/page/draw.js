@@ -11,8 +11,14 @@ import { CHANNEL, HISTORY, count, counted, duration, time } from "./words.js";
 const SVG = "http://www.w3.org/2000/svg";
 const MINUTES = 60;
 const HEIGHT = 40;
+/** One failure a minute is a low bar, not a red wall. */
+const FAILED_FLOOR = 5;
+/** Up to here a count in the table is pale, even when it is the largest. */
+const FEW = 50;
 /** A heartbeat that is older than this is worth a look; a channel is given up at 40 s. */
 const OLD_HEARTBEAT_S = 30;
+/** A record that has been queued for longer is not just passing through. */
+const SLOW_S = 60;
 
 /**
  * @param {string} tag @param {Record<string, string>} [attributes] @param {(Node | string)[]} children
@@ -55,7 +61,7 @@ export function hour(place, minutes) {
   place.replaceChildren(
     chart("Events", "events", events, shared),
     chart("Filed", "filed", filed, shared),
-    chart("Failed", "failed", failed, Math.max(1, ...failed)),
+    chart("Failed", "failed", failed, Math.max(FAILED_FLOOR, ...failed)),
     make("p", { class: "axis soft", "aria-hidden": "true" }, make("span", {}, "1 h ago"), make("span", {}, "30 min"), make("span", {}, "now")),
   );
 }
@@ -68,7 +74,7 @@ function chart(name, kind, values, scale) {
   svg.setAttribute("viewBox", `0 0 ${MINUTES} ${HEIGHT}`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `${name}: ${count(total)} in the last hour, ${count(most)} in the busiest minute`);
+  svg.setAttribute("aria-label", `${name}: ${count(total)} in the last hour, at most ${count(most)} in a minute`);
   for (const [index, value] of values.entries()) {
     if (value === 0) continue;
     const bar = document.createElementNS(SVG, "rect");
@@ -80,7 +86,7 @@ function chart(name, kind, values, scale) {
     bar.append(title);
     svg.append(bar);
   }
-  const facts = make("p", {}, make("strong", {}, name), make("span", { class: "sum" }, count(total)), make("span", { class: "soft" }, total > 0 ? `up to ${count(most)} a minute` : "none"));
+  const facts = make("p", {}, make("strong", {}, name), make("span", { class: "sum" }, count(total)), make("span", { class: "soft" }, total > 0 ? `peak ${count(most)}/min` : "none"));
   return make("div", { class: "chart", "data-kind": kind, "data-empty": String(total === 0) }, facts, svg);
 }
 
@@ -90,7 +96,7 @@ function chart(name, kind, values, scale) {
  */
 export function shape(table, rows, oldest) {
   const columns = rows.find(({ ages }) => Array.isArray(ages))?.ages.map((/** @type {any} */ age) => String(age.upTo)) ?? [];
-  const most = Math.max(1, ...rows.flatMap(({ ages = [] }) => ages.map((/** @type {any} */ age) => age.n || 0)));
+  const most = Math.max(FEW, ...rows.flatMap(({ ages = [] }) => ages.map((/** @type {any} */ age) => age.n || 0)));
   const head = (/** @type {string} */ upTo) => (upTo === "older" ? "older" : `≤ ${upTo}`);
   const body = rows.map(({ state, ages = [] }) => {
     const total = ages.reduce((/** @type {number} */ sum, /** @type {any} */ age) => sum + (age.n || 0), 0);
@@ -103,7 +109,7 @@ export function shape(table, rows, oldest) {
     });
     const age = oldest?.[state];
     return make("tr", { "data-state": String(state) }, make("th", { scope: "row" }, String(state)), ...cells,
-      make("td", { class: "total" }, count(total)), make("td", { class: "soft" }, total > 0 && age !== undefined ? duration(age) : ""));
+      make("td", { class: total > 0 ? "total" : "zero" }, count(total)), make("td", { class: "soft" }, total > 0 && age !== undefined ? duration(age) : ""));
   });
   table.replaceChildren(
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "State"), ...columns.map((/** @type {string} */ it) => make("th", { scope: "col" }, head(it))),
@@ -114,28 +120,31 @@ export function shape(table, rows, oldest) {
 
 /** Channels as bars of their topics. @param {Element} list @param {any[]} channels */
 export function channels(list, channels) {
-  list.replaceChildren(
-    ...channels.map((channel) => {
-      const { slot, state, topics = 0, capacity = 1000, ageSeconds, lastHeartbeatSeconds, tail, expiresInSeconds } = channel;
-      const [word, level] = CHANNEL[state] ?? [String(state), "warn"];
-      const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("span"));
-      const part = Math.min(1, topics / Math.max(1, capacity));
-      /** @type {HTMLElement} */ (bar.firstChild).style.width = `${topics > 0 ? Math.max(0.6, part * 100) : 0}%`;
-      const old = typeof lastHeartbeatSeconds === "number" && lastHeartbeatSeconds > OLD_HEARTBEAT_S;
-      const facts = [
-        typeof ageSeconds === "number" && `${duration(ageSeconds)} old`,
-        typeof expiresInSeconds === "number" && `ends in ${duration(expiresInSeconds)}`,
-        tail && `…${tail}`,
-      ].filter(Boolean);
-      const heartbeat = typeof lastHeartbeatSeconds === "number" ? `heartbeat ${duration(lastHeartbeatSeconds)} ago` : "no heartbeat yet";
-      return make("li", { "data-level": level },
-        make("span", { class: "slot" }, `${slot}`),
-        make("span", { class: "state" }, word),
-        bar,
-        make("span", { class: "topics" }, `${count(topics)} `, make("span", { class: "soft" }, `of ${count(capacity)}`)),
-        make("span", { class: "soft facts" }, make("span", old ? { class: "old" } : {}, heartbeat), ` · ${facts.join(" · ")}`));
-    }),
-  );
+  // The label stands in the first line; on a phone and for a screen reader it is said again in each cell.
+  const cell = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ value) =>
+    make("span", { class: name }, make("span", { class: "label" }, `${label} `), value);
+  const head = make("li", { class: "head soft", "aria-hidden": "true" },
+    ...["", "State", "Topics", "", "Heartbeat", "Age", "Ends in", "Id"].map((word) => make("span", {}, word)));
+  const lines = channels.map((channel) => {
+    const { slot, state, topics = 0, capacity = 1000, ageSeconds, lastHeartbeatSeconds, tail, expiresInSeconds } = channel;
+    const [word, level] = CHANNEL[state] ?? [String(state), "warn"];
+    const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("span"));
+    const part = Math.min(1, topics / Math.max(1, capacity));
+    // A single topic must still be seen.
+    /** @type {HTMLElement} */ (bar.firstChild).style.width = `${topics > 0 ? Math.max(0.6, part * 100) : 0}%`;
+    const old = typeof lastHeartbeatSeconds === "number" && lastHeartbeatSeconds > OLD_HEARTBEAT_S;
+    const heard = typeof lastHeartbeatSeconds === "number" ? `${duration(lastHeartbeatSeconds)} ago` : "none yet";
+    return make("li", { "data-level": level },
+      make("span", { class: "slot" }, String(slot)),
+      make("span", { class: "state" }, word),
+      bar,
+      make("span", { class: "topics" }, `${count(topics)} `, make("span", { class: "soft" }, `of ${count(capacity)}`)),
+      cell(old ? "fact old" : "fact", "heartbeat", heard),
+      cell("fact", "age", duration(ageSeconds)),
+      cell("fact", "ends in", duration(expiresInSeconds)),
+      cell("fact mono", "id", tail ? `…${tail}` : "–"));
+  });
+  list.replaceChildren(head, ...lines);
 }
 
 /** What the gateway hangs on. @param {Element} list @param {any} s The snapshot. */
@@ -158,7 +167,7 @@ export function connections(list, s) {
   if (s.checks) rows.push(["Checks over REST", `${count(s.checks.due)} due`, `${count(s.checks.inFlight)} under way`]);
   if (s.gaps) {
     const { total, lastSeconds } = s.gaps;
-    rows.push(["Gaps", count(total), total > 0 && typeof lastSeconds === "number" ? `the last one ${duration(lastSeconds)} ago, all checked over REST` : "since the start"]);
+    rows.push(["Gaps", count(total), total > 0 && typeof lastSeconds === "number" ? `the last one ${duration(lastSeconds)} ago` : "since the start"]);
   }
   if (s.nextWake) rows.push(["Next wake", `in ${duration(s.nextWake.inSeconds)}`, s.nextWake.why ?? ""]);
   if (s.startedAt) {
@@ -171,13 +180,13 @@ export function connections(list, s) {
 /** The counts that matter first. @param {Element} list @param {any} s The snapshot. */
 export function counts(list, s) {
   const { interactions: i = {}, records: r = {}, oldest: o = {} } = s;
-  const since = (/** @type {string} */ state) => (typeof o[state] === "number" ? `oldest ${duration(o[state])}` : "");
+  const since = (/** @type {string} */ state) => (o[state] >= 1 ? `oldest ${duration(o[state])}` : "");
   const level = (/** @type {number} */ n, /** @type {string} */ it) => (n > 0 ? it : "");
   /** @type {[string, string, string?, string?][]} */
   const rows = [
     ["Watched", count((i.watching ?? 0) + (i.settling ?? 0)), i.settling > 0 ? `${count(i.settling)} settling` : "conversations"],
     ["Not yet watched", count(i.accepted ?? 0), i.accepted > 0 ? since("accepted") : ""],
-    ["Waiting to be filed", count((r.queued ?? 0) + (r.deferred ?? 0)), r.deferred > 0 ? `${count(r.deferred)} deferred, ${since("deferred")}` : since("queued"), level(r.deferred, "warn")],
+    ["Waiting to be filed", count((r.queued ?? 0) + (r.deferred ?? 0)), r.deferred > 0 ? `${count(r.deferred)} deferred, ${since("deferred")}` : since("queued"), level(r.deferred > 0 || (r.queued > 0 && o.queued >= SLOW_S) ? 1 : 0, "warn")],
     ["Dead", count(r.dead ?? 0), r.dead > 0 ? since("dead") : "", level(r.dead, "bad")],
     ["Held", count(r.held ?? 0), "", level(r.held, "warn")],
     ["Filed", count(r.delivered ?? 0), r.discarded > 0 ? `${count(r.discarded)} discarded` : "records kept"],

@@ -41,7 +41,7 @@ export class Records {
     this.tell = tell;
   }
 
-  /** Brings the lists in line with the counts. @param {Record<string, number>} counts @returns {boolean} Whether any is shown. */
+  /** Brings the lists in line with the counts. @param {Record<string, number>} counts @returns {boolean} Whether any waits for a person. */
   update(counts) {
     for (const kind of LISTS) {
       const n = counts?.[kind.state] ?? 0;
@@ -58,7 +58,7 @@ export class Records {
         this.#lists.delete(kind.state);
       }
     }
-    return this.#lists.size > 0;
+    return this.#lists.has("dead") || this.#lists.has("held");
   }
 }
 
@@ -147,7 +147,7 @@ class List {
     const all = this.#all;
     const open = [...this.#rows.values()].filter(({ gone, done }) => !gone && !done).length;
     all.hidden = open < 2;
-    const text = `${WORDS[/** @type {"retry"} */ (this.#kind.acts[0])]}: all ${count(open)} below`;
+    const text = `${this.#kind.acts[0] === "release" ? "Release" : "Retry"} all ${count(open)} shown`;
     if (all.textContent !== text) all.textContent = text;
   }
 
@@ -221,7 +221,8 @@ class Row {
     const attempts = typeof record.attempts === "number" ? counted(record.attempts, "try", "tries") : "";
     const facts = [record.kind, record.receivedAt && `received ${time(record.receivedAt)}, ${duration(age)} ago`, attempts, record.nextTry && `next try ${time(record.nextTry)}`];
     this.#text(".facts", facts.filter(Boolean).join(" · "));
-    this.#text(".ids", [record.recordId, record.conversationId && `conversation ${record.conversationId}`].filter(Boolean).join(" · "));
+    this.#text(".ids", `record ${record.recordId}`);
+    this.#text(".conversation", record.conversationId ? `conversation ${record.conversationId}` : "");
   }
 
   /** @param {boolean} on */

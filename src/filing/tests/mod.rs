@@ -1,0 +1,11 @@
+//! Scenarios of the filing half against a model of the store: any state in one
+//! call, then one fact, then what must come of it. The model checks with every
+//! order that nothing goes out before the change behind it is durable.
+
+mod acts;
+mod chance;
+mod checking;
+mod life;
+mod store_model;
+mod sweep;
+mod world;
