@@ -23,7 +23,8 @@ use crate::config::Config;
 use crate::rng::Rng;
 use crate::service::ExitCode;
 use crate::shell::daemon::{Daemon, Inherited};
-use crate::simulator::{self, Control, Fault, Life};
+use crate::simulator;
+use crate::simulator::model::{Control, Fault, Life};
 use receiver::{Book, Receiver};
 use report::{Leg, Report};
 
@@ -49,7 +50,11 @@ pub fn demo() -> ExitCode {
                 // A closed output changes nothing about the result.
                 let _ = writeln!(out, "{line}");
             }
-            if report.good() { ExitCode::Done } else { ExitCode::Software }
+            if report.good() {
+                ExitCode::Done
+            } else {
+                ExitCode::Software
+            }
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "genesys-gateway: demo: {error}");
@@ -63,7 +68,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn make() -> std::io::Result<Scratch> {
-        let path = std::env::temp_dir().join(format!("genesys-gateway-demo-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("genesys-gateway-demo-{}", std::process::id()));
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Scratch(path))
     }
@@ -80,7 +86,11 @@ type Failure = Box<dyn std::error::Error>;
 fn run() -> Result<Report, Failure> {
     let began = Instant::now();
     let scratch = Scratch::make()?;
-    let platform = simulator::start(simulator::Options::default())?;
+    let mut options = simulator::Options::default();
+    // The larger of the two figures that are quoted (protocol, section 7): so that the
+    // ends of all conversations are seen within the minute as well.
+    options.settings.switches.rest_per_minute = 3000;
+    let platform = simulator::start(options)?;
     let book: Book = Arc::new(Mutex::new(BTreeMap::new()));
     let (first, address) = Receiver::start(0, book.clone())?;
     let mut history = Some(first);
@@ -89,7 +99,8 @@ fn run() -> Result<Report, Failure> {
     let url = format!("http://{}/customers/supportInteraction", daemon.http_at());
 
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} filed, {elapsed}  {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} filed, {elapsed}  {msg}")
+    {
         bar.set_style(style);
     }
     bar.set_message("starting");
@@ -112,8 +123,13 @@ fn run() -> Result<Report, Failure> {
         if !noticed && passed >= ARRIVALS / 3 {
             noticed = true;
             bar.set_message("maintenance: the platform announces to close every socket");
-            let fault = Fault::Closing { channel: "all".into() };
-            platform.model().with(|p, now| p.control(&Control::Fault { fault }, now)).map_err(|e| e.to_string())?;
+            let fault = Fault::Closing {
+                channel: "all".into(),
+            };
+            platform
+                .model()
+                .with(|p, now| p.control(&Control::Fault { fault }, now))
+                .map_err(|e| e.to_string())?;
         }
         if passed >= ARRIVALS / 2 && passed < ARRIVALS / 2 + OUTAGE {
             if let Some(running) = history.take() {
@@ -121,7 +137,9 @@ fn run() -> Result<Report, Failure> {
                 running.stop();
             }
         } else if passed >= ARRIVALS / 2 + OUTAGE && history.is_none() {
-            history = Receiver::start(address.port(), book.clone()).ok().map(|(r, _)| r);
+            history = Receiver::start(address.port(), book.clone())
+                .ok()
+                .map(|(r, _)| r);
             bar.set_message("the history receiver is back");
         }
         let happened: usize = truth(&platform).values().sum();
@@ -155,7 +173,10 @@ fn begin_one(
         acw_ms: 500 + rng.below(2500),
         ..Life::default()
     };
-    let started = platform.model().with(|p, now| p.control(&Control::Life(life), now)).map_err(|e| e.to_string())?;
+    let started = platform
+        .model()
+        .with(|p, now| p.control(&Control::Life(life), now))
+        .map_err(|e| e.to_string())?;
     let body = json!({
         "conversationId": started["conversation"],
         "customerNumber": format!("C-{n:06}"),
@@ -175,14 +196,22 @@ fn begin_one(
 fn truth(platform: &simulator::Running) -> BTreeMap<Leg, usize> {
     let mut legs = BTreeMap::new();
     for w in platform.model().platform().truth().wrap_ups() {
-        let leg = (w.conversation.to_string(), w.participant.to_string(), w.session.to_string());
+        let leg = (
+            w.conversation.to_string(),
+            w.participant.to_string(),
+            w.session.to_string(),
+        );
         *legs.entry(leg).or_default() += 1;
     }
     legs
 }
 
 /// A configuration as an operator would write it.
-fn configuration(at: &Path, platform: &simulator::Running, history: u16) -> Result<Config, Failure> {
+fn configuration(
+    at: &Path,
+    platform: &simulator::Running,
+    history: u16,
+) -> Result<Config, Failure> {
     let secret = at.join("client-secret");
     std::fs::write(&secret, &platform.client_secret)?;
     let file = at.join("gateway.toml");

@@ -4,11 +4,12 @@
 //! Invariant: what was received is kept over a restart, as a real one would.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -28,9 +29,16 @@ pub(super) struct Filed {
 /// Bodies by idempotency key.
 pub(super) type Book = Arc<Mutex<BTreeMap<String, Filed>>>;
 
+/// Bytes of one request at most.
+const REQUEST_MAX: usize = 1024 * 1024;
+
+type Streams = Arc<Mutex<Vec<TcpStream>>>;
+
 /// A running receiver.
 pub(super) struct Receiver {
-    server: Arc<tiny_http::Server>,
+    address: SocketAddr,
+    stopping: Arc<AtomicBool>,
+    streams: Streams,
     thread: JoinHandle<()>,
 }
 
@@ -50,44 +58,117 @@ struct AfterCallWork {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Receiver {
     /// Listens on loopback; port 0 takes a free one.
     pub(super) fn start(port: u16, book: Book) -> io::Result<(Receiver, SocketAddr)> {
-        let server = tiny_http::Server::http(("127.0.0.1", port)).map_err(io::Error::other)?;
-        let address = server.server_addr().to_ip().ok_or_else(|| io::Error::other("no address"))?;
-        let server = Arc::new(server);
-        let taking = server.clone();
-        let thread = std::thread::Builder::new().name("history".into()).spawn(move || {
-            for mut request in taking.incoming_requests() {
-                let status = take(&mut request, &book);
-                // Whoever has gone away comes back with the same key.
-                let _ = request.respond(tiny_http::Response::empty(status));
-            }
-        })?;
-        Ok((Receiver { server, thread }, address))
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let address = listener.local_addr()?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let streams = Streams::default();
+        let (ending, taken) = (stopping.clone(), streams.clone());
+        let thread = std::thread::Builder::new()
+            .name("history".into())
+            .spawn(move || {
+                for stream in listener.incoming() {
+                    if ending.load(Ordering::Acquire) {
+                        return;
+                    }
+                    let Ok(stream) = stream else { continue };
+                    if let Ok(other) = stream.try_clone() {
+                        lock(&taken).push(other);
+                    }
+                    let book = book.clone();
+                    // Without a thread the connection is dropped, and the sender comes back.
+                    let _ = std::thread::Builder::new()
+                        .name("history-caller".into())
+                        .spawn(move || serve(&stream, &book));
+                }
+            })?;
+        Ok((
+            Receiver {
+                address,
+                stopping,
+                streams,
+                thread,
+            },
+            address,
+        ))
     }
 
-    /// Closes the port; requests under way are cut.
+    /// Closes the port and cuts every connection, as the end of a process does.
     pub(super) fn stop(self) {
-        self.server.unblock();
-        drop(self.server);
+        self.stopping.store(true, Ordering::Release);
+        for stream in lock(&self.streams).drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // Wakes the accepting thread so that it sees the end.
+        let _ = TcpStream::connect(self.address);
         let _ = self.thread.join();
     }
 }
 
-fn take(request: &mut tiny_http::Request, book: &Book) -> u16 {
-    let key = request
-        .headers()
-        .iter()
-        .find(|h| h.field.equiv("Idempotency-Key"))
-        .map(|h| h.value.as_str().to_string());
-    let body: Option<Body> = serde_json::from_reader(request.as_reader()).ok();
-    let (Some(key), Some(body)) = (key, body) else { return 400 };
-    let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers requests of one connection until it ends.
+fn serve(mut stream: &TcpStream, book: &Book) {
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+    let mut buffer = Vec::new();
+    let mut block = [0u8; 8192];
+    loop {
+        match request(&buffer) {
+            Ok(Some((key, head, length))) if buffer.len() >= head + length => {
+                let status = take(key, &buffer[head..head + length], book);
+                buffer.drain(..head + length);
+                let answer = format!("HTTP/1.1 {status} Demo\r\nContent-Length: 0\r\n\r\n");
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+                continue;
+            }
+            Ok(_) if buffer.len() <= REQUEST_MAX => {}
+            _ => return,
+        }
+        match stream.read(&mut block) {
+            Ok(n) if n > 0 => buffer.extend_from_slice(&block[..n]),
+            _ => return,
+        }
+    }
+}
+
+/// The idempotency key, and the lengths of head and body, once the head is whole.
+fn request(buffer: &[u8]) -> Result<Option<(Option<String>, usize, usize)>, httparse::Error> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let httparse::Status::Complete(head) = parsed.parse(buffer)? else {
+        return Ok(None);
+    };
+    let find = |name: &str| {
+        let header = parsed
+            .headers
+            .iter()
+            .find(|h| h.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok().map(str::to_string)
+    };
+    let length = find("Content-Length")
+        .and_then(|l| l.parse().ok())
+        .unwrap_or(0);
+    Ok(Some((find("Idempotency-Key"), head, length)))
+}
+
+fn take(key: Option<String>, body: &[u8], book: &Book) -> u16 {
+    let body: Option<Body> = serde_json::from_slice(body).ok();
+    let (Some(key), Some(body)) = (key, body) else {
+        return 400;
+    };
+    let mut book = lock(book);
     if let Some(filed) = book.get_mut(&key) {
         filed.times += 1;
         return 409;

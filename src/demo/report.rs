@@ -34,12 +34,19 @@ pub(super) type Leg = (String, String, String);
 
 impl Report {
     /// Compares the platform's wrap-ups, a count for each leg, with what was received.
-    pub(super) fn new(conversations: usize, truth: &BTreeMap<Leg, usize>, filed: &BTreeMap<String, Filed>) -> Report {
+    pub(super) fn new(
+        conversations: usize,
+        truth: &BTreeMap<Leg, usize>,
+        filed: &BTreeMap<String, Filed>,
+    ) -> Report {
         let mut received: BTreeMap<&Leg, usize> = BTreeMap::new();
         for one in filed.values() {
             *received.entry(&one.wrap_up).or_default() += 1;
         }
-        let mut report = Report { conversations, ..Report::default() };
+        let mut report = Report {
+            conversations,
+            ..Report::default()
+        };
         let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
         for (leg, happened) in truth {
             let came = received.remove(leg).unwrap_or(0);
@@ -73,11 +80,17 @@ impl Report {
     /// The summary, one line each.
     pub(super) fn lines(&self) -> Vec<String> {
         vec![
-            format!("conversations  {} accepted, {} complete", self.conversations, self.complete),
+            format!(
+                "conversations  {} accepted, {} complete",
+                self.conversations, self.complete
+            ),
             format!("wrap-ups       {} on the platform", self.wrap_ups),
             format!("filed          {}", self.filed),
             format!("lost           {}", self.lost),
-            format!("doubled        {} ({} repeated under the same key, harmless)", self.doubled, self.repeated),
+            format!(
+                "doubled        {} ({} repeated under the same key, harmless)",
+                self.doubled, self.repeated
+            ),
             format!(
                 "latency        {} ms median, {} ms p99, {} ms at most (outage of the receiver included)",
                 self.percentile(50).as_millis(),
@@ -97,7 +110,12 @@ mod tests {
     }
 
     fn filed(n: u8, times: u32) -> Filed {
-        Filed { wrap_up: leg(n), event_time: 1000, received: 1040, times }
+        Filed {
+            wrap_up: leg(n),
+            event_time: 1000,
+            received: 1040,
+            times,
+        }
     }
 
     #[test]
@@ -110,7 +128,10 @@ mod tests {
             ("d".to_string(), filed(9, 1)),
         ]);
         let r = Report::new(3, &truth, &book);
-        assert_eq!((r.wrap_ups, r.filed, r.lost, r.doubled, r.repeated), (4, 2, 2, 2, 2));
+        assert_eq!(
+            (r.wrap_ups, r.filed, r.lost, r.doubled, r.repeated),
+            (4, 2, 2, 2, 2)
+        );
         assert_eq!(r.complete, 1);
         assert!(!r.good());
         assert_eq!(r.percentile(50), Duration::from_millis(40));
