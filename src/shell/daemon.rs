@@ -110,6 +110,7 @@ impl StartError {
             StartError::Store(e) => match e.exit_code() {
                 75 => ExitCode::Busy,
                 77 => ExitCode::NoPermission,
+                78 => ExitCode::Configuration,
                 _ => ExitCode::Software,
             },
             StartError::Listen(_, e) if e.kind() == io::ErrorKind::PermissionDenied => {

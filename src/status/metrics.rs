@@ -66,6 +66,11 @@ const CHANNEL_STATES: [&str; 6] = [
     "retiring",
 ];
 
+/// The states whose oldest is told, each always present: those that are not over.
+const GOING_ON_STATES: [&str; 7] = [
+    "accepted", "watching", "settling", "queued", "deferred", "dead", "held",
+];
+
 /// The whole text.
 #[must_use]
 pub fn render(s: &Snapshot) -> String {
@@ -100,11 +105,12 @@ pub fn render(s: &Snapshot) -> String {
         "gauge",
         "Age of the oldest interaction or record in a state; 0 if there is none.",
     );
-    for (state, age) in &s.oldest {
+    for state in GOING_ON_STATES {
+        let of_state = s.oldest.iter().find(|(other, _)| *other == state);
         t.value(
             "oldest_age_seconds",
             &format!("{{state=\"{state}\"}}"),
-            seconds(*age),
+            of_state.map_or(0.0, |(_, age)| seconds(*age)),
         );
     }
     let channels: Vec<(&'static str, u64)> = CHANNEL_STATES
