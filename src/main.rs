@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use genesys_gateway::cli::{Bodies, ExitCode};
+use genesys_gateway::cli::{Bodies, ExitCode, SimulateOptions};
 use genesys_gateway::service::activation::Activated;
+use genesys_gateway::simulator::{self, RunError};
 use genesys_gateway::{cli, service};
 
 fn main() -> std::process::ExitCode {
@@ -25,11 +26,26 @@ fn main() -> std::process::ExitCode {
 const BODIES: Bodies = Bodies {
     run: genesys_gateway::run::run,
     check_online: genesys_gateway::run::check_online,
-    demo: || not_built_in("demo"),
-    simulate: |_options| not_built_in("simulate"),
+    demo: genesys_gateway::demo::demo,
+    simulate,
 };
 
-fn not_built_in(word: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "genesys-gateway: {word} is not built in");
-    ExitCode::Software
+fn simulate(options: &SimulateOptions) -> ExitCode {
+    let sets: Vec<(String, String)> = options
+        .set
+        .iter()
+        .map(|s| (s.name.clone(), s.value.clone()))
+        .collect();
+    match simulator::run_command(options.port, options.control_port, &sets) {
+        Ok(()) => ExitCode::Done,
+        Err(error) => {
+            // A closed stderr is no error.
+            let _ = writeln!(std::io::stderr(), "genesys-gateway: {error}");
+            match error {
+                RunError::Set(_) => ExitCode::Usage,
+                RunError::File(..) => ExitCode::NoPermission,
+                RunError::Start(_) | RunError::Io(_) => ExitCode::Unavailable,
+            }
+        }
+    }
 }

@@ -653,8 +653,11 @@ impl Client {
             self.remove_if_socketless(slot, now);
             return;
         }
+        channel.closing_until = None;
+        channel.reopen_at = None;
         if let Some(next) = channel.next.take() {
-            // The closing one ended before its second socket was open.
+            // The first ended before the second was seen to be open: perhaps because of
+            // it, perhaps earlier. What is live has to be confirmed and checked again.
             channel.socket = Some(next);
             channel.phase = Phase::Connecting;
             self.lose(slot, end.label(), now);
@@ -667,7 +670,6 @@ impl Client {
         let name = channel.name();
         let was_open = channel.phase == Phase::Open;
         channel.phase = Phase::Waiting(now.mono);
-        channel.reopen_at = None;
         let gone = matches!(end, End::UpgradeRefused(401 | 403 | 404));
         let handing_over = channel.successor.is_some() || channel.successor_of.is_some();
         let worn = channel.attempts >= super::limits::RECONNECTS_MAX || channel.silences >= 3;

@@ -35,7 +35,8 @@ pub enum Noise {
     ForeignReply,
 }
 
-/// How a REST call is made to fail.
+/// How a REST call is made to fail. An upgrade that is to be late is refused
+/// late, with 503; one that is to hang is never answered.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(
     rename_all = "kebab-case",

@@ -10,6 +10,8 @@ use crate::time::Wall;
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Counted from 0 since the beginning.
+    pub number: u64,
     /// When.
     pub at: Wall,
     /// What, as a short word such as `subscribe` or `rest`.
@@ -25,6 +27,7 @@ pub struct Entry {
 pub(super) struct Journal {
     entries: VecDeque<Entry>,
     most: usize,
+    next: u64,
 }
 
 impl Journal {
@@ -32,6 +35,7 @@ impl Journal {
         Journal {
             entries: VecDeque::new(),
             most,
+            next: 0,
         }
     }
 
@@ -50,11 +54,17 @@ impl Journal {
             self.entries.pop_front();
         }
         self.entries.push_back(Entry {
+            number: self.next,
             at,
             kind,
             channel: channel.map(|id| tail(id).to_owned()),
             what: what(),
         });
+        self.next += 1;
+    }
+
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
     }
 
     pub(super) fn drain(&mut self) -> std::collections::vec_deque::Drain<'_, Entry> {

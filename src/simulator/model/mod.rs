@@ -11,7 +11,9 @@
 //!                 ├─ rest_notifications   journal ◄── written by all
 //!                 ├─ operational
 //!                 └─ analytics
-//!  upgrade, frame, ping ──► sockets ──► channels ◄── delivery ◄── acts ◄── control, timers
+//!  upgrade ──► sockets ◄── requests ◄── frame
+//!                 │
+//!              channels ◄── delivery ◄── acts ◄── orders (control), life (timers)
 //! ```
 //!
 //! Invariant: no I/O, no clock, no threads; the same settings, seed and calls
@@ -25,7 +27,10 @@ mod conversation;
 mod delivery;
 mod faults;
 mod journal;
+mod life;
 mod operational;
+mod orders;
+mod requests;
 mod rest;
 mod rest_notifications;
 mod saml;
@@ -51,11 +56,12 @@ use crate::rng::Rng;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::{Request, Response};
 
-pub use acts::{Life, Start};
+pub use acts::Start;
 pub use control::{Control, ControlError, Fault, Target};
 pub use conversation::{Acw, Conversation, Leg, Media, Participant, Purpose, SKIPPED_CODE, Wrap};
 pub use faults::{Noise, RestFailure};
 pub use journal::Entry;
+pub use life::Life;
 pub use rest::{Call, DELAY_MARK, HANG_MARK, Mark, NO_ANSWER_MARK, take_marks};
 pub use saml::{SamlError, certificate_from_pem};
 pub use settings::{Limits, Saml, Settings, User};
@@ -112,7 +118,7 @@ enum Timer {
     ChannelExpiry(u64),
     TokenExpiry(u64),
     TokenIdle(u64),
-    Step(acts::Step),
+    Step(life::Step),
 }
 
 /// The simulated platform.
@@ -285,6 +291,19 @@ impl Platform {
     /// What happened since the last call, the oldest first; bounded by the settings.
     pub fn journal(&mut self) -> impl Iterator<Item = Entry> {
         self.journal.drain()
+    }
+
+    /// What happened and is still kept, the oldest first.
+    pub fn journal_kept(&self) -> impl Iterator<Item = &Entry> {
+        self.journal.kept()
+    }
+
+    /// Whether the socket says nothing at all; its shell then leaves unread what comes.
+    #[must_use]
+    pub fn is_silent(&self, socket: SocketId) -> bool {
+        self.sockets
+            .get(&socket)
+            .is_some_and(|s| s.mute == sockets::Mute::All)
     }
 
     /// Where the switches stand.

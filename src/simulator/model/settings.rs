@@ -16,6 +16,17 @@ pub struct User {
     pub email: String,
 }
 
+impl User {
+    /// A user whose id follows from the address.
+    #[must_use]
+    pub fn named(email: &str) -> User {
+        User {
+            id: super::name_uuid(email),
+            email: email.to_owned(),
+        }
+    }
+}
+
 /// What the organisation trusts in a SAML assertion (protocol, section 2.3).
 #[derive(Clone, Debug, Default)]
 pub struct Saml {

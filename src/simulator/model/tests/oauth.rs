@@ -209,19 +209,23 @@ fn a_signed_assertion_wrapped_around_a_forged_one_is_refused() {
 #[test]
 fn another_certificate_is_not_accepted_and_none_means_unsigned() {
     let mut settings = trusting();
-    let saml = settings.saml.as_mut().unwrap();
-    // Another key: the last byte of the modulus differs.
-    let at = saml.certificates[0].len() - 300;
-    let key = saml.certificates[0].clone();
-    saml.certificates[0][at] ^= 1;
-    assert_ne!(key, saml.certificates[0]);
-    let unsigned = SIGNED_ASSERTION.replace("DigestValue>", "Other>");
-    assert_eq!(
-        World::of(settings.clone()).oauth(&form(&unsigned)).status,
-        400
+    // Another key: one byte in the middle of the modulus differs.
+    let certificate = &mut settings.saml.as_mut().unwrap().certificates[0];
+    let modulus = certificate
+        .windows(5)
+        .position(|w| w == [0x02, 0x82, 0x01, 0x01, 0x00])
+        .unwrap();
+    certificate[modulus + 100] ^= 1;
+    let mut w = World::of(settings.clone());
+    assert!(
+        error_of(&w.oauth(&form(SIGNED_ASSERTION)))
+            .2
+            .contains("no configured certificate")
     );
     settings.saml.as_mut().unwrap().certificates.clear();
+    let unsigned = SIGNED_ASSERTION.replace("DigestValue>", "Other>");
     assert_eq!(World::of(settings).oauth(&form(&unsigned)).status, 200);
+    assert_eq!(World::of(trusting()).oauth(&form(&unsigned)).status, 400);
 }
 
 #[test]
