@@ -432,5 +432,8 @@ fn a_closing_notice_on_a_full_channel_loses_no_event_that_flows_meanwhile() {
         ledger.channels_created
     );
     assert!(dropped < Duration::from_secs(30), "{dropped:?}");
-    assert_eq!(rebuilt, 0, "nothing was missed, so nothing had to be rebuilt");
+    assert_eq!(
+        rebuilt, 0,
+        "nothing was missed, so nothing had to be rebuilt"
+    );
 }

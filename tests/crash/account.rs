@@ -94,8 +94,15 @@ pub(crate) fn account(wrap_ups: &[WrapUp], accepted: &Accepted, held: &Held) -> 
         let found = keys.get(&n).map_or(&[][..], Vec::as_slice);
         let name = format!(
             "conversation {} participant {} session {} ordinal {} at {} (emitted {}, in REST {}, frames {}, superseded {})",
-            w.conversation, w.participant, w.session, w.ordinal, w.event_time.rfc3339(),
-            w.emitted, w.shows_in_rest, w.frames, w.superseded.is_some()
+            w.conversation,
+            w.participant,
+            w.session,
+            w.ordinal,
+            w.event_time.rfc3339(),
+            w.emitted,
+            w.shows_in_rest,
+            w.frames,
+            w.superseded.is_some()
         );
         if found.len() > 1 {
             out.doubled.push(format!("{name}: {found:?}"));

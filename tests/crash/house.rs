@@ -109,7 +109,10 @@ impl Daemon {
         let child = Command::new(env!("CARGO_BIN_EXE_genesys-gateway"))
             .args(["run", "--config"])
             .arg(config)
-            .env("RUST_LOG", std::env::var("GATEWAY_LOG").unwrap_or("info".into()))
+            .env(
+                "RUST_LOG",
+                std::env::var("GATEWAY_LOG").unwrap_or("info".into()),
+            )
             .env_remove("JOURNAL_STREAM")
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
@@ -298,7 +301,12 @@ impl Caller {
     }
 
     /// A `POST` of JSON.
-    pub(crate) fn post(&mut self, path: &str, headers: &str, body: &str) -> io::Result<(u16, Value)> {
+    pub(crate) fn post(
+        &mut self,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> io::Result<(u16, Value)> {
         let (status, body) = self.ask("POST", path, headers, body.as_bytes())?;
         Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
@@ -347,5 +355,9 @@ fn read_answer(stream: &mut TcpStream) -> io::Result<(u16, Vec<u8>, bool)> {
             n => body.extend_from_slice(&buffer[..n]),
         }
     }
-    Ok((status, body, header("connection").as_deref() != Some("close")))
+    Ok((
+        status,
+        body,
+        header("connection").as_deref() != Some("close"),
+    ))
 }

@@ -68,7 +68,9 @@ fn a_gateway_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         u64::from(now.subsec_nanos()) % 1_000_000
     });
     let cycles = number("CYCLES").unwrap_or(15);
-    println!("seed {seed}, {cycles} cycles; again: SEED={seed} CYCLES={cycles} cargo test --test crash -- --nocapture");
+    println!(
+        "seed {seed}, {cycles} cycles; again: SEED={seed} CYCLES={cycles} cargo test --test crash -- --nocapture"
+    );
     let mut settings = Settings::default();
     // The loop is about crashes; with 300 requests a minute it would mostly wait for the budget.
     settings.switches.rest_per_minute = 30_000;
@@ -114,7 +116,10 @@ fn a_gateway_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         let mut doors = None;
         while Instant::now() < dies {
             if let Some(status) = daemon.ended() {
-                panic!("cycle {cycle}: it ended by itself with {status}:\n{}", daemon.said());
+                panic!(
+                    "cycle {cycle}: it ended by itself with {status}:\n{}",
+                    daemon.said()
+                );
             }
             if doors.is_none() {
                 doors = daemon.doors();
@@ -129,7 +134,11 @@ fn a_gateway_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         scene.load.knock_at(None);
         downs += 1;
         // Life goes on while nobody watches.
-        std::thread::sleep(scene.rng.between(Duration::ZERO, Duration::from_millis(200)));
+        std::thread::sleep(
+            scene
+                .rng
+                .between(Duration::ZERO, Duration::from_millis(200)),
+        );
         scene.sound_so_far(cycle, &log);
     }
     let looped = began.elapsed();
@@ -223,7 +232,8 @@ impl Scene {
             let model = self.platform.model();
             model.platform().truth().wrap_ups().to_vec()
         };
-        self.receiver.look(|held| account(&wrap_ups, accepted, held))
+        self.receiver
+            .look(|held| account(&wrap_ups, accepted, held))
     }
 
     /// What may never happen, not even for a moment.
@@ -267,7 +277,11 @@ impl Scene {
         for id in self.load.accepted() {
             let path = format!("/customers/supportInteraction/{id}");
             let (code, shown) = caller.get(&path).unwrap();
-            assert_eq!(code, 200, "accepted and not there: {id} (seed {})", self.seed);
+            assert_eq!(
+                code, 200,
+                "accepted and not there: {id} (seed {})",
+                self.seed
+            );
             if shown["state"] != "finished" {
                 open.push(format!("{id}: {shown}"));
             }
@@ -287,11 +301,15 @@ impl Scene {
                 let under: Vec<&String> = held
                     .filed
                     .iter()
-                    .filter(|(_, f)| f.body.pointer("/result/marker") == Some(&Value::from(*marker)))
+                    .filter(|(_, f)| {
+                        f.body.pointer("/result/marker") == Some(&Value::from(*marker))
+                    })
                     .map(|(key, _)| key)
                     .collect();
                 if under != [record] {
-                    wrong.push(format!("result {marker} was accepted as {record}, filed as {under:?}"));
+                    wrong.push(format!(
+                        "result {marker} was accepted as {record}, filed as {under:?}"
+                    ));
                 }
             }
             wrong
