@@ -97,6 +97,14 @@ pub(crate) struct Doors {
     pub(crate) status: SocketAddr,
 }
 
+/// The binary under test: the one built with this test, or `GATEWAY_BINARY`.
+fn binary() -> PathBuf {
+    std::env::var_os("GATEWAY_BINARY").map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_genesys-gateway")),
+        PathBuf::from,
+    )
+}
+
 impl Daemon {
     /// Starts it; what it says is added to `log`.
     pub(crate) fn start(config: &Path, log: &Path) -> Daemon {
@@ -106,7 +114,7 @@ impl Daemon {
             .open(log)
             .unwrap();
         let log_from = out.metadata().unwrap().len();
-        let child = Command::new(env!("CARGO_BIN_EXE_genesys-gateway"))
+        let child = Command::new(binary())
             .args(["run", "--config"])
             .arg(config)
             .env(

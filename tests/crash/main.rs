@@ -207,16 +207,18 @@ impl Scene {
     /// Something that the platform does to everybody now and then.
     fn hardship(&mut self) {
         let channel = || "any".to_owned();
-        let fault = match self.rng.below(4) {
-            0 => Fault::DropSocket {
+        let fault = match self.rng.below(10) {
+            0..2 => Fault::DropSocket {
                 channel: channel(),
                 code: Some(1001),
             },
-            1 => Fault::DropSocket {
+            2..4 => Fault::DropSocket {
                 channel: channel(),
                 code: None,
             },
-            2 => Fault::Closing { channel: channel() },
+            4..6 => Fault::Closing { channel: channel() },
+            6..8 => Fault::ExpireChannel { channel: channel() },
+            8 => Fault::RevokeTokens,
             _ => Fault::DropSocket {
                 channel: "all".into(),
                 code: None,
