@@ -111,6 +111,9 @@ pub(super) struct Channel {
     /// It was told to close.
     pub(super) old_told: bool,
     pub(super) subs: BTreeMap<Topic, Sub>,
+    /// Topics that the platform may hold on this channel: a subscribe for them was sent, or
+    /// it said so, and nothing has taken them off since.
+    pub(super) told: BTreeSet<Topic>,
     pub(super) want: BTreeSet<Topic>,
     pub(super) drop: BTreeSet<Topic>,
     pub(super) flight: BTreeMap<u64, Batch>,
@@ -160,6 +163,7 @@ impl Channel {
             old: None,
             old_told: false,
             subs: BTreeMap::new(),
+            told: BTreeSet::new(),
             want: BTreeSet::new(),
             drop: BTreeSet::new(),
             flight: BTreeMap::new(),
@@ -219,13 +223,14 @@ impl Channel {
     pub(super) fn shed(&mut self, topic: &Topic) -> bool {
         match self.subs.get(topic) {
             None => true,
-            Some(Sub::Want) => {
+            Some(Sub::Want) if !self.told.contains(topic) => {
                 self.forget(topic);
                 true
             }
             // A subscribe under way is undone when it is confirmed.
             Some(Sub::Sent | Sub::DropSent | Sub::Drop) => false,
-            Some(Sub::Live) => {
+            // Waiting to be subscribed once more, it may be there from before.
+            Some(Sub::Live | Sub::Want) => {
                 self.want.remove(topic);
                 self.subs.insert(topic.clone(), Sub::Drop);
                 self.drop.insert(topic.clone());
@@ -237,6 +242,7 @@ impl Channel {
     /// Removes every trace of a topic from the books.
     pub(super) fn forget(&mut self, topic: &Topic) {
         self.subs.remove(topic);
+        self.told.remove(topic);
         self.want.remove(topic);
         self.drop.remove(topic);
         self.blamed.remove(topic);
@@ -263,7 +269,10 @@ impl Channel {
                 continue;
             };
             match (subscribe, *sub) {
-                (true, Sub::Want) => *sub = Sub::Sent,
+                (true, Sub::Want) => {
+                    *sub = Sub::Sent;
+                    self.told.insert(topic.clone());
+                }
                 (false, Sub::Drop) => *sub = Sub::DropSent,
                 // Live topics in `want` are subscribed again to extend the channel's life.
                 _ => {}

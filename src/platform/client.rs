@@ -601,6 +601,7 @@ impl Client {
         let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
         let (successor, predecessor) = (channel.successor.take(), channel.successor_of.take());
         channel.subs.clear();
+        channel.told.clear();
         channel.want.clear();
         channel.drop.clear();
         channel.flight.clear();
@@ -958,6 +959,9 @@ impl Client {
                         .is_some_and(|e| e.wanted && e.slots == 0);
                     if free {
                         self.place(&state.topic, channel.slot);
+                        if let Some(c) = self.channels.get_mut(&channel.slot) {
+                            c.told.insert(state.topic);
+                        }
                     } else if !c_holds(self.channels.get(&channel.slot), &state.topic) {
                         // Nobody wants it here: make room.
                         let seq = self.next_seq();

@@ -298,6 +298,32 @@ fn a_lost_socket_is_a_gap_and_its_topics_become_live_again_on_the_same_channel()
 }
 
 #[test]
+fn a_topic_given_up_while_its_socket_is_lost_is_taken_off_the_channel_before_its_place_is_used() {
+    let mut b = Bench::new(settings());
+    for n in 0..30 {
+        b.watch(n);
+    }
+    let full = b.sockets[0].0.slot;
+    b.confirming = false;
+    b.end(b.sockets[0].0, End::Broken("reset".into()));
+    // The platform still has it on the channel, whatever became of the socket.
+    b.give(Input::Unwatch(topic(3)));
+    b.orders.clear();
+    b.pass(Duration::from_secs(1));
+    let first = b.orders.iter().find(|(s, _)| s.slot == full);
+    assert!(
+        matches!(first, Some((_, session::Order::Unsubscribe { topics, .. })) if *topics == [topic(3)]),
+        "{first:?}"
+    );
+    for n in 30..40 {
+        b.watch(n);
+    }
+    let on_it = b.client.snapshot(b.now).channels;
+    let on_it = on_it.iter().find(|c| c.slot == full).unwrap().topics;
+    assert_eq!(on_it, 10, "the place is not free yet");
+}
+
+#[test]
 fn a_channel_that_is_gone_is_replaced_by_a_new_one() {
     for end in [
         End::UpgradeRefused(404),
