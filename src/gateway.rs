@@ -12,8 +12,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::filing::{self, Answer, CallerId, CallerRequest, Filing, PostOutcome};
 use crate::filing::rows::{ChannelRow, Recovered, StoreFact, StoreOrder};
+use crate::filing::{self, Answer, CallerId, CallerRequest, Filing, PostOutcome};
 use crate::ids::RecordId;
 use crate::notice::Notice;
 use crate::platform::session::{self, SocketRef};
@@ -126,11 +126,16 @@ impl Kept {
         let rows = self.wanted.take()?;
         self.ticket += 1;
         self.outstanding = Some((self.ticket, rows.clone()));
-        Some(StoreOrder::Channels { ticket: self.ticket, rows })
+        Some(StoreOrder::Channels {
+            ticket: self.ticket,
+            rows,
+        })
     }
 
     fn ended(&mut self, ticket: u64, kept: bool, now: Mono) {
-        let Some((_, rows)) = self.outstanding.take_if(|(t, _)| *t == ticket) else { return };
+        let Some((_, rows)) = self.outstanding.take_if(|(t, _)| *t == ticket) else {
+            return;
+        };
         if !kept {
             self.not_before = now + KEEP_AGAIN;
             self.wanted.get_or_insert(rows);
@@ -163,12 +168,24 @@ impl Gateway {
     /// Takes in one fact. Drain [`Gateway::poll_output`] before the next.
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
-            Input::Caller { caller, request } => self.filing.handle(filing::Fact::Caller { caller, request }, now),
-            Input::Posted { record, outcome } => self.filing.handle(filing::Fact::Posted { record, outcome }, now),
-            Input::Session { socket, fact } => self.platform.handle(platform::Input::Session { socket, fact }, now),
-            Input::Answered { call, outcome } => self.platform.handle(platform::Input::Answered { call, outcome }, now),
-            Input::Store(StoreFact::ChannelsKept { ticket }) => self.kept.ended(ticket, true, now.mono),
-            Input::Store(StoreFact::ChannelsFailed { ticket, .. }) => self.kept.ended(ticket, false, now.mono),
+            Input::Caller { caller, request } => self
+                .filing
+                .handle(filing::Fact::Caller { caller, request }, now),
+            Input::Posted { record, outcome } => self
+                .filing
+                .handle(filing::Fact::Posted { record, outcome }, now),
+            Input::Session { socket, fact } => self
+                .platform
+                .handle(platform::Input::Session { socket, fact }, now),
+            Input::Answered { call, outcome } => self
+                .platform
+                .handle(platform::Input::Answered { call, outcome }, now),
+            Input::Store(StoreFact::ChannelsKept { ticket }) => {
+                self.kept.ended(ticket, true, now.mono)
+            }
+            Input::Store(StoreFact::ChannelsFailed { ticket, .. }) => {
+                self.kept.ended(ticket, false, now.mono)
+            }
             Input::Store(fact) => self.filing.handle(filing::Fact::Store(fact), now),
             Input::Tick => {
                 self.platform.handle(platform::Input::Tick, now);
@@ -184,21 +201,41 @@ impl Gateway {
         loop {
             if let Some(output) = self.platform.poll_output() {
                 match output {
-                    platform::Output::Fact(fact) => self.filing.handle(filing::Fact::Platform(fact), now),
-                    platform::Output::Keep(rows) => self.kept.wanted = Some(rows),
-                    platform::Output::OpenSocket { socket, connect_uri } => {
-                        self.out.push_back(Output::OpenSocket { socket, connect_uri });
+                    platform::Output::Fact(fact) => {
+                        self.filing.handle(filing::Fact::Platform(fact), now)
                     }
-                    platform::Output::Session { socket, order } => self.out.push_back(Output::Session { socket, order }),
-                    platform::Output::Call { call, op, token } => self.out.push_back(Output::Call { call, op, token }),
+                    platform::Output::Keep(rows) => self.kept.wanted = Some(rows),
+                    platform::Output::OpenSocket {
+                        socket,
+                        connect_uri,
+                    } => {
+                        self.out.push_back(Output::OpenSocket {
+                            socket,
+                            connect_uri,
+                        });
+                    }
+                    platform::Output::Session { socket, order } => {
+                        self.out.push_back(Output::Session { socket, order })
+                    }
+                    platform::Output::Call { call, op, token } => {
+                        self.out.push_back(Output::Call { call, op, token })
+                    }
                     platform::Output::Notice(notice) => self.out.push_back(Output::Notice(notice)),
                 }
             } else if let Some(order) = self.filing.poll_output() {
                 match order {
-                    filing::Order::Watch(topic) => self.platform.handle(platform::Input::Watch(topic), now),
-                    filing::Order::Unwatch(topic) => self.platform.handle(platform::Input::Unwatch(topic), now),
-                    filing::Order::Fetch(fetch) => self.platform.handle(platform::Input::Fetch(fetch), now),
-                    filing::Order::Answer(caller, answer) => self.out.push_back(Output::Answer(caller, answer)),
+                    filing::Order::Watch(topic) => {
+                        self.platform.handle(platform::Input::Watch(topic), now)
+                    }
+                    filing::Order::Unwatch(topic) => {
+                        self.platform.handle(platform::Input::Unwatch(topic), now)
+                    }
+                    filing::Order::Fetch(fetch) => {
+                        self.platform.handle(platform::Input::Fetch(fetch), now)
+                    }
+                    filing::Order::Answer(caller, answer) => {
+                        self.out.push_back(Output::Answer(caller, answer))
+                    }
                     filing::Order::Store(order) => self.out.push_back(Output::Store(order)),
                     filing::Order::Post { record } => self.out.push_back(Output::Post { record }),
                     filing::Order::Notice(notice) => self.out.push_back(Output::Notice(notice)),
@@ -220,9 +257,22 @@ impl Gateway {
     /// When to come back at the latest with [`Input::Tick`], and why.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Deadline> {
-        let halves = Deadline::sooner(self.platform.next_deadline(now), self.filing.next_deadline());
-        let keep = self.kept.wanted.as_ref().filter(|_| self.kept.outstanding.is_none());
-        Deadline::sooner(halves, keep.map(|_| Deadline { at: self.kept.not_before, why: "channels to keep" }))
+        let halves = Deadline::sooner(
+            self.platform.next_deadline(now),
+            self.filing.next_deadline(),
+        );
+        let keep = self
+            .kept
+            .wanted
+            .as_ref()
+            .filter(|_| self.kept.outstanding.is_none());
+        Deadline::sooner(
+            halves,
+            keep.map(|_| Deadline {
+                at: self.kept.not_before,
+                why: "channels to keep",
+            }),
+        )
     }
 
     /// The platform client, for snapshots and checkers.

@@ -1,9 +1,8 @@
 //! The process: what has to be done before threads exist, then the command line.
 
 use std::io::Write;
-use std::path::Path;
 
-use genesys_gateway::cli::{Bodies, ExitCode, Offline};
+use genesys_gateway::cli::{Bodies, ExitCode};
 use genesys_gateway::service::activation::Activated;
 use genesys_gateway::{cli, service};
 
@@ -24,18 +23,13 @@ fn main() -> std::process::ExitCode {
 
 /// Dispatch points of the words whose bodies live elsewhere.
 const BODIES: Bodies = Bodies {
-    run: |_config, _activated| not_built_in("run"),
-    check_online: |_config| not_built_in("check --online"),
+    run: genesys_gateway::run::run,
+    check_online: genesys_gateway::run::check_online,
     demo: || not_built_in("demo"),
     simulate: |_options| not_built_in("simulate"),
-    open_offline,
 };
 
 fn not_built_in(word: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "genesys-gateway: {word} is not built in");
     ExitCode::Software
-}
-
-fn open_offline(_path: &Path) -> Result<Box<dyn Offline>, String> {
-    Err("reading the database is not built in".into())
 }

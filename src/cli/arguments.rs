@@ -15,7 +15,7 @@ use crate::ids::RecordId;
 #[derive(Parser, Debug)]
 #[command(name = "genesys-gateway", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 refused by the daemon, 64 usage, 69 something needed is not there, 70 a defect, 75 another instance runs, 77 a file may not be read, 78 configuration.\nSee genesys-gateway(8) and gateway.toml(5)."
+    after_help = "Exit codes: 0 done, 1 refused by the daemon, 64 usage, 69 something needed is not there, 70 a defect, 75 another instance runs, 77 a file may not be read, 78 configuration.\nSee genesys-gateway(8) and genesys-gateway.toml(5)."
 )]
 pub struct Arguments {
     /// The configuration file
@@ -55,7 +55,7 @@ pub enum Word {
 /// `records ...`
 #[derive(Subcommand, Debug)]
 pub enum Records {
-    /// List records, oldest first
+    /// List records
     List {
         /// Only those in this state
         #[arg(long, value_name = "STATE", value_parser = state)]

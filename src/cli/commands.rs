@@ -19,10 +19,10 @@ pub(super) fn dispatch(arguments: &Arguments, activated: Activated, bodies: &Bod
         Word::Run => run(&arguments.config, activated, bodies),
         Word::Check { online } => check(&arguments.config, *online, bodies),
         Word::Status { json } => look(&arguments.config, |operator, terminal| {
-            status::status(operator, *json, now(), bodies.open_offline, terminal)
+            status::status(operator, *json, now(), terminal)
         }),
         Word::Records(word) => look(&arguments.config, |operator, terminal| {
-            records::records(operator, word, now(), bodies.open_offline, terminal)
+            records::records(operator, word, now(), terminal)
         }),
         Word::Demo => {
             logging::init_quiet();

@@ -20,7 +20,6 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 
 pub use arguments::{Arguments, SimulateOptions, Switch};
-pub use offline::{Offline, OpenOffline};
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -39,8 +38,6 @@ pub struct Bodies {
     pub demo: fn() -> ExitCode,
     /// `simulate`.
     pub simulate: fn(&SimulateOptions) -> ExitCode,
-    /// Opens the database read-only for `status` and `records`, if the daemon does not answer.
-    pub open_offline: OpenOffline,
 }
 
 /// Parses and does what was asked. `activated` are the sockets that were taken

@@ -5,37 +5,117 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::{ExitCode, complain};
+use crate::filing::rows::RecordRow;
 use crate::ids::RecordId;
+use crate::shell::http::view;
+use crate::shell::port::RecordView;
+use crate::store::StoreError;
+use crate::store::inspect::{AGES, Inspect, ShapeRow, open_inspect};
 use crate::time::Wall;
 
 /// A database opened read-only.
-pub trait Offline {
-    /// `{"records":[...]}`, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// The database cannot be read; a sentence says why.
-    fn records(&self, state: Option<&str>, limit: usize) -> Result<Value, String>;
+pub(super) struct Offline(Inspect);
 
-    /// One record, `None` if there is none of that id.
-    ///
-    /// # Errors
-    /// As above.
-    fn record(&self, id: RecordId) -> Result<Option<Value>, String>;
+impl Offline {
+    /// Opens it, and says on stderr what has to be known about how.
+    pub(super) fn open(path: &Path) -> Result<Offline, StoreError> {
+        let inspect = open_inspect(path)?;
+        if let Some(remark) = inspect.remark() {
+            complain(remark);
+        }
+        Ok(Offline(inspect))
+    }
 
-    /// `[{"state","ages":[{"upTo","n"}]}]` as of `now`.
-    ///
-    /// # Errors
-    /// As above.
-    fn shape(&self, now: Wall) -> Result<Value, String>;
+    /// `{"records":[...]}`, at most `limit`.
+    pub(super) fn records(&self, state: Option<&str>, limit: u32) -> Result<Value, StoreError> {
+        let rows = self.0.records(state, limit)?;
+        let views: Vec<RecordView> = rows.iter().map(|row| view_of(row, None)).collect();
+        Ok(parsed(&view::many_records(&views)))
+    }
 
-    /// `{"interactions":{state: n},"records":{state: n}}`.
-    ///
-    /// # Errors
-    /// As above.
-    fn counts(&self) -> Result<Value, String>;
+    /// One record with its body while there is one.
+    pub(super) fn record(&self, id: RecordId) -> Result<Option<Value>, StoreError> {
+        let found = self.0.record(id)?;
+        Ok(found.map(|record| parsed(&view::one_record(&view_of(&record.row, record.body)))))
+    }
+
+    /// `[{"state","ages":[{"upTo","n"}]}]`, ages in seconds as of `now`.
+    pub(super) fn shape(&self, now: Wall) -> Result<Value, StoreError> {
+        Ok(self.0.shape(now)?.iter().map(shape_row).collect())
+    }
+
+    /// What `status` can tell without the daemon.
+    pub(super) fn snapshot(&self, now: Wall) -> Result<Value, StoreError> {
+        let counts = self.0.counts()?;
+        let interactions: Map<String, Value> = counts
+            .interactions
+            .iter()
+            .map(|(state, n)| (state.as_str().to_owned(), json!(n)))
+            .collect();
+        let records: Map<String, Value> = counts
+            .records
+            .iter()
+            .map(|(state, n)| (state.as_str().to_owned(), json!(n)))
+            .collect();
+        let reasons: Vec<String> = self
+            .0
+            .damaged()?
+            .map(|aside| format!("a damaged database was set aside as {aside}"))
+            .into_iter()
+            .collect();
+        Ok(json!({
+            "verdict": "the gateway does not answer",
+            "level": "bad",
+            "reasons": reasons,
+            "interactions": interactions,
+            "records": records,
+            "shape": self.shape(now)?,
+        }))
+    }
 }
 
-/// Opens the database at a path, or says in a sentence why not.
-pub type OpenOffline = fn(&Path) -> Result<Box<dyn Offline>, String>;
+fn view_of(row: &RecordRow, body: Option<String>) -> RecordView {
+    RecordView {
+        record: row.record,
+        kind: row.kind.as_str().to_owned(),
+        conversation: row.conversation,
+        source: row.source.as_str().to_owned(),
+        event_time: row.event_time,
+        received_at: row.received_at,
+        state: row.state.as_str().to_owned(),
+        attempts: row.attempts,
+        delivered_at: row.delivered_at,
+        last_error: row.last_error.clone(),
+        next_try: row.next_try,
+        body,
+    }
+}
+
+/// Text of ours, so it reads.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+fn shape_row(row: &ShapeRow) -> Value {
+    let bounds = AGES
+        .iter()
+        .map(|(_, age)| json!(age.as_secs()))
+        .chain([Value::Null]);
+    let ages: Vec<Value> = bounds
+        .zip(row.by_age)
+        .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
+        .collect();
+    json!({"state": row.state.as_str(), "ages": ages})
+}
+
+/// The exit code of a look that neither daemon nor database answered.
+pub(super) fn exit_code(error: &StoreError) -> ExitCode {
+    match error.exit_code() {
+        77 => ExitCode::NoPermission,
+        70 => ExitCode::Software,
+        _ => ExitCode::Unavailable,
+    }
+}

@@ -11,15 +11,17 @@ use serde_json::{Value, json};
 
 use super::arguments::{Records, Which};
 use super::client::{self, Answer, Unanswered};
+use super::offline::{self, Offline};
 use super::show::{self, columns, cut, plain, text};
-use super::{ExitCode, Offline, OpenOffline, Terminal, complain};
+use super::{ExitCode, Terminal, complain};
 use crate::config::OperatorConfig;
 use crate::filing::rows::RecordState;
 use crate::ids::RecordId;
+use crate::store::StoreError;
 use crate::time::Wall;
 
 /// Records fetched at a time when an act goes by state.
-const BATCH: usize = 1000;
+const BATCH: u32 = 1000;
 
 /// What the four words do, and from which states (design, section 3).
 struct Act {
@@ -54,16 +56,13 @@ pub(super) fn records(
     operator: &OperatorConfig,
     word: &Records,
     now: Wall,
-    open: OpenOffline,
     terminal: &mut Terminal<'_>,
 ) -> ExitCode {
     let result = match word {
         Records::List { state, limit, json } => {
-            let limit = *limit as usize;
-            list(operator, *state, limit, open)
-                .map(|found| show_list(&found, limit, *json, terminal))
+            list(operator, *state, *limit).map(|found| show_list(&found, *limit, *json, terminal))
         }
-        Records::Show { id, json } => one(operator, *id, open).map(|found| match found {
+        Records::Show { id, json } => one(operator, *id).map(|found| match found {
             Some(record) => {
                 show_record(&record, *json, terminal);
                 ExitCode::Done
@@ -73,7 +72,7 @@ pub(super) fn records(
                 ExitCode::Refused
             }
         }),
-        Records::Shape { json } => shape(operator, now, open).map(|found| {
+        Records::Shape { json } => shape(operator, now).map(|found| {
             if *json {
                 terminal.line(&found.to_string());
             } else {
@@ -119,22 +118,21 @@ fn sentence(status: u16, answer: &Answer) -> String {
 fn ask_or_look(
     operator: &OperatorConfig,
     target: &str,
-    open: OpenOffline,
-    look: impl FnOnce(&dyn Offline) -> Result<Value, String>,
+    look: impl FnOnce(&Offline) -> Result<Value, StoreError>,
 ) -> Result<Answer, ExitCode> {
     match client::ask(operator, "GET", target) {
         Ok(answer) => Ok(answer),
         Err(why) => {
             not_there(operator, &why);
-            open(&operator.store_path)
-                .and_then(|database| look(database.as_ref()))
+            Offline::open(&operator.store_path)
+                .and_then(|database| look(&database))
                 .map(|body| {
                     complain("this is from the database");
                     Answer { status: 200, body }
                 })
-                .map_err(|sentence| {
-                    complain(&format!("nor can its database be read: {sentence}"));
-                    ExitCode::Unavailable
+                .map_err(|error| {
+                    complain(&format!("nor can its database be read: {error}"));
+                    offline::exit_code(&error)
                 })
         }
     }
@@ -150,10 +148,9 @@ fn not_there(operator: &OperatorConfig, why: &Unanswered) {
 fn list(
     operator: &OperatorConfig,
     state: Option<RecordState>,
-    limit: usize,
-    open: OpenOffline,
+    limit: u32,
 ) -> Result<Value, ExitCode> {
-    let answer = ask_or_look(operator, &list_target(state, limit), open, |database| {
+    let answer = ask_or_look(operator, &list_target(state, limit), |database| {
         database.records(state.map(RecordState::as_str), limit)
     })?;
     match answer.status {
@@ -162,14 +159,14 @@ fn list(
     }
 }
 
-fn list_target(state: Option<RecordState>, limit: usize) -> String {
+fn list_target(state: Option<RecordState>, limit: u32) -> String {
     match state {
         Some(state) => format!("/records?state={}&limit={limit}", state.as_str()),
         None => format!("/records?limit={limit}"),
     }
 }
 
-fn show_list(found: &Value, limit: usize, json: bool, terminal: &mut Terminal<'_>) -> ExitCode {
+fn show_list(found: &Value, limit: u32, json: bool, terminal: &mut Terminal<'_>) -> ExitCode {
     if json {
         terminal.line(&found.to_string());
         return ExitCode::Done;
@@ -203,7 +200,7 @@ fn show_list(found: &Value, limit: usize, json: bool, terminal: &mut Terminal<'_
     for line in columns(&rows, &[4]) {
         terminal.line(&line);
     }
-    if records.len() >= limit {
+    if records.len() >= limit as usize {
         complain(&format!(
             "the first {limit}; there may be more, see --limit"
         ));
@@ -211,12 +208,8 @@ fn show_list(found: &Value, limit: usize, json: bool, terminal: &mut Terminal<'_
     ExitCode::Done
 }
 
-fn one(
-    operator: &OperatorConfig,
-    id: RecordId,
-    open: OpenOffline,
-) -> Result<Option<Value>, ExitCode> {
-    let answer = ask_or_look(operator, &format!("/records/{id}"), open, |database| {
+fn one(operator: &OperatorConfig, id: RecordId) -> Result<Option<Value>, ExitCode> {
+    let answer = ask_or_look(operator, &format!("/records/{id}"), |database| {
         // `Null` stands for "not found" on the way out of here.
         Ok(database.record(id)?.unwrap_or(Value::Null))
     })?;
@@ -244,8 +237,8 @@ fn show_record(record: &Value, json: bool, terminal: &mut Terminal<'_>) {
     }
 }
 
-fn shape(operator: &OperatorConfig, now: Wall, open: OpenOffline) -> Result<Value, ExitCode> {
-    let mut answer = ask_or_look(operator, "/status", open, |database| {
+fn shape(operator: &OperatorConfig, now: Wall) -> Result<Value, ExitCode> {
+    let mut answer = ask_or_look(operator, "/status", |database| {
         Ok(json!({ "shape": database.shape(now)? }))
     })?;
     match answer.status {

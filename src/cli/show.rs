@@ -151,7 +151,7 @@ fn bound(age: &Value) -> String {
     match age.get("upTo") {
         None | Some(Value::Null) => "older".to_owned(),
         Some(up_to) => {
-            seconds(Some(up_to)).map_or_else(|| plain(up_to), |s| format!("<{}", short(s)))
+            seconds(Some(up_to)).map_or_else(|| plain(up_to), |s| format!("<={}", short(s)))
         }
     }
 }
@@ -201,9 +201,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "        total  <5m  <1h  older",
-                "queued      3    2    0      1",
-                "dead       40    0   40      0",
+                "        total  <=5m  <=1h  older",
+                "queued      3     2     0      1",
+                "dead       40     0    40      0",
             ]
         );
     }

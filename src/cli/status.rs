@@ -5,8 +5,9 @@
 use serde_json::Value;
 
 use super::client::{self, Unanswered};
+use super::offline::Offline;
 use super::show::{self, coloured, columns, plain, span_of, text};
-use super::{ExitCode, OpenOffline, Terminal, complain};
+use super::{ExitCode, Terminal, complain};
 use crate::config::OperatorConfig;
 use crate::time::Wall;
 
@@ -15,7 +16,6 @@ pub(super) fn status(
     operator: &OperatorConfig,
     json: bool,
     now: Wall,
-    open: OpenOffline,
     terminal: &mut Terminal<'_>,
 ) -> ExitCode {
     match client::ask(operator, "GET", "/status") {
@@ -30,7 +30,7 @@ pub(super) fn status(
             ExitCode::Done
         }
         Ok(answer) => super::records::unexpected(&answer),
-        Err(why) => without_daemon(operator, &why, json, now, open, terminal),
+        Err(why) => without_daemon(operator, &why, json, now, terminal),
     }
 }
 
@@ -40,22 +40,13 @@ fn without_daemon(
     why: &Unanswered,
     json: bool,
     now: Wall,
-    open: OpenOffline,
     terminal: &mut Terminal<'_>,
 ) -> ExitCode {
     complain(&format!(
         "the daemon does not answer at {}: {why}",
         operator.listen
     ));
-    let found = open(&operator.store_path).and_then(|database| {
-        let mut snapshot = database.counts()?;
-        if let Some(members) = snapshot.as_object_mut() {
-            members.insert("verdict".into(), "the gateway is not running".into());
-            members.insert("level".into(), "bad".into());
-            members.insert("shape".into(), database.shape(now)?);
-        }
-        Ok(snapshot)
-    });
+    let found = Offline::open(&operator.store_path).and_then(|database| database.snapshot(now));
     match found {
         Ok(snapshot) if json => terminal.line(&snapshot.to_string()),
         Ok(snapshot) => {
@@ -63,7 +54,7 @@ fn without_daemon(
                 terminal.line(&line);
             }
         }
-        Err(sentence) => complain(&format!("nor can its database be read: {sentence}")),
+        Err(error) => complain(&format!("nor can its database be read: {error}")),
     }
     ExitCode::Unavailable
 }

@@ -266,10 +266,10 @@ fn history(r: &mut Reader<'_>) -> Option<HistoryConfig> {
     let workers = r.count("history.workers", 1..=64, "each is a thread");
     let timeout = r.duration("history.timeout", ms(10)..=secs(600), "");
     let give_up_after = r.duration("history.give-up-after", PATIENCE, "");
-    let bearer_token = r.secret("history.bearer-token-file", |file| {
+    let bearer_token_file = r.secret("history.bearer-token-file", |file| {
         let (token, warning) = file.read_line()?;
         if files::is_bearer(token.expose()) {
-            Ok((token, warning))
+            Ok((file.path().to_path_buf(), warning))
         } else {
             Err(files::Trouble::new(
                 "the file must hold a bearer token",
@@ -301,7 +301,7 @@ fn history(r: &mut Reader<'_>) -> Option<HistoryConfig> {
         workers: workers?,
         timeout: timeout?,
         give_up_after: give_up_after?,
-        bearer_token: bearer_token?,
+        bearer_token_file: bearer_token_file?,
         headers: headers?,
         ca: ca?,
         client_identity: client_identity?,

@@ -250,6 +250,25 @@ pub struct Certificates {
     pub der: Vec<CertificateDer<'static>>,
 }
 
+impl Certificates {
+    /// The certificates as PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        use base64::Engine;
+        let mut text = String::new();
+        for der in &self.der {
+            let body = base64::engine::general_purpose::STANDARD.encode(der);
+            text.push_str("-----BEGIN CERTIFICATE-----\n");
+            for line in body.as_bytes().chunks(64) {
+                text.extend(line.iter().map(|b| char::from(*b)));
+                text.push('\n');
+            }
+            text.push_str("-----END CERTIFICATE-----\n");
+        }
+        text
+    }
+}
+
 /// Reads a PEM bundle.
 pub(super) fn certificates(path: PathBuf) -> Result<Certificates, Trouble> {
     let (content, _) = read(&path, BUNDLE_LIMIT)?;

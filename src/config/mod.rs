@@ -12,6 +12,8 @@
 
 mod check;
 mod check_genesys;
+#[cfg(test)]
+mod documents;
 mod environment;
 mod files;
 pub mod keys;
@@ -222,8 +224,8 @@ pub struct HistoryConfig {
     pub timeout: Duration,
     /// Age at which a record is dead.
     pub give_up_after: Duration,
-    /// Sent as `Authorization: Bearer`.
-    pub bearer_token: Option<Secret>,
+    /// Holds what is sent as `Authorization: Bearer`; checked at start, read again when it changes.
+    pub bearer_token_file: Option<PathBuf>,
     /// Sent besides; none that the gateway sets itself.
     pub headers: Vec<(String, String)>,
     /// Trusted instead of the machine's roots.

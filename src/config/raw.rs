@@ -167,7 +167,7 @@ fn unknown(full: &str, line: usize) -> Problem {
         let hint = match keys::nearest(full) {
             Some(name) if keys::is_table(&name) => format!("did you mean [{name}]?"),
             Some(name) => format!("did you mean {name}?"),
-            None => "gateway.toml(5) lists all keys".to_owned(),
+            None => "genesys-gateway.toml(5) lists all keys".to_owned(),
         };
         ("there is no such key".to_owned(), hint)
     };
@@ -209,7 +209,7 @@ mod tests {
                 (
                     "genesys.oauth.secret-password".into(),
                     Some(7),
-                    "gateway.toml(5) lists all keys".into()
+                    "genesys-gateway.toml(5) lists all keys".into()
                 ),
             ]
         );

@@ -402,7 +402,7 @@ pub(super) fn region(text: &str) -> Result<String, Rule> {
         .is_some_and(|l| l.bytes().any(|b| b.is_ascii_alphabetic()));
     if lower.len() > 240 || labels.len() < 2 || !labels.iter().all(|l| label(l)) || !last_is_a_name
     {
-        return Err(Rule::new(RULE, "gateway.toml(5) lists the regions"));
+        return Err(Rule::new(RULE, "genesys-gateway.toml(5) lists the regions"));
     }
     Ok(lower)
 }

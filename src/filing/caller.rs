@@ -60,6 +60,36 @@ pub enum Act {
     Discard,
 }
 
+impl Act {
+    /// All of them.
+    pub const ALL: [Act; 4] = [Act::Retry, Act::Hold, Act::Release, Act::Discard];
+
+    /// The word in paths and on the command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Act::Retry => "retry",
+            Act::Hold => "hold",
+            Act::Release => "release",
+            Act::Discard => "discard",
+        }
+    }
+}
+
+/// Shows no member and no result: they may hold personal data (design, guarantee 9).
+impl std::fmt::Debug for CallerRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CallerRequest::Accept { conversation, .. } => write!(f, "Accept({conversation})"),
+            CallerRequest::Stop { conversation } => write!(f, "Stop({conversation})"),
+            CallerRequest::SupportResult { conversation, .. } => {
+                write!(f, "SupportResult({conversation:?})")
+            }
+            CallerRequest::Act { record, act } => write!(f, "{act:?}({record})"),
+        }
+    }
+}
+
 /// What the caller is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {

@@ -11,8 +11,25 @@
 //! behind it is committed; a watched conversation is live, being subscribed,
 //! or due for a check.
 
+mod answers;
 pub mod caller;
+mod callers;
+mod checks;
+mod commit;
+mod commits;
+pub mod destination;
+mod events;
+mod interaction;
+mod machine;
+mod outbox;
+mod posts;
+pub mod reconcile;
+pub mod record;
 pub mod rows;
+pub mod settings;
+pub mod snapshot;
+pub mod template;
+pub mod verdict;
 
 use std::time::Duration;
 
@@ -21,7 +38,10 @@ use crate::notice::Notice;
 
 pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
 pub use caller::{Act, Answer, CallerId, CallerRequest};
+pub use machine::{Filing, WatchState};
 pub use rows::{StoreFact, StoreOrder};
+pub use settings::{Settings, Until};
+pub use snapshot::{AGE_BOUNDS, FilingSnapshot, LATENCY_BOUNDS_MS, Latency, TroubleSnapshot};
 
 /// What filing is told.
 #[derive(Clone, PartialEq)]

@@ -7,10 +7,13 @@
 //! an inherited unix socket's path is never unlinked by us.
 
 use std::fmt;
+use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
+
+use crate::config::Listen;
 
 /// A listener that was open before the process began.
 #[derive(Debug)]
@@ -19,6 +22,24 @@ pub enum Inherited {
     Tcp(TcpListener),
     /// A unix stream socket.
     Unix(UnixListener),
+}
+
+impl Inherited {
+    /// Where it is bound, in the words of the configuration, so that the rule
+    /// about tokens holds for an inherited listener too.
+    ///
+    /// # Errors
+    /// The system does not say, or the socket has no path.
+    pub fn listen(&self) -> io::Result<Listen> {
+        match self {
+            Inherited::Tcp(tcp) => tcp.local_addr().map(Listen::Tcp),
+            Inherited::Unix(unix) => unix
+                .local_addr()?
+                .as_pathname()
+                .map(|path| Listen::Unix(path.to_owned()))
+                .ok_or_else(|| io::Error::other("a unix socket without a path")),
+        }
+    }
 }
 
 /// Names and listeners, in the order in which they were passed.
@@ -192,6 +213,11 @@ mod tests {
             assert_eq!(activated.left(), ["http"]);
             let Some(Inherited::Unix(listener)) = activated.named("http") else {
                 panic!("no unix listener")
+            };
+            let listener = Inherited::Unix(listener);
+            assert!(listener.listen().unwrap().is_local());
+            let Inherited::Unix(listener) = listener else {
+                unreachable!()
             };
             assert!(std::env::var_os("LISTEN_FDS").is_none());
             let flags = rustix::io::fcntl_getfd(&listener).unwrap();

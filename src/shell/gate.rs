@@ -17,6 +17,7 @@
 
 mod connection;
 mod head;
+mod listener;
 mod refusal;
 mod relay;
 mod stream;
@@ -33,10 +34,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::seldom::Seldom;
+pub use listener::Listener;
 use refusal::Refusal;
 use relay::Door;
-use stream::Stream;
-pub use stream::{Listener, Peer};
+use stream::{Peer, Stream};
 
 /// The private field that tells the server who asks: `ip:port` or `unix`.
 pub const PEER_FIELD: &str = "X-Gate-Peer";
@@ -194,6 +195,16 @@ impl Drop for Seat {
 }
 
 impl Shared {
+    fn counts(&self) -> GateCounts {
+        GateCounts {
+            open: self.lock_seats().taken,
+            accepted: self.accepted.load(Ordering::Relaxed),
+            turned_away: self.turned_away.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            unanswered: self.unanswered.load(Ordering::Relaxed),
+        }
+    }
+
     fn lock_seats(&self) -> std::sync::MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -381,14 +392,14 @@ impl Gate {
     /// What it has done so far.
     #[must_use]
     pub fn counts(&self) -> GateCounts {
-        let s = &self.shared;
-        GateCounts {
-            open: s.lock_seats().taken,
-            accepted: s.accepted.load(Ordering::Relaxed),
-            turned_away: s.turned_away.load(Ordering::Relaxed),
-            refused: s.refused.load(Ordering::Relaxed),
-            unanswered: s.unanswered.load(Ordering::Relaxed),
-        }
+        self.shared.counts()
+    }
+
+    /// The same for whoever outlives the borrow, such as the metrics.
+    #[must_use]
+    pub fn counter(&self) -> Box<dyn Fn() -> GateCounts + Send> {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move || shared.counts())
     }
 
     /// Closes our descriptor of the listener, lets requests under way be answered

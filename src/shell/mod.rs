@@ -2,8 +2,25 @@
 //! core says and holds no opinion of its own.
 
 pub mod assertion;
+pub mod channel;
+pub mod clock;
+pub mod daemon;
+pub mod desk;
+pub mod dial;
+pub mod forward;
 pub mod gate;
 pub mod http;
+pub mod journal;
+pub mod main_loop;
+pub mod online;
+pub mod operators;
+pub mod outside;
 pub mod port;
 pub mod problem;
+pub mod proxy;
+pub mod published;
+pub mod rest;
 pub mod seldom;
+#[cfg(test)]
+mod stub;
+pub mod tls;

@@ -14,13 +14,15 @@ use crate::ids::ConversationId;
 /// Name of the note that says where a damaged database was put.
 pub(super) const NOTE_DAMAGED: &str = "damaged";
 
-/// Everything that the core starts from.
+/// Everything that the core starts from. The indexes are named because it must never read
+/// whole tables here, a month of what is over included.
 pub(super) fn recovered(conn: &Connection) -> Result<Recovered> {
     let mut skipped = 0;
     let interactions = readable(
         conn,
         &format!(
-            "SELECT {} FROM interaction WHERE over_at IS NULL ORDER BY id",
+            "SELECT {} FROM interaction INDEXED BY interaction_live
+                WHERE over_at IS NULL ORDER BY id",
             columns::INTERACTION
         ),
         [],
@@ -30,7 +32,7 @@ pub(super) fn recovered(conn: &Connection) -> Result<Recovered> {
     let records = readable(
         conn,
         &format!(
-            "SELECT {cols}, id FROM record WHERE over_at IS NULL
+            "SELECT {cols}, id FROM record INDEXED BY record_open WHERE over_at IS NULL
             UNION ALL
             SELECT {cols}, id FROM record WHERE over_at IS NOT NULL AND kind = 'after-call-work'
                 AND conversation IN (SELECT conversation FROM interaction WHERE over_at IS NULL)
@@ -127,7 +129,8 @@ fn find_interaction(conn: &Connection, id: ConversationId) -> Result<Option<Inte
 /// The after-call-work records of an interaction, oldest first.
 pub(super) fn records_of(conn: &Connection, id: ConversationId) -> Result<Vec<RecordRow>> {
     conn.prepare_cached(&format!(
-        "SELECT {} FROM record WHERE conversation = ?1 AND kind = 'after-call-work' ORDER BY id",
+        "SELECT {} FROM record WHERE conversation = ?1 AND kind = 'after-call-work'
+            ORDER BY received_at, id",
         columns::RECORD
     ))?
     .query_map([id], columns::record)?

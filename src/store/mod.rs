@@ -23,10 +23,12 @@
 mod columns;
 mod error;
 mod files;
+pub mod inspect;
 mod load;
 mod lock;
 mod members;
 mod open;
+mod pages;
 mod reader;
 mod salvage;
 mod schema;
@@ -46,7 +48,7 @@ use crate::time::Wall;
 pub use error::{Blame, StoreError};
 pub use members::{MEMBERS_BYTES_MAX, NotMerged, merge};
 pub use reader::{Reader, StoredInteraction, StoredRecord};
-pub use salvage::Salvaged;
+pub use salvage::{Salvaged, acknowledge};
 
 use error::trouble_of;
 use lock::Lock;
@@ -90,28 +92,24 @@ impl Store {
         let lock = Lock::take(&path)?;
         salvage::finish_interrupted(&path)?;
         let mut salvaged = None;
-        let conn = match open::look(&path)? {
-            Looked::Sound(conn) => conn,
-            Looked::Damaged(finding) => {
-                salvaged = Some(salvage::carry_over(&path, &finding, options.now)?);
-                match open::look(&path)? {
-                    Looked::Sound(conn) => conn,
-                    Looked::Damaged(finding) => {
-                        return Err(StoreError::BeyondHelp {
-                            path,
-                            cause: format!("the new file is damaged at once: {finding}"),
-                        });
-                    }
-                }
+        let (conn, rev, mut recovered) = loop {
+            let finding = match open::look(&path)? {
+                Looked::Sound(conn) => match read_back(&conn) {
+                    Ok((rev, recovered)) => break (conn, rev, recovered),
+                    Err(e) if trouble_of(&e) == StoreTrouble::Damaged => e.to_string(),
+                    Err(e) => return Err(open::sql_error(&path, "reading what is not over", &e)),
+                },
+                Looked::Damaged(finding) => finding,
+            };
+            if salvaged.is_some() {
+                return Err(StoreError::BeyondHelp {
+                    path,
+                    cause: format!("the new file is damaged at once: {finding}"),
+                });
             }
+            salvaged = Some(salvage::carry_over(&path, &finding, options.now)?);
         };
-        let sql = |doing: &'static str| {
-            let path = path.clone();
-            move |e: rusqlite::Error| open::sql_error(&path, doing, &e)
-        };
-        let rev = conn
-            .query_row("SELECT coalesce(max(rev), 0) FROM pulse", [], |r| r.get(0))
-            .map_err(sql("reading the number of the last commit"))?;
+        open::trust(&conn).map_err(|e| open::sql_error(&path, "setting it up", &e))?;
         let mut store = Store {
             conn,
             path: path.clone(),
@@ -120,8 +118,6 @@ impl Store {
             salvaged,
             _lock: lock,
         };
-        let mut recovered =
-            load::recovered(&store.conn).map_err(sql("reading what is not over"))?;
         if let Some(kept) = &recovered.damaged
             && !Path::new(kept).exists()
         {
@@ -346,7 +342,8 @@ impl Store {
             let mut rows = vacuum.query([])?;
             while rows.next()?.is_some() {}
             self.log_holds_erased = true;
-            return Ok(true);
+            // Without progress (a file that somebody rewrote without the setting) there is no end.
+            return Ok(schema::integer(&self.conn, "freelist_count")? < free);
         }
         if self.log_holds_erased && self.cut_log()? {
             self.log_holds_erased = false;
@@ -376,4 +373,10 @@ impl Store {
         log::debug!("{doing} failed ({}): {error}", trouble.label());
         trouble
     }
+}
+
+/// The number of the last commit, and what is not over.
+fn read_back(conn: &Connection) -> rusqlite::Result<(i64, Recovered)> {
+    let rev = conn.query_row("SELECT coalesce(max(rev), 0) FROM pulse", [], |r| r.get(0))?;
+    Ok((rev, load::recovered(conn)?))
 }

@@ -78,26 +78,31 @@ fn sound(path: &Path, new: bool) -> rusqlite::Result<Result<Connection, StoreErr
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let mut empty = new;
     if !new {
-        if let Some(finding) = first_finding(&conn)? {
-            return Err(damaged(&finding));
-        }
+        let finding = first_finding(&conn);
         let version = schema::integer(&conn, "user_version")?;
-        let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
         let ours = schema::integer(&conn, "application_id")? == schema::APPLICATION_ID;
-        if !ours && (tables > 0 || version > 0) {
-            return Ok(Err(StoreError::Foreign {
-                path: path.to_path_buf(),
-            }));
-        }
-        if version > schema::KNOWN_VERSION {
+        if ours && version > schema::KNOWN_VERSION {
+            // Damaged or not: what a newer program wrote, only that one can carry over whole.
             return Ok(Err(StoreError::Newer {
                 path: path.to_path_buf(),
                 found: version,
                 known: schema::KNOWN_VERSION,
             }));
         }
+        if let Some(finding) = finding? {
+            return Err(damaged(&finding));
+        }
+        let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+        if !ours && (tables > 0 || version > 0) {
+            return Ok(Err(StoreError::Foreign {
+                path: path.to_path_buf(),
+            }));
+        }
         if version > 0 && !schema::complete(&conn)? {
             return Err(damaged("a table or an index is missing"));
+        }
+        if version > 0 && !schema::indexes_agree(&conn)? {
+            return Err(damaged("an index does not agree with its table"));
         }
         empty = version == 0 && tables == 0;
     }
@@ -114,8 +119,13 @@ fn sound(path: &Path, new: bool) -> rusqlite::Result<Result<Connection, StoreErr
         }));
     }
     schema::migrate(&mut conn)?;
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(Ok(conn))
+}
+
+/// From here on the file is trusted: closing the connection checkpoints and removes the log.
+pub(super) fn trust(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
 }
 
 /// The first thing that `quick_check` finds; errors come as rows or as errors.

@@ -124,12 +124,9 @@ pub(super) fn exchange<'a>(
     let mut request = canonical(head, peer, deadline).into_bytes();
     request.extend_from_slice(body);
     // A server that answered early has closed: its answer is still worth reading.
-    let written = stream.write_all_until(deadline, &request);
+    let _ = stream.write_all_until(deadline, &request);
     drop(request);
-    match take(&stream, door, head.method == "HEAD", answer_max, deadline) {
-        Err(Refusal::Broken) if written.is_err() => Err(Refusal::Unanswered),
-        other => other,
-    }
+    take(&stream, door, head.method == "HEAD", answer_max, deadline)
 }
 
 /// Whether a few descriptors can still be had. The server behind the gate takes
@@ -174,7 +171,7 @@ fn take<'a>(
     let mut chunk = vec![0_u8; 16 * 1024];
     let (head, used) = loop {
         let n = read_some(stream, &mut chunk, deadline)?;
-        if n == 0 || bytes.len() > ANSWER_HEAD_MAX {
+        if bytes.len() > ANSWER_HEAD_MAX {
             return Err(Refusal::Broken);
         }
         bytes.extend_from_slice(chunk.get(..n).unwrap_or_default());
@@ -197,9 +194,6 @@ fn take<'a>(
     body.reserve_exact(wanted - body.len());
     while body.len() < wanted {
         let n = read_some(stream, &mut chunk, deadline)?;
-        if n == 0 {
-            return Err(Refusal::Broken);
-        }
         let n = n.min(wanted - body.len());
         body.extend_from_slice(chunk.get(..n).unwrap_or_default());
     }
@@ -212,13 +206,13 @@ fn take<'a>(
     })
 }
 
+/// Some bytes of the answer. One that breaks off is none: what became of the
+/// request is unknown then.
 fn read_some(stream: &Stream, chunk: &mut [u8], deadline: Instant) -> Result<usize, Refusal> {
-    stream
-        .read_until(deadline, chunk)
-        .map_err(|e| match e.kind() {
-            std::io::ErrorKind::TimedOut => Refusal::Unanswered,
-            _ => Refusal::Broken,
-        })
+    match stream.read_until(deadline, chunk) {
+        Ok(0) | Err(_) => Err(Refusal::Unanswered),
+        Ok(n) => Ok(n),
+    }
 }
 
 struct AnswerHead {

@@ -1,4 +1,4 @@
-//! Sockets of either family, read and written under a total deadline.
+//! Connections of either family, read and written under a total deadline.
 //!
 //! A limit on each read alone never ends a client that sends a byte a second;
 //! so every read and write here is given what is left until a deadline.
@@ -6,84 +6,14 @@
 //! Invariant: no call in this module blocks past the deadline it was given.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-
-/// A socket that is already bound and listening; perhaps inherited from the service manager.
-#[derive(Debug)]
-pub enum Listener {
-    /// TCP, version 4 or 6.
-    Tcp(TcpListener),
-    /// A unix stream socket.
-    Unix(UnixListener),
-}
-
-impl From<TcpListener> for Listener {
-    fn from(l: TcpListener) -> Listener {
-        Listener::Tcp(l)
-    }
-}
-
-impl From<UnixListener> for Listener {
-    fn from(l: UnixListener) -> Listener {
-        Listener::Unix(l)
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Listener::Tcp(l) => l.as_fd(),
-            Listener::Unix(l) => l.as_fd(),
-        }
-    }
-}
-
-impl Listener {
-    /// The next connection, blocking again whatever the listener is.
-    pub(super) fn accept(&self) -> io::Result<(Stream, Peer)> {
-        match self {
-            Listener::Tcp(l) => {
-                let (s, address) = l.accept()?;
-                s.set_nonblocking(false)?;
-                // An answer is written at once; waiting to fill a segment only delays it.
-                let _ = s.set_nodelay(true);
-                Ok((Stream::Tcp(s), Peer::Ip(address)))
-            }
-            Listener::Unix(l) => {
-                let (s, _) = l.accept()?;
-                s.set_nonblocking(false)?;
-                Ok((Stream::Unix(s), Peer::Local))
-            }
-        }
-    }
-
-    pub(super) fn set_nonblocking(&self) -> io::Result<()> {
-        match self {
-            Listener::Tcp(l) => l.set_nonblocking(true),
-            Listener::Unix(l) => l.set_nonblocking(true),
-        }
-    }
-
-    /// Where it listens, for people.
-    #[must_use]
-    pub fn address(&self) -> String {
-        match self {
-            Listener::Tcp(l) => l.local_addr().map(|a| a.to_string()),
-            Listener::Unix(l) => l.local_addr().map(|a| match a.as_pathname() {
-                Some(path) => format!("unix:{}", path.display()),
-                None => String::from("unix:"),
-            }),
-        }
-        .unwrap_or_else(|_| String::from("an unknown address"))
-    }
-}
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
+pub(super) enum Peer {
     /// A TCP peer.
     Ip(SocketAddr),
     /// Somebody on this machine who may open the unix socket.

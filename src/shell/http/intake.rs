@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::assets::{self, Asset};
+use super::assets::Pages;
 use super::auth::{Tokens, sha256};
 use super::cors::Origins;
 use super::exchange::{Exchange, Reply};
@@ -46,8 +46,8 @@ pub struct IntakeSettings {
     pub origins: Origins,
     /// Where callers put the conversation id.
     pub conversation_id_at: Pointer,
-    /// Pages and scripts under `/agent-desktop/`.
-    pub assets: &'static [Asset],
+    /// The page of Agent Desktop, all of it under `/agent-desktop/`.
+    pub pages: Pages,
     /// Bounds of the gate, `[http] max-body` among them.
     pub limits: GateLimits,
     /// See [`ServedSettings::private_parent`].
@@ -63,7 +63,7 @@ pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served
         tokens: settings.tokens,
         origins: settings.origins,
         conversation_id_at: settings.conversation_id_at,
-        assets: settings.assets,
+        pages: settings.pages,
         port,
         complaints: Seldom::new(Duration::from_secs(10)),
     };
@@ -83,7 +83,7 @@ enum Route<'a> {
     Interaction(&'a str),
     Results,
     Description,
-    Page(&'static Asset),
+    Page(&'a str),
 }
 
 impl Route<'_> {
@@ -106,7 +106,7 @@ struct Intake {
     tokens: Option<Tokens>,
     origins: Origins,
     conversation_id_at: Pointer,
-    assets: &'static [Asset],
+    pages: Pages,
     port: Arc<dyn Port>,
     complaints: Seldom,
 }
@@ -134,14 +134,14 @@ impl Intake {
                 .and_then(|p| p.strip_prefix('/'))
             {
                 Some(id) => Some(Route::Interaction(id)),
-                None => assets::find(self.assets, x).map(Route::Page),
+                None => self.pages.has(path).then_some(Route::Page(path)),
             },
         }
     }
 
     fn route(&self, x: &Exchange) -> Result<Reply, Refused> {
         let Some(route) = self.find(x) else {
-            return Err(refused(&unknown("There is nothing under this path.")));
+            return Err(refused(&nowhere()));
         };
         if let Some(reply) = self.origins.preflight(x, route.methods()) {
             return Ok(reply);
@@ -157,7 +157,7 @@ impl Intake {
         }
         match route {
             Route::Description => Ok(Reply::new(200, "application/json", OPENAPI.as_bytes())),
-            Route::Page(asset) => Ok(asset.reply()),
+            Route::Page(path) => self.pages.reply(path).ok_or_else(|| refused(&nowhere())),
             Route::Interactions => self.accept(x),
             Route::Results => self.take_result(x),
             Route::Interaction(id) => {
@@ -314,6 +314,10 @@ fn bad_id(pointer: &str, detail: &str) -> Problem {
 
 fn unknown(detail: &str) -> Problem {
     Problem::new(404, "unknown", "Not found", detail)
+}
+
+fn nowhere() -> Problem {
+    unknown("There is nothing under this path.")
 }
 
 fn unknown_interaction() -> Problem {

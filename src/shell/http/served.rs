@@ -79,6 +79,13 @@ impl Served {
             stop: AtomicBool::new(false),
         });
         let (alive, ended) = crossbeam_channel::bounded(0);
+        // From here on, leaving early ends what has been started.
+        let mut served = Served {
+            gate: None,
+            pool: Arc::clone(&pool),
+            workers,
+            ended,
+        };
         for n in 0..workers {
             let pool = Arc::clone(&pool);
             let handler = Arc::clone(handler);
@@ -88,24 +95,33 @@ impl Served {
                 pool.work(&handler);
             })?;
         }
-        let gate = Gate::start(GateSettings {
+        served.gate = Some(Gate::start(GateSettings {
             listener,
             backend: pool.directory.0.join(SOCKET),
             name,
             limits,
-        })?;
-        Ok(Served {
-            gate: Some(gate),
-            pool,
-            workers,
-            ended,
-        })
+        })?);
+        Ok(served)
     }
 
     /// What the gate has done so far.
     #[must_use]
     pub fn counts(&self) -> GateCounts {
         self.gate.as_ref().map(Gate::counts).unwrap_or_default()
+    }
+
+    /// Counts of what the gate turned away, by cause, for the metrics.
+    #[must_use]
+    pub fn refusals(&self) -> Box<dyn Fn() -> Vec<(&'static str, u64)> + Send> {
+        let counter = self.gate.as_ref().map(Gate::counter);
+        Box::new(move || {
+            let counts = counter.as_ref().map(|c| c()).unwrap_or_default();
+            vec![
+                ("no-room", counts.turned_away),
+                ("not-clean", counts.refused),
+                ("no-answer", counts.unanswered),
+            ]
+        })
     }
 
     /// Stops taking connections, answers what is under way, ends the workers; all

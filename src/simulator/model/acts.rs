@@ -10,7 +10,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::control::ControlError;
-use super::conversation::{Conversation, Media, SKIPPED_CODE, Wrap};
+use super::conversation::{Conversation, Leg, Media, SKIPPED_CODE, Wrap};
 use super::operational::event_body;
 use super::switches::{Rewrap, SkippedAcw};
 use super::truth::WrapUp;
@@ -206,14 +206,19 @@ impl Platform {
             .ok_or_else(|| ControlError::NotFound(format!("no conversation {id}")))
     }
 
-    /// The leg that is meant: the given one, else the first pending, else the last.
+    /// The leg that is meant: the given one, else the first pending, else the
+    /// first connected, else the last.
     fn choose(&mut self, id: ConversationId, leg: Option<usize>) -> Result<usize, ControlError> {
         let c = self.known(id)?;
+        let count = c.agent_legs.len();
+        let first = |wanted: &dyn Fn(&Leg) -> bool| {
+            (0..count).find(|n| c.agent_leg(*n).is_some_and(|(_, l)| wanted(l)))
+        };
         let chosen = match leg {
-            Some(n) => (n < c.agent_legs.len()).then_some(n),
-            None => (0..c.agent_legs.len())
-                .find(|n| c.agent_leg(*n).is_some_and(|(_, l)| l.acw.pending()))
-                .or_else(|| c.agent_legs.len().checked_sub(1)),
+            Some(n) => (n < count).then_some(n),
+            None => first(&|l| l.acw.pending())
+                .or_else(|| first(&|l| l.disconnected.is_none()))
+                .or_else(|| count.checked_sub(1)),
         };
         chosen.ok_or_else(|| ControlError::NotFound("no such agent leg".into()))
     }

@@ -36,7 +36,8 @@ pub enum Control {
         /// Which conversation.
         #[serde(deserialize_with = "an_id")]
         conversation: ConversationId,
-        /// Which agent leg, from 0; the first pending one, else the last, if missing.
+        /// Which agent leg, from 0; if missing the first pending, else the first
+        /// connected, else the last.
         #[serde(default)]
         leg: Option<usize>,
         /// Wrap-up code; one of a few if missing.

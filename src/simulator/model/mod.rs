@@ -38,6 +38,9 @@ mod topics;
 mod truth;
 mod xml;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 

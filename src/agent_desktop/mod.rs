@@ -1,0 +1,296 @@
+//! The page that Agent Desktop embeds, `GET /agent-desktop/…` (design, section 6).
+//!
+//! The page finds the agent's interactions through the Service Client API, has each
+//! reported to the intake on its own origin, follows it, and tells the desktop what was
+//! filed. This module only carries its files and says who may embed it:
+//!
+//! | File | Purpose |
+//! |---|---|
+//! | `index.html`, `page.css` | the page |
+//! | `page.js` | ties the parts together |
+//! | `service-client.js` | the Service Client API as an ES module; of use to other pages too |
+//! | `gateway.js` | the two calls of the intake, as outcomes |
+//! | `watch.js` | one conversation: look, report, look again, politely |
+//! | `cards.js` | states in words |
+//! | `settings.js` | what the page may be told, and by whom |
+//! | `config.json` | not a file: [`Settings::to_json`], from the gateway's configuration |
+//!
+//! The query of the page's address may set `conversation-id-key`, `write-back` and
+//! `write-back-key`. It may not name the desktop's origin: whoever opens the page chooses
+//! its address, so whom to trust comes from the gateway alone, in `config.json` and in
+//! `frame-ancestors`.
+//!
+//! It holds no socket and reads no file. Invariant: nothing that is not a well-formed
+//! origin gets into the policy, so no value can add a directive or a header.
+
+use serde::Serialize;
+
+use crate::asset::{Asset, CSS, HTML, SCRIPT};
+
+/// Everything of `Content-Security-Policy` but `frame-ancestors`, which depends on the configuration.
+pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                          connect-src 'self'; base-uri 'none'; form-action 'none'";
+
+/// Where the page looks for [`Settings::to_json`].
+pub const CONFIG_PATH: &str = "/agent-desktop/config.json";
+
+/// The page's files; the path of the directory is the page itself.
+const ASSETS: &[Asset] = &[
+    Asset {
+        path: "/agent-desktop/",
+        content_type: HTML,
+        body: include_bytes!("index.html"),
+    },
+    Asset {
+        path: "/agent-desktop/index.html",
+        content_type: HTML,
+        body: include_bytes!("index.html"),
+    },
+    Asset {
+        path: "/agent-desktop/page.css",
+        content_type: CSS,
+        body: include_bytes!("page.css"),
+    },
+    Asset {
+        path: "/agent-desktop/page.js",
+        content_type: SCRIPT,
+        body: include_bytes!("page.js"),
+    },
+    Asset {
+        path: "/agent-desktop/service-client.js",
+        content_type: SCRIPT,
+        body: include_bytes!("service-client.js"),
+    },
+    Asset {
+        path: "/agent-desktop/gateway.js",
+        content_type: SCRIPT,
+        body: include_bytes!("gateway.js"),
+    },
+    Asset {
+        path: "/agent-desktop/watch.js",
+        content_type: SCRIPT,
+        body: include_bytes!("watch.js"),
+    },
+    Asset {
+        path: "/agent-desktop/cards.js",
+        content_type: SCRIPT,
+        body: include_bytes!("cards.js"),
+    },
+    Asset {
+        path: "/agent-desktop/settings.js",
+        content_type: SCRIPT,
+        body: include_bytes!("settings.js"),
+    },
+];
+
+/// The files below `/agent-desktop/`. Serve [`CONFIG_PATH`] beside them.
+#[must_use]
+pub fn assets() -> &'static [Asset] {
+    ASSETS
+}
+
+/// The value of `Content-Security-Policy` for every file of the page: embedded by these
+/// desktops and nobody else. What is not an origin is left out; with none left, nobody may embed it.
+#[must_use]
+pub fn content_security_policy<S: AsRef<str>>(desktop_origins: &[S]) -> String {
+    let origins: Vec<&str> = origins_among(desktop_origins).collect();
+    let ancestors = if origins.is_empty() {
+        "'none'".to_owned()
+    } else {
+        origins.join(" ")
+    };
+    format!("{POLICY}; frame-ancestors {ancestors}")
+}
+
+/// What the page is told in `config.json`; defaults stand in the page for what is absent.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// The desktops that may embed the page and talk to it, such as `https://desktop.example.com`.
+    pub desktop_origins: Vec<String>,
+    /// The key of the attached data that holds the conversation id; `conversationId` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id_key: Option<String>,
+    /// `toast` (default), `attached-data`, `both` or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_back: Option<String>,
+    /// The key of the attached data that the result is written to; `communicationRecord` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_back_key: Option<String>,
+    /// Keys of the attached data that are reported with the interaction; none by default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forward_keys: Vec<String>,
+}
+
+impl Settings {
+    /// The body of `config.json`, content type `application/json`. Origins that are not are left out.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut told = self.clone();
+        told.desktop_origins = origins_among(&self.desktop_origins)
+            .map(str::to_owned)
+            .collect();
+        // Strings and lists of strings always serialise.
+        serde_json::to_string(&told).unwrap_or_else(|_| "{}".to_owned())
+    }
+}
+
+fn origins_among<S: AsRef<str>>(list: &[S]) -> impl Iterator<Item = &str> {
+    list.iter()
+        .map(AsRef::as_ref)
+        .filter(|text| is_origin(text))
+}
+
+/// Whether this is `http(s)://host[:port]` and nothing more: no path, no wildcard, no space.
+#[must_use]
+pub fn is_origin(text: &str) -> bool {
+    let Some(authority) = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+    else {
+        return false;
+    };
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, after)) if address.parse::<std::net::Ipv6Addr>().is_ok() => (
+                "v6",
+                if after.is_empty() {
+                    None
+                } else {
+                    after.strip_prefix(':').or(Some(""))
+                },
+            ),
+            _ => return false,
+        },
+        None => match authority.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let host_fits = !host.is_empty()
+        && host.len() <= 253
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let port_fits = port.is_none_or(|port| {
+        !port.is_empty()
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|n| n > 0)
+    });
+    host_fits && port_fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asset::{find, house_rules};
+
+    #[test]
+    fn the_page_keeps_the_house_rules() {
+        house_rules::assert_kept(assets());
+    }
+
+    #[test]
+    fn the_page_itself_answers_to_its_directory_and_to_its_name() {
+        let page = find(assets(), "/agent-desktop/").unwrap();
+        assert_eq!(
+            page.body,
+            find(assets(), "/agent-desktop/index.html").unwrap().body
+        );
+        assert_eq!(page.content_type, HTML);
+    }
+
+    #[test]
+    fn every_file_in_the_directory_is_shipped() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/agent_desktop");
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(
+                name == "mod.rs" || find(assets(), &format!("/agent-desktop/{name}")).is_some(),
+                "{name} is not shipped"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_configured_desktops_may_embed_the_page() {
+        let policy =
+            content_security_policy(&["https://desktop.example.com", "http://127.0.0.1:8080"]);
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'; "),
+            "{policy}"
+        );
+        assert!(
+            policy.ends_with("; frame-ancestors https://desktop.example.com http://127.0.0.1:8080"),
+            "{policy}"
+        );
+        assert!(!policy.contains("unsafe"));
+    }
+
+    #[test]
+    fn without_a_desktop_nobody_may_embed_the_page() {
+        assert!(content_security_policy::<&str>(&[]).ends_with("; frame-ancestors 'none'"));
+    }
+
+    #[test]
+    fn no_value_can_add_a_directive_or_a_header() {
+        let hostile = [
+            "*",
+            "https://a; script-src *",
+            "https://a\r\nX: y",
+            "https://a b",
+            "'self'",
+            "https://*.example.com",
+        ];
+        assert!(content_security_policy(&hostile).ends_with("; frame-ancestors 'none'"));
+        let settings = Settings {
+            desktop_origins: hostile.map(str::to_owned).to_vec(),
+            ..Settings::default()
+        };
+        assert_eq!(settings.to_json(), r#"{"desktopOrigins":[]}"#);
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_perhaps_a_port() {
+        for good in [
+            "https://a",
+            "http://a.example:1",
+            "https://127.0.0.1:65535",
+            "http://[::1]",
+            "http://[::1]:80",
+        ] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "https://",
+            "https://a/",
+            "https://a:",
+            "https://a:0",
+            "https://a:65536",
+            "https://a:+1",
+            "ftp://a",
+            "https://u@a",
+            "https://a?b",
+            "https://[::1",
+            "http://[::1]x",
+            "http://[a]",
+            "HTTPS://a",
+            "null",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_page_is_told_what_is_configured_and_nothing_else() {
+        let settings = Settings {
+            desktop_origins: vec!["https://desktop.example.com".to_owned()],
+            write_back: Some("both".to_owned()),
+            ..Settings::default()
+        };
+        let expected = r#"{"desktopOrigins":["https://desktop.example.com"],"writeBack":"both"}"#;
+        assert_eq!(settings.to_json(), expected);
+    }
+}

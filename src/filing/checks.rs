@@ -1,0 +1,488 @@
+//! Which conversation is asked about next over REST, and how: one by one, or
+//! many at once.
+//!
+//! The prompt question costs one request each; analytics answers many ids at
+//! once but late, so it only helps to find those worth a prompt question when
+//! very many are due (protocol, section 11.3). The two alternate then, so that
+//! urgent ones never wait for the crowd.
+//!
+//! Invariants: a conversation that was scheduled stays in exactly one place
+//! (waiting for its time, ready, or asked) until it is cancelled or its answer
+//! is in; at most [`FETCHES_OUTSTANDING_MAX`] questions are unanswered. No
+//! operation walks the whole table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{FETCHES_OUTSTANDING_MAX, Fetch};
+use crate::ids::ConversationId;
+use crate::time::Mono;
+
+/// Up to so many ready conversations are asked about one by one: a dozen seconds of the REST budget.
+const ONE_BY_ONE_MAX: usize = 60;
+/// Ids in one bulk question (protocol, section 14: 50 is the least maximum to expect).
+const BULK_MAX: usize = 50;
+/// After a bulk question was too large even for two, or refused: a pause.
+const BULK_PAUSE: Duration = Duration::from_secs(600);
+/// Bulk questions that must go well before one more id is put in.
+const GROW_AFTER: u32 = 2;
+
+/// How urgent a check is; the order of service.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Class {
+    /// A bulk answer hinted at news.
+    Hinted,
+    /// After an event, a gap, a late subscription, or for an end.
+    Prompt,
+    /// Nothing special.
+    Routine,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// In `timers`.
+    Timed(Mono),
+    /// In `ready`, since then; also in `bulk_ready` or `bulk_timers` unless hinted.
+    Ready(Mono),
+    /// In a question; perhaps wanted again from then on.
+    Asked(Option<Mono>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    class: Class,
+    place: Place,
+    /// From when a bulk question is worth its while.
+    bulk_at: Mono,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    slots: BTreeMap<ConversationId, Slot>,
+    timers: BTreeSet<(Mono, ConversationId)>,
+    ready: BTreeSet<(Class, Mono, ConversationId)>,
+    bulk_ready: BTreeSet<(Class, Mono, ConversationId)>,
+    bulk_timers: BTreeSet<(Mono, ConversationId)>,
+    outstanding: Vec<Fetch>,
+    /// Ids in the next bulk question; fewer than 2 means none.
+    bulk_size: usize,
+    bulk_good: u32,
+    bulk_from: Mono,
+    bulk_turn: bool,
+}
+
+impl Checks {
+    pub(super) fn new() -> Checks {
+        Checks {
+            bulk_size: BULK_MAX,
+            ..Checks::default()
+        }
+    }
+
+    /// Wants a check at `at`, or sooner if one was wanted sooner; the more urgent class wins.
+    pub(super) fn schedule(&mut self, id: ConversationId, at: Mono, class: Class) {
+        let Some(slot) = self.slots.get(&id).copied() else {
+            self.slots.insert(
+                id,
+                Slot {
+                    class,
+                    place: Place::Timed(at),
+                    bulk_at: Mono(0),
+                },
+            );
+            self.timers.insert((at, id));
+            return;
+        };
+        let class = class.min(slot.class);
+        let place = match slot.place {
+            Place::Timed(was) => {
+                let at = at.min(was);
+                self.timers.remove(&(was, id));
+                self.timers.insert((at, id));
+                Place::Timed(at)
+            }
+            Place::Ready(since) => {
+                if class != slot.class {
+                    self.take_from_ready(id, slot.class, since, slot.bulk_at);
+                    self.put_in_ready(id, class, since, slot.bulk_at, since);
+                }
+                Place::Ready(since)
+            }
+            Place::Asked(again) => Place::Asked(Some(again.map_or(at, |a| a.min(at)))),
+        };
+        self.slots.insert(
+            id,
+            Slot {
+                class,
+                place,
+                ..slot
+            },
+        );
+    }
+
+    /// A bulk question about it is pointless before `at`.
+    pub(super) fn no_bulk_before(&mut self, id: ConversationId, at: Mono) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            let was = std::mem::replace(&mut slot.bulk_at, at);
+            let slot = *slot;
+            if let Place::Ready(since) = slot.place {
+                self.take_from_ready(id, slot.class, since, was);
+                self.put_in_ready(id, slot.class, since, at, since);
+            }
+        }
+    }
+
+    /// Wants no check any more; an answer under way will be ignored.
+    pub(super) fn cancel(&mut self, id: ConversationId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            match slot.place {
+                Place::Timed(at) => {
+                    self.timers.remove(&(at, id));
+                }
+                Place::Ready(since) => self.take_from_ready(id, slot.class, since, slot.bulk_at),
+                Place::Asked(_) => {}
+            }
+        }
+    }
+
+    fn put_in_ready(
+        &mut self,
+        id: ConversationId,
+        class: Class,
+        since: Mono,
+        bulk_at: Mono,
+        now: Mono,
+    ) {
+        self.ready.insert((class, since, id));
+        if class != Class::Hinted {
+            if bulk_at <= now {
+                self.bulk_ready.insert((class, since, id));
+            } else {
+                self.bulk_timers.insert((bulk_at, id));
+            }
+        }
+    }
+
+    fn take_from_ready(&mut self, id: ConversationId, class: Class, since: Mono, bulk_at: Mono) {
+        self.ready.remove(&(class, since, id));
+        self.bulk_ready.remove(&(class, since, id));
+        self.bulk_timers.remove(&(bulk_at, id));
+    }
+
+    fn promote(&mut self, now: Mono) {
+        while let Some(&(at, id)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.place = Place::Ready(at);
+                let slot = *slot;
+                self.put_in_ready(id, slot.class, at, slot.bulk_at, now);
+            }
+        }
+        while let Some(&(at, id)) = self.bulk_timers.first()
+            && at <= now
+        {
+            self.bulk_timers.pop_first();
+            if let Some(Slot {
+                class,
+                place: Place::Ready(since),
+                ..
+            }) = self.slots.get(&id)
+            {
+                self.bulk_ready.insert((*class, *since, id));
+            }
+        }
+    }
+
+    /// The next question, if one may be asked now.
+    pub(super) fn next(&mut self, now: Mono) -> Option<Fetch> {
+        self.promote(now);
+        if self.outstanding.len() >= FETCHES_OUTSTANDING_MAX || self.ready.is_empty() {
+            return None;
+        }
+        if self.bulk_size < 2 && now >= self.bulk_from {
+            self.bulk_size = 2;
+        }
+        let bulk_possible =
+            self.bulk_size >= 2 && now >= self.bulk_from && self.bulk_ready.len() >= 2;
+        let crowd = self.ready.len() > ONE_BY_ONE_MAX && bulk_possible;
+        self.bulk_turn = crowd && !self.bulk_turn;
+        let fetch = if self.bulk_turn {
+            let ids: Vec<_> = self
+                .bulk_ready
+                .iter()
+                .take(self.bulk_size)
+                .map(|k| k.2)
+                .collect();
+            Fetch::Many(ids)
+        } else {
+            Fetch::One(self.ready.first()?.2)
+        };
+        for id in ids_of(&fetch) {
+            if let Some(slot) = self.slots.get(id).copied()
+                && let Place::Ready(since) = slot.place
+            {
+                self.take_from_ready(*id, slot.class, since, slot.bulk_at);
+                self.slots.insert(
+                    *id,
+                    Slot {
+                        place: Place::Asked(None),
+                        // The next want brings its own urgency.
+                        class: Class::Routine,
+                        ..slot
+                    },
+                );
+            }
+        }
+        self.outstanding.push(fetch.clone());
+        Some(fetch)
+    }
+
+    /// The answer is in; what was wanted again meanwhile is scheduled. `false` if the question
+    /// was never asked.
+    pub(super) fn answered(&mut self, fetch: &Fetch) -> bool {
+        let Some(n) = self.outstanding.iter().position(|f| f == fetch) else {
+            return false;
+        };
+        self.outstanding.swap_remove(n);
+        for id in ids_of(fetch) {
+            // Cancelled and scheduled anew meanwhile: then it has its place already, and it
+            // may even be asked about in another question.
+            if let Some(slot) = self.slots.get(id).copied()
+                && let Place::Asked(again) = slot.place
+                && !self.outstanding.iter().any(|f| ids_of(f).contains(id))
+            {
+                self.slots.remove(id);
+                if let Some(at) = again {
+                    self.schedule(*id, at, slot.class);
+                    if let Some(new) = self.slots.get_mut(id) {
+                        new.bulk_at = slot.bulk_at;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// A bulk question went well: slowly more ids at once.
+    pub(super) fn bulk_went_well(&mut self) {
+        self.bulk_good += 1;
+        if self.bulk_good >= GROW_AFTER {
+            self.bulk_good = 0;
+            self.bulk_size = (self.bulk_size + 1).min(BULK_MAX);
+        }
+    }
+
+    /// A bulk question of `asked` ids was too large: half as many, down to one by one.
+    pub(super) fn bulk_too_many(&mut self, asked: usize, now: Mono) {
+        self.bulk_good = 0;
+        self.bulk_size = self.bulk_size.min(asked / 2);
+        if self.bulk_size < 2 {
+            self.bulk_pause(now, BULK_PAUSE);
+        }
+    }
+
+    /// No bulk questions for a while.
+    pub(super) fn bulk_pause(&mut self, now: Mono, pause: Duration) {
+        self.bulk_from = now + pause;
+    }
+
+    /// When [`next`](Self::next) is worth calling again, apart from answers.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        if self.outstanding.len() >= FETCHES_OUTSTANDING_MAX {
+            return None;
+        }
+        if let Some((_, since, _)) = self.ready.first() {
+            return Some(*since);
+        }
+        self.timers.first().map(|t| t.0)
+    }
+
+    /// When it will be asked about: the past if it is ready, now if it is asked; `None` if no
+    /// check is wanted.
+    pub(super) fn due_at(&self, id: ConversationId) -> Option<Mono> {
+        self.slots.get(&id).map(|slot| match slot.place {
+            Place::Timed(at) | Place::Ready(at) => at,
+            Place::Asked(_) => Mono(0),
+        })
+    }
+
+    /// Ready and unanswered, for the status page.
+    pub(super) fn counts(&self, now: Mono) -> (usize, usize) {
+        // Timers that have come up but were not promoted, because all questions are out.
+        let up = self.timers.iter().take_while(|(at, _)| *at <= now).count();
+        (self.ready.len() + up, self.outstanding.len())
+    }
+}
+
+fn ids_of(fetch: &Fetch) -> &[ConversationId] {
+    match fetch {
+        Fetch::One(id) => std::slice::from_ref(id),
+        Fetch::Many(ids) => ids,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u128) -> ConversationId {
+        ConversationId(uuid::Uuid::from_u128(n))
+    }
+
+    fn at(s: u64) -> Mono {
+        Mono(s * 1000)
+    }
+
+    /// Asks and answers until nothing is due.
+    fn drain(checks: &mut Checks, now: Mono) -> Vec<Fetch> {
+        let mut all = Vec::new();
+        while let Some(fetch) = checks.next(now) {
+            checks.answered(&fetch);
+            all.push(fetch);
+        }
+        all
+    }
+
+    #[test]
+    fn the_sooner_time_and_the_more_urgent_class_win() {
+        let mut c = Checks::new();
+        c.schedule(id(1), at(60), Class::Routine);
+        c.schedule(id(1), at(5), Class::Prompt);
+        c.schedule(id(1), at(90), Class::Routine);
+        assert_eq!(c.deadline(), Some(at(5)));
+        assert_eq!(c.next(at(4)), None);
+        assert_eq!(c.next(at(5)), Some(Fetch::One(id(1))));
+        assert_eq!(c.next(at(99)), None);
+    }
+
+    #[test]
+    fn urgent_ones_go_first_and_then_the_older() {
+        let mut c = Checks::new();
+        c.schedule(id(1), at(1), Class::Routine);
+        c.schedule(id(2), at(3), Class::Prompt);
+        c.schedule(id(3), at(2), Class::Prompt);
+        c.schedule(id(4), at(4), Class::Hinted);
+        let order: Vec<_> = drain(&mut c, at(9));
+        assert_eq!(order, [4, 3, 2, 1].map(|n| Fetch::One(id(n))));
+    }
+
+    #[test]
+    fn no_more_than_the_agreed_number_of_questions_is_out() {
+        let mut c = Checks::new();
+        for n in 0..10 {
+            c.schedule(id(n), at(0), Class::Prompt);
+        }
+        let out: Vec<_> = std::iter::from_fn(|| c.next(at(1))).collect();
+        assert_eq!(out.len(), FETCHES_OUTSTANDING_MAX);
+        assert_eq!(c.deadline(), None);
+        assert!(c.answered(&out[0]) && !c.answered(&out[0]));
+        assert!(c.next(at(1)).is_some());
+    }
+
+    #[test]
+    fn what_is_wanted_while_it_is_asked_comes_back_after_the_answer() {
+        let mut c = Checks::new();
+        c.schedule(id(1), at(0), Class::Prompt);
+        let f = c.next(at(0)).unwrap();
+        c.schedule(id(1), at(2), Class::Prompt);
+        assert_eq!(c.next(at(9)), None);
+        c.answered(&f);
+        assert_eq!(c.next(at(9)), Some(Fetch::One(id(1))));
+    }
+
+    #[test]
+    fn a_crowd_is_asked_about_in_bulk_and_one_by_one_in_turn() {
+        let mut c = Checks::new();
+        for n in 0..1000 {
+            c.schedule(id(n), at(0), Class::Prompt);
+        }
+        let all = drain(&mut c, at(1));
+        let bulk = all.iter().filter(|f| matches!(f, Fetch::Many(_))).count();
+        assert!((18..=20).contains(&bulk), "{bulk}");
+        assert!(matches!(&all[0], Fetch::Many(ids) if ids.len() == 50));
+        assert!(matches!(&all[1], Fetch::One(_)));
+        assert!(matches!(&all[2], Fetch::Many(_)));
+    }
+
+    #[test]
+    fn hinted_ones_are_never_asked_about_in_bulk() {
+        let mut c = Checks::new();
+        for n in 0..100 {
+            c.schedule(id(n), at(0), Class::Hinted);
+        }
+        assert!(
+            drain(&mut c, at(1))
+                .iter()
+                .all(|f| matches!(f, Fetch::One(_)))
+        );
+    }
+
+    #[test]
+    fn bulk_questions_shrink_by_half_and_pause_and_grow_slowly() {
+        let mut c = Checks::new();
+        for expected in [25, 12, 6, 3, 1] {
+            c.bulk_too_many(c.bulk_size, at(0));
+            assert_eq!(c.bulk_size, expected);
+        }
+        for n in 0..200 {
+            c.schedule(id(n), at(0), Class::Prompt);
+        }
+        assert!(matches!(c.next(at(1)), Some(Fetch::One(_))));
+        assert!(matches!(c.next(at(1)), Some(Fetch::One(_))));
+        let later = at(1) + BULK_PAUSE;
+        assert!(matches!(c.next(later), Some(Fetch::Many(ids)) if ids.len() == 2));
+        for _ in 0..GROW_AFTER {
+            c.bulk_went_well();
+        }
+        assert_eq!(c.bulk_size, 3);
+    }
+
+    #[test]
+    fn a_bulk_question_waits_until_it_is_worth_its_while() {
+        let mut c = Checks::new();
+        for n in 0..100 {
+            c.schedule(id(n), at(0), Class::Prompt);
+            c.no_bulk_before(id(n), at(900));
+        }
+        for _ in 0..3 {
+            let f = c.next(at(1)).unwrap();
+            assert!(matches!(f, Fetch::One(_)));
+            c.answered(&f);
+        }
+        let f = c.next(at(900)).unwrap();
+        assert!(matches!(&f, Fetch::Many(ids) if ids.len() == 50), "{f:?}");
+    }
+
+    #[test]
+    fn a_cancelled_check_leaves_no_trace_wherever_it_was() {
+        let mut c = Checks::new();
+        for n in 0..3 {
+            c.schedule(id(n), at(n as u64), Class::Prompt);
+        }
+        let f = c.next(at(1)).unwrap();
+        for n in 0..3 {
+            c.cancel(id(n));
+        }
+        c.answered(&f);
+        assert!(c.slots.is_empty() && c.timers.is_empty() && c.ready.is_empty());
+        assert!(c.bulk_ready.is_empty() && c.bulk_timers.is_empty());
+    }
+
+    #[test]
+    fn a_check_cancelled_and_wanted_anew_is_not_lost_with_the_late_answer() {
+        let mut c = Checks::new();
+        c.schedule(id(1), at(0), Class::Prompt);
+        let first = c.next(at(0)).unwrap();
+        c.cancel(id(1));
+        c.schedule(id(1), at(1), Class::Prompt);
+        let second = c.next(at(1)).unwrap();
+        // Equal questions: the first answer settles one of them only.
+        assert!(c.answered(&first));
+        c.schedule(id(1), at(2), Class::Prompt);
+        assert!(c.answered(&second));
+        assert_eq!(c.next(at(2)), Some(Fetch::One(id(1))));
+    }
+}

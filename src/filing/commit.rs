@@ -1,0 +1,180 @@
+//! The ledger: what has changed and is not durable yet (design, guarantees 1 and 2).
+//!
+//! Two kinds of change. Facts (records taken, outcomes, states) are true in
+//! memory at once and stay pending until they are committed: bodies wait in a
+//! queue, rows are only marked and read from memory when a batch is formed, so
+//! that the latest wins. Requests of callers change nothing in memory until
+//! their commit is done, so that a refused one leaves no trace.
+//!
+//! Invariants: at most one commit and one look-up are outstanding; the queue is
+//! bounded in requests, records and bytes.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::caller::{CallerId, CallerRequest};
+use super::rows::{Found, InteractionRow, RecordRow, StoreTrouble};
+use super::settings::{CALLERS_WAITING_MAX, UNCOMMITTED_BYTES_MAX, UNCOMMITTED_RECORDS_MAX};
+use crate::ids::{ConversationId, RecordId};
+use crate::time::{Mono, Now};
+
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// A request that waits.
+#[derive(Clone)]
+pub(super) struct Ask {
+    pub(super) caller: CallerId,
+    pub(super) request: CallerRequest,
+    pub(super) at: Now,
+    /// What the store holds, where memory did not know.
+    pub(super) looked: Option<Found>,
+}
+
+/// The body of a record that waits for its commit.
+#[derive(Clone)]
+pub(super) struct Taking {
+    pub(super) record: RecordId,
+    pub(super) conversation: ConversationId,
+    pub(super) body: String,
+}
+
+/// In order of arrival.
+pub(super) enum Entry {
+    Take(Taking),
+    Ask(Ask),
+}
+
+/// What a committed change brings about.
+pub(super) enum Effect {
+    /// A record taken from the platform is durable.
+    Taken(RecordId),
+    /// A row of an interaction is.
+    Interaction(InteractionRow),
+    /// A row of a record is.
+    Record(RecordRow),
+    /// A request is.
+    Asked(Ask, Outcome),
+    /// An erasure or a purge is done.
+    Maintenance,
+}
+
+/// What a committed request brings about.
+pub(super) enum Outcome {
+    /// Members merged; this is the row.
+    Merged(InteractionRow),
+    /// Started, with the records that the store knew of it, and the state it had ended in there.
+    Started {
+        row: InteractionRow,
+        looked: Option<(InteractionRow, Vec<RecordRow>)>,
+    },
+    /// Stopped; this is the row.
+    Stopped(InteractionRow),
+    /// A support result is in.
+    Result(RecordRow),
+    /// An operator's act; this is the row.
+    Acted(RecordRow),
+}
+
+/// The transaction that is outstanding.
+pub(super) struct Batch {
+    pub(super) ticket: u64,
+    /// One for each change, in order.
+    pub(super) effects: Vec<Effect>,
+    /// To be put back if it fails.
+    pub(super) takings: Vec<Taking>,
+    pub(super) interactions: Vec<ConversationId>,
+    pub(super) records: Vec<RecordId>,
+}
+
+/// The store cannot commit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trouble {
+    pub(super) kind: StoreTrouble,
+    pub(super) since: Now,
+    pub(super) retry_at: Mono,
+    pause: Duration,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) queue: VecDeque<Entry>,
+    pub(super) dirty_interactions: BTreeSet<ConversationId>,
+    pub(super) dirty_records: BTreeSet<RecordId>,
+    pub(super) batch: Option<Batch>,
+    /// Requests about which the store has to be asked.
+    pub(super) lookups: VecDeque<Ask>,
+    pub(super) looking: Option<(u64, Vec<Ask>)>,
+    pub(super) trouble: Option<Trouble>,
+    pub(super) maintenance_at: Mono,
+    /// Requests anywhere in here.
+    pub(super) asks: usize,
+    bytes: usize,
+    takes: usize,
+    tickets: u64,
+}
+
+impl Ledger {
+    pub(super) fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Whether another request may wait.
+    pub(super) fn room_for_ask(&self) -> bool {
+        self.asks < CALLERS_WAITING_MAX
+    }
+
+    /// Whether another record with a body of so many bytes may wait.
+    pub(super) fn room_for_take(&self, bytes: usize) -> bool {
+        self.takes < UNCOMMITTED_RECORDS_MAX && self.bytes + bytes <= UNCOMMITTED_BYTES_MAX
+    }
+
+    pub(super) fn take(&mut self, taking: Taking) {
+        self.takes += 1;
+        self.bytes += taking.body.len();
+        self.queue.push_back(Entry::Take(taking));
+    }
+
+    /// A taking has left for good.
+    pub(super) fn took(&mut self, taking: &Taking) {
+        self.takes = self.takes.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(taking.body.len());
+    }
+
+    /// Notes a failed commit; the pause doubles from 1 s to 30 s. `true` if this is the first.
+    pub(super) fn failed(&mut self, kind: StoreTrouble, now: Now) -> bool {
+        let first = self.trouble.is_none();
+        let (since, pause) = self.trouble.map_or((now, RETRY_MIN), |t| {
+            (t.since, (t.pause * 2).min(RETRY_MAX))
+        });
+        self.trouble = Some(Trouble {
+            kind,
+            since,
+            retry_at: now.mono + pause,
+            pause,
+        });
+        first
+    }
+
+    /// When callers should come back.
+    pub(super) fn retry_after(&self, now: Mono) -> Duration {
+        self.trouble
+            .map_or(Duration::from_secs(5), |t| t.retry_at.since(now))
+            .max(Duration::from_secs(1))
+    }
+
+    /// Changes not in the store yet.
+    pub(super) fn backlog(&self) -> usize {
+        self.queue.len()
+            + self.dirty_interactions.len()
+            + self.dirty_records.len()
+            + self.batch.as_ref().map_or(0, |b| b.effects.len())
+    }
+
+    /// Records and bytes of bodies not in the store yet.
+    pub(super) fn uncommitted(&self) -> (usize, usize) {
+        (self.takes, self.bytes)
+    }
+}

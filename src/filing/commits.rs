@@ -1,0 +1,575 @@
+//! Batches on their way into the store, and what a committed one sets free.
+//!
+//! Invariant: answers, posts, "watch", "unwatch" and the counting of what is
+//! over happen here, after the commit, and nowhere else.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Order;
+use super::caller::Answer;
+use super::callers::{Subject, Weighed};
+use super::commit::{Ask, Batch, Effect, Entry, Outcome, Taking};
+use super::interaction::Watched;
+use super::machine::{Filing, Kept};
+use super::rows::{
+    Change, InteractionRow, InteractionState, RecordKind, RecordRow, RecordState, StoreFact,
+    StoreOrder, StoreTrouble,
+};
+use super::settings::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, MAINTENANCE_ROWS_MAX};
+use crate::ids::{ConversationId, RecordId};
+use crate::notice::Level;
+use crate::time::{Mono, Now};
+
+/// Erasure and purge are looked after this often.
+const MAINTENANCE_EVERY: Duration = Duration::from_secs(600);
+
+/// A batch in the making.
+#[derive(Default)]
+struct Draft {
+    changes: Vec<Change>,
+    effects: Vec<Effect>,
+    takings: Vec<Taking>,
+    interactions: Vec<ConversationId>,
+    records: Vec<RecordId>,
+    subjects: BTreeSet<Subject>,
+    bytes: usize,
+}
+
+impl Draft {
+    fn full(&self) -> bool {
+        self.changes.len() >= BATCH_CHANGES_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    fn add(&mut self, change: Change, effect: Effect) {
+        self.bytes += match &change {
+            Change::Accept { members, .. } => members.len(),
+            Change::Take { body, .. } => body.len(),
+            _ => 0,
+        };
+        self.changes.push(change);
+        self.effects.push(effect);
+    }
+}
+
+impl Filing {
+    /// Sends what has changed to the store, unless a commit is outstanding.
+    pub(super) fn commit(&mut self, now: Now) {
+        if self.ledger.batch.is_some() {
+            return;
+        }
+        let probing = match self.ledger.trouble {
+            Some(t) if now.mono < t.retry_at => return,
+            trouble => trouble.is_some(),
+        };
+        let mut draft = Draft::default();
+        self.draft_queue(&mut draft);
+        self.draft_rows(&mut draft);
+        self.draft_maintenance(&mut draft, now);
+        if draft.changes.is_empty() && !probing {
+            return;
+        }
+        let ticket = self.ledger.ticket();
+        self.ledger.batch = Some(Batch {
+            ticket,
+            effects: draft.effects,
+            takings: draft.takings,
+            interactions: draft.interactions,
+            records: draft.records,
+        });
+        self.out.push_back(Order::Store(StoreOrder::Commit {
+            ticket,
+            changes: draft.changes,
+        }));
+    }
+
+    /// Bodies and requests, in order of arrival; a second request about one subject waits for
+    /// the next batch, because the first may change what it means.
+    fn draft_queue(&mut self, draft: &mut Draft) {
+        let mut kept = Vec::new();
+        while !draft.full()
+            && let Some(entry) = self.ledger.queue.pop_front()
+        {
+            match entry {
+                Entry::Take(taking) => self.draft_take(taking, draft),
+                Entry::Ask(ask) => {
+                    if let Some(ask) = self.draft_ask(ask, draft) {
+                        kept.push(Entry::Ask(ask));
+                    }
+                }
+            }
+        }
+        for entry in kept.into_iter().rev() {
+            self.ledger.queue.push_front(entry);
+        }
+    }
+
+    fn draft_take(&mut self, taking: Taking, draft: &mut Draft) {
+        let Some(rec) = self.records.get_mut(&taking.record) else {
+            self.ledger.took(&taking);
+            self.never("a body without its record");
+            return;
+        };
+        rec.kept = Kept::OnItsWay;
+        if let Some(w) = self.interactions.get_mut(&taking.conversation) {
+            w.takes_queued = w.takes_queued.saturating_sub(1);
+        }
+        draft.add(
+            Change::Take {
+                row: rec.row.clone(),
+                body: taking.body.clone(),
+                key: None,
+            },
+            Effect::Taken(taking.record),
+        );
+        draft.takings.push(taking);
+    }
+
+    /// The request again, if it has to wait for the next batch.
+    fn draft_ask(&mut self, mut ask: Ask, draft: &mut Draft) -> Option<Ask> {
+        let subject = ask.subject();
+        if let Some(subject) = &subject
+            && draft.subjects.contains(subject)
+        {
+            if matches!(subject, Subject::Key(_)) {
+                // The store will know more after this batch.
+                ask.looked = None;
+                self.ledger.lookups.push_back(ask);
+                return None;
+            }
+            return Some(ask);
+        }
+        match self.weigh(&ask) {
+            Weighed::Answer(answer) => self.answer(ask.caller, answer),
+            Weighed::LookUp => self.ledger.lookups.push_back(ask),
+            Weighed::Wait => return Some(ask),
+            Weighed::Change(change, outcome) => {
+                draft.subjects.extend(subject);
+                draft.add(change, Effect::Asked(ask, outcome));
+            }
+        }
+        None
+    }
+
+    /// Rows that changed, as they are now.
+    fn draft_rows(&mut self, draft: &mut Draft) {
+        let dirty: Vec<_> = self
+            .ledger
+            .dirty_interactions
+            .iter()
+            .copied()
+            .filter(|id| !draft.subjects.contains(&Subject::Conversation(*id)))
+            .take(BATCH_CHANGES_MAX)
+            .collect();
+        for id in dirty {
+            if draft.full() {
+                return;
+            }
+            match self.interactions.get(&id) {
+                // Its records go first (design, guarantee 2).
+                Some(w) if w.ended() && w.takes_queued > 0 => continue,
+                Some(w) => {
+                    draft.add(
+                        Change::Interaction(w.row.clone()),
+                        Effect::Interaction(w.row.clone()),
+                    );
+                    draft.interactions.push(id);
+                }
+                None => {}
+            }
+            self.ledger.dirty_interactions.remove(&id);
+        }
+        let dirty: Vec<_> = self
+            .ledger
+            .dirty_records
+            .iter()
+            .copied()
+            .filter(|id| !draft.subjects.contains(&Subject::Record(*id)))
+            .take(BATCH_CHANGES_MAX)
+            .collect();
+        for id in dirty {
+            if draft.full() {
+                return;
+            }
+            if let Some(rec) = self.records.get(&id) {
+                draft.add(
+                    Change::Record(rec.row.clone()),
+                    Effect::Record(rec.row.clone()),
+                );
+                draft.records.push(id);
+            }
+            self.ledger.dirty_records.remove(&id);
+        }
+    }
+
+    fn draft_maintenance(&mut self, draft: &mut Draft, now: Now) {
+        if draft.full() || now.mono < self.ledger.maintenance_at {
+            return;
+        }
+        self.ledger.maintenance_at = now.mono + MAINTENANCE_EVERY;
+        draft.add(
+            Change::EraseBodies {
+                before: now.wall - self.settings.keep_bodies,
+                limit: MAINTENANCE_ROWS_MAX,
+            },
+            Effect::Maintenance,
+        );
+        draft.add(
+            Change::Purge {
+                before: now.wall - self.settings.retain,
+                limit: MAINTENANCE_ROWS_MAX,
+            },
+            Effect::Maintenance,
+        );
+    }
+
+    pub(super) fn stored(&mut self, fact: StoreFact, now: Now) {
+        match fact {
+            StoreFact::Committed {
+                ticket,
+                refused,
+                erased,
+                purged_interactions,
+                purged_records,
+            } => {
+                for (state, n) in purged_interactions {
+                    self.counters.interaction_purged(state, n);
+                }
+                for (state, n) in purged_records {
+                    self.counters.record_purged(state, n);
+                }
+                if erased > 0 {
+                    self.ledger.maintenance_at = now.mono;
+                }
+                self.committed(ticket, &refused, now);
+            }
+            StoreFact::CommitFailed { ticket, trouble } => {
+                self.commit_failed(ticket, trouble, now);
+            }
+            StoreFact::Looked { ticket, found } => self.looked(ticket, Some(found), now),
+            StoreFact::LookupFailed { ticket, trouble } => {
+                self.say(Level::Error, "store-lookup", trouble.sentence());
+                self.looked(ticket, None, now);
+            }
+            // The platform client's own.
+            StoreFact::ChannelsKept { .. } | StoreFact::ChannelsFailed { .. } => {}
+        }
+    }
+
+    fn committed(&mut self, ticket: u64, refused: &[usize], now: Now) {
+        let Some(batch) = self.ledger.batch.take_if(|b| b.ticket == ticket) else {
+            self.never("a commit that is not outstanding");
+            return;
+        };
+        if let Some(trouble) = self.ledger.trouble.take() {
+            self.say(
+                Level::Warn,
+                "store-recovered",
+                format!(
+                    "the store commits again after {} s",
+                    now.mono.since(trouble.since.mono).as_secs()
+                ),
+            );
+        }
+        for taking in &batch.takings {
+            self.ledger.took(taking);
+        }
+        for (n, effect) in batch.effects.into_iter().enumerate() {
+            if refused.contains(&n) {
+                self.refused_change(effect, now);
+                continue;
+            }
+            match effect {
+                Effect::Taken(id) => self.taken_committed(id, now),
+                Effect::Interaction(row) => {
+                    if row.state.ended() {
+                        self.end_committed(row.conversation, now);
+                    }
+                }
+                Effect::Record(row) => self.row_committed(&row),
+                Effect::Asked(ask, outcome) => self.ask_committed(ask, outcome, now),
+                Effect::Maintenance => {}
+            }
+        }
+    }
+
+    /// The schema refused a change: our bug; the rest goes on.
+    fn refused_change(&mut self, effect: Effect, now: Now) {
+        let what = match &effect {
+            Effect::Taken(_) => "a record",
+            Effect::Interaction(_) => "an interaction's state",
+            Effect::Record(_) => "a record's state",
+            Effect::Asked(..) => "a request",
+            Effect::Maintenance => "an erasure",
+        };
+        self.say(
+            Level::Error,
+            "store-refused",
+            format!("the store refused {what}; this is a defect of the gateway"),
+        );
+        match effect {
+            Effect::Taken(id) => {
+                if let Some(rec) = self.records.remove(&id) {
+                    self.undelivered = self.undelivered.saturating_sub(1);
+                    self.ledger.dirty_records.remove(&id);
+                    if let Some(w) = rec
+                        .row
+                        .conversation
+                        .and_then(|c| self.interactions.get_mut(&c))
+                    {
+                        w.records.retain(|r| *r != id);
+                    }
+                }
+            }
+            // Better to give the topic up than to keep it for ever.
+            Effect::Interaction(row) if row.state.ended() => {
+                self.end_committed(row.conversation, now);
+            }
+            Effect::Asked(ask, _) => {
+                self.turn_away(ask.caller, "the store refused the change", now);
+            }
+            _ => {}
+        }
+    }
+
+    fn taken_committed(&mut self, id: RecordId, now: Now) {
+        let Some(rec) = self.records.get_mut(&id) else {
+            return;
+        };
+        rec.kept = Kept::As(RecordState::Queued);
+        let conversation = rec.row.conversation;
+        self.queue_record(id, now);
+        if let Some(c) = conversation
+            && self
+                .interactions
+                .get(&c)
+                .is_some_and(|w| self.first_event_wanted(w))
+        {
+            self.end_after_first_event(c, now);
+        }
+    }
+
+    fn row_committed(&mut self, row: &RecordRow) {
+        let Some(rec) = self.records.get_mut(&row.record) else {
+            return;
+        };
+        let was = match rec.kept {
+            Kept::As(state) => state,
+            _ => RecordState::Queued,
+        };
+        rec.kept = Kept::As(row.state);
+        if row.state.over() && was != row.state {
+            if was.over() {
+                // Discarded while a try was under way that succeeded: it is filed after all.
+                self.counters.record_purged(was, 1);
+                self.counters.over(row.state, 1);
+            } else {
+                self.record_over(row.state);
+            }
+            if row.state == RecordState::Delivered {
+                self.counters.filed(row);
+            }
+        }
+        self.release_record(row.record);
+    }
+
+    fn ask_committed(&mut self, ask: Ask, outcome: Outcome, now: Now) {
+        let caller = ask.caller;
+        match outcome {
+            Outcome::Merged(row) => {
+                let answer = interaction_answer(&row, false);
+                self.answer(caller, answer);
+            }
+            Outcome::Started { row, looked } => {
+                let answer = interaction_answer(&row, true);
+                self.started(row, looked, now);
+                self.answer(caller, answer);
+            }
+            Outcome::Stopped(row) => {
+                let answer = Answer::Stopping {
+                    conversation: row.conversation,
+                    state: row.state.as_str(),
+                    accepted_at: row.accepted_at,
+                };
+                self.stopped(row, now);
+                self.answer(caller, answer);
+            }
+            Outcome::Result(row) => {
+                let answer = Answer::SupportResult {
+                    record: row.record,
+                    state: row.state.as_str(),
+                };
+                let id = row.record;
+                self.counters.taken(row.source);
+                self.undelivered += 1;
+                self.remember_record(row, Kept::As(RecordState::Queued), now);
+                self.queue_record(id, now);
+                self.answer(caller, answer);
+            }
+            Outcome::Acted(row) => {
+                let answer = Answer::Record {
+                    record: row.record,
+                    state: row.state.as_str(),
+                    attempts: row.attempts,
+                    last_error: row.last_error.clone(),
+                };
+                self.acted(&row, now);
+                self.answer(caller, answer);
+            }
+        }
+    }
+
+    fn started(
+        &mut self,
+        row: InteractionRow,
+        looked: Option<(InteractionRow, Vec<RecordRow>)>,
+        now: Now,
+    ) {
+        let id = row.conversation;
+        let mut w = Watched::new(row, &self.settings, now);
+        if let Some(prior) = self.interactions.remove(&id) {
+            self.forgets.remove(&(prior.forget_at, id));
+            w.records = prior.records;
+            w.takes_queued = prior.takes_queued;
+            if prior.end_committed {
+                self.counters.restarted(prior.row.state);
+            } else if let Some(live) = prior.live_since {
+                // Its topic was never given up, so nobody will call it live again.
+                w.live_since = Some(live);
+                w.owed = Some(now.mono);
+                w.row.state = InteractionState::Watching;
+                w.row.watched_since = Some(now.wall);
+                self.ledger.dirty_interactions.insert(id);
+            }
+        } else if let Some((before, records)) = looked {
+            if before.state.ended() {
+                self.counters.restarted(before.state);
+            }
+            for row in records {
+                if row.kind != RecordKind::AfterCallWork {
+                    continue;
+                }
+                w.records.push(row.record);
+                if !self.records.contains_key(&row.record) {
+                    if !row.state.over() {
+                        self.never("a record that is not over was not in memory");
+                        continue;
+                    }
+                    let kept = Kept::As(row.state);
+                    self.remember_record(row, kept, now);
+                }
+            }
+        }
+        self.watch(w, now);
+    }
+
+    fn stopped(&mut self, row: InteractionRow, now: Now) {
+        let id = row.conversation;
+        let Some(w) = self.interactions.get_mut(&id) else {
+            return;
+        };
+        let was_over = w.ended();
+        w.row.state = row.state;
+        w.row.ended_at = row.ended_at;
+        w.row.reason = row.reason;
+        if !was_over {
+            self.ended(id);
+        }
+        self.end_committed(id, now);
+    }
+
+    fn acted(&mut self, row: &RecordRow, now: Now) {
+        let id = row.record;
+        let closed = self.destination.closed_total(now.mono);
+        let Some(rec) = self.records.get_mut(&id) else {
+            return;
+        };
+        if rec.row.state.over() {
+            // It was delivered while the act was on its way; that wins, and its row follows.
+            rec.kept = Kept::As(row.state);
+            if row.state.over() {
+                self.record_over(row.state);
+            }
+            self.ledger.dirty_records.insert(id);
+            return;
+        }
+        let changed = rec.row.attempts != row.attempts;
+        rec.row.state = row.state;
+        rec.row.next_try = None;
+        rec.row.patience_from = row.patience_from;
+        rec.closed_until = closed;
+        rec.kept = Kept::As(row.state);
+        if changed {
+            self.ledger.dirty_records.insert(id);
+        }
+        self.outbox.remove(id);
+        if row.state.over() {
+            self.record_over(row.state);
+            self.release_record(id);
+        } else {
+            self.queue_record(id, now);
+        }
+    }
+
+    fn commit_failed(&mut self, ticket: u64, kind: StoreTrouble, now: Now) {
+        let Some(batch) = self.ledger.batch.take_if(|b| b.ticket == ticket) else {
+            self.never("a failed commit that is not outstanding");
+            return;
+        };
+        let first = self.ledger.failed(kind, now);
+        self.say(
+            Level::Error,
+            "store-trouble",
+            if first {
+                format!("changes cannot be committed: {}", kind.sentence())
+            } else {
+                format!("changes still cannot be committed: {}", kind.sentence())
+            },
+        );
+        self.ledger.dirty_interactions.extend(batch.interactions);
+        self.ledger.dirty_records.extend(batch.records);
+        if batch
+            .effects
+            .iter()
+            .any(|e| matches!(e, Effect::Maintenance))
+        {
+            self.ledger.maintenance_at = Mono(0);
+        }
+        // Nothing of it happened: bodies back to the front, requests refused.
+        for taking in batch.takings.into_iter().rev() {
+            if let Some(rec) = self.records.get_mut(&taking.record) {
+                rec.kept = Kept::Waiting;
+                self.ledger.dirty_records.remove(&taking.record);
+            }
+            if let Some(w) = self.interactions.get_mut(&taking.conversation) {
+                w.takes_queued += 1;
+            }
+            self.ledger.queue.push_front(Entry::Take(taking));
+        }
+        for effect in batch.effects {
+            if let Effect::Asked(ask, _) = effect {
+                self.turn_away(ask.caller, kind.sentence(), now);
+            }
+        }
+        // Those that have not had their turn would wait for the same disk.
+        let waiting = std::mem::take(&mut self.ledger.queue);
+        for entry in waiting {
+            match entry {
+                Entry::Take(_) => self.ledger.queue.push_back(entry),
+                Entry::Ask(ask) => self.turn_away(ask.caller, kind.sentence(), now),
+            }
+        }
+        for ask in std::mem::take(&mut self.ledger.lookups) {
+            self.turn_away(ask.caller, kind.sentence(), now);
+        }
+    }
+}
+
+fn interaction_answer(row: &InteractionRow, fresh: bool) -> Answer {
+    Answer::Interaction {
+        conversation: row.conversation,
+        state: row.state.as_str(),
+        accepted_at: row.accepted_at,
+        fresh,
+    }
+}

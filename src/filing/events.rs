@@ -1,0 +1,284 @@
+//! What the platform client reports of topics: live, gap, refused, event; and
+//! how a wrap-up becomes a record.
+//!
+//! Invariant: an event of a watched conversation is taken, known already, or
+//! rebuilt over REST later; it is never lost without an error notice.
+
+use super::checks::Class;
+use super::commit::Taking;
+use super::interaction::{UNWATCHED_AFTER, Watched};
+use super::machine::{Filing, Kept};
+use super::record::{Finding, Sighting, find, needs_digest, read_event};
+use super::rows::{InteractionState, RecordKind, RecordRow, RecordState, Source};
+use super::settings::Until;
+use super::{Order, conversation_of};
+use crate::ids::{ConversationId, Topic};
+use crate::notice::Level;
+use crate::time::Now;
+
+/// What became of a sighting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    /// A new record.
+    New,
+    /// Known already.
+    Known,
+    /// No room now; it is still to be rebuilt.
+    NoRoom,
+    /// Given up, with an error notice.
+    Flooded,
+}
+
+impl Filing {
+    pub(super) fn live(&mut self, topic: &Topic, now: Now) {
+        let Some(id) = conversation_of(topic) else {
+            return;
+        };
+        let Some(w) = self.interactions.get_mut(&id) else {
+            // Nobody asked for it, or it was given up long ago.
+            self.out.push_back(Order::Unwatch(topic.clone()));
+            return;
+        };
+        if w.end_committed || w.live_since.is_some() {
+            return;
+        }
+        w.live_since = Some(now);
+        if w.ended() {
+            return;
+        }
+        // Whatever was announced before this moment may have been missed.
+        w.owed = Some(now.mono);
+        let mut changed = false;
+        if w.row.watched_since.is_none() {
+            w.row.watched_since = Some(now.wall);
+            changed = true;
+        }
+        if w.row.state == InteractionState::Accepted {
+            w.row.state = InteractionState::Watching;
+            changed = true;
+        }
+        if changed {
+            self.ledger.dirty_interactions.insert(id);
+        }
+        self.checks.schedule(id, now.mono, Class::Prompt);
+    }
+
+    pub(super) fn gap(&mut self, topics: &[Topic], cause: &'static str, now: Now) {
+        let mut touched = 0usize;
+        for topic in topics {
+            let Some(id) = conversation_of(topic) else {
+                continue;
+            };
+            let Some(w) = self.interactions.get_mut(&id) else {
+                continue;
+            };
+            if w.live_since.take().is_some() {
+                w.dark_since = now.mono;
+            }
+            if w.ended() {
+                continue;
+            }
+            touched += 1;
+            // Evidence from before the gap ends nothing.
+            w.owed = Some(now.mono);
+            self.checks
+                .schedule(id, now.mono + UNWATCHED_AFTER, Class::Prompt);
+        }
+        if touched > 0 {
+            self.counters.gap(cause, touched);
+            self.say(
+                Level::Warn,
+                "gap",
+                format!(
+                    "{touched} conversations were out of sight ({cause}) and are checked over REST"
+                ),
+            );
+        }
+    }
+
+    pub(super) fn refused(&mut self, topic: &Topic, detail: &str, now: Now) {
+        let Some(id) = conversation_of(topic) else {
+            return;
+        };
+        if let Some(w) = self.interactions.get_mut(&id) {
+            w.live_since = None;
+        }
+        self.end(
+            id,
+            InteractionState::Refused,
+            "topic-refused",
+            detail.to_owned(),
+            now,
+        );
+    }
+
+    pub(super) fn event(&mut self, topic: &Topic, body: String, now: Now) {
+        let Some(id) = conversation_of(topic) else {
+            self.counters.event("foreign");
+            return;
+        };
+        let Some(w) = self.interactions.get(&id) else {
+            self.counters.event("unknown-conversation");
+            self.say_about(
+                id,
+                Level::Debug,
+                "event-unknown",
+                "an event came for a conversation that nobody asked for; dropped",
+            );
+            return;
+        };
+        if w.row.state == InteractionState::Stopped {
+            self.counters.event("stopped");
+            self.say_about(
+                id,
+                Level::Debug,
+                "event-stopped",
+                "an event came for a conversation that a caller had stopped; dropped",
+            );
+            return;
+        }
+        let Ok(event) = read_event(&body) else {
+            self.counters.event("unreadable");
+            self.say_about(
+                id,
+                Level::Warn,
+                "event-unreadable",
+                "an event came that is not a JSON object; the conversation is checked over REST",
+            );
+            self.owe_check(id, now);
+            return;
+        };
+        if event.conversation.is_some_and(|c| c != id) {
+            self.say_about(
+                id,
+                Level::Debug,
+                "event-differs",
+                "an event names another conversation than its topic; filed under the topic's",
+            );
+        }
+        let seen = Sighting {
+            source: Source::Notification,
+            leg: event.leg,
+            event_time: event.event_time,
+            digest: Some(event.digest),
+            received_at: now.wall,
+        };
+        match self.take(id, seen, body, now) {
+            Taken::New => self.counters.event("taken"),
+            Taken::Known => self.counters.event("duplicate"),
+            Taken::Flooded => self.counters.event("flooded"),
+            Taken::NoRoom => {
+                self.counters.event("no-room");
+                self.say_about(
+                    id,
+                    Level::Error,
+                    "event-no-room",
+                    "the store is behind and memory is full: an event was dropped, to be rebuilt over REST",
+                );
+                self.owe_check(id, now);
+            }
+        }
+    }
+
+    /// Evidence from now on is owed.
+    fn owe_check(&mut self, id: ConversationId, now: Now) {
+        if let Some(w) = self.interactions.get_mut(&id)
+            && !w.ended()
+        {
+            w.owed = Some(now.mono);
+            self.checks.schedule(id, now.mono, Class::Prompt);
+        }
+    }
+
+    /// Makes a record of a wrap-up that is not known yet.
+    pub(super) fn take(
+        &mut self,
+        id: ConversationId,
+        seen: Sighting,
+        body: String,
+        now: Now,
+    ) -> Taken {
+        let Some(w) = self.interactions.get(&id) else {
+            return Taken::Known;
+        };
+        let rows = self.rows_of(w);
+        let (record, ordinal) = match find(id, rows.into_iter(), &seen) {
+            Finding::Known(_) => return Taken::Known,
+            Finding::Match(record) => {
+                if let Some(rec) = self.records.get_mut(&record) {
+                    rec.row.matched_time = Some(seen.event_time.unwrap_or(seen.received_at));
+                    if seen.event_time.is_none() {
+                        rec.row.content_digest = seen.digest;
+                    }
+                }
+                self.record_changed(record);
+                return Taken::Known;
+            }
+            Finding::New { record, ordinal } => (record, ordinal),
+        };
+        if self.records.contains_key(&record) {
+            self.never("a new record has the id of a known one");
+            return Taken::Known;
+        }
+        if Filing::flooded(w) {
+            self.say_about(
+                id,
+                Level::Error,
+                "event-flood",
+                "more wrap-ups than one conversation can have; the rest is dropped",
+            );
+            return Taken::Flooded;
+        }
+        if !self.ledger.room_for_take(body.len()) {
+            return Taken::NoRoom;
+        }
+        let row = RecordRow {
+            record,
+            kind: RecordKind::AfterCallWork,
+            conversation: Some(id),
+            source: seen.source,
+            content_digest: seen
+                .digest
+                .filter(|_| needs_digest(&seen.leg, seen.event_time)),
+            leg: seen.leg,
+            ordinal,
+            event_time: seen.event_time,
+            matched_time: None,
+            received_at: now.wall,
+            state: RecordState::Queued,
+            attempts: 0,
+            next_try: None,
+            patience_from: now.wall,
+            delivered_at: None,
+            last_error: None,
+        };
+        self.counters.taken(seen.source);
+        self.undelivered += 1;
+        self.remember_record(row, Kept::Waiting, now);
+        self.ledger.take(Taking {
+            record,
+            conversation: id,
+            body,
+        });
+        let settings = self.settings;
+        let announced = seen.source == Source::Notification;
+        if let Some(w) = self.interactions.get_mut(&id) {
+            w.records.push(record);
+            w.takes_queued += 1;
+            w.record_taken(announced, &settings, now);
+            if !w.ended() {
+                self.ledger.dirty_interactions.insert(id);
+                if announced && settings.until == Until::ConversationFinished {
+                    let at = w.after_event(now.mono);
+                    self.checks.schedule(id, at, Class::Prompt);
+                }
+            }
+        }
+        Taken::New
+    }
+
+    /// The first record of an interaction is durable and nothing more was wanted.
+    pub(super) fn first_event_wanted(&self, w: &Watched) -> bool {
+        self.settings.until == Until::FirstEvent && !w.ended()
+    }
+}

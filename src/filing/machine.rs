@@ -1,0 +1,503 @@
+//! The filing half itself: what it remembers, and the turn it takes after every fact.
+//!
+//! Invariant: no fact costs time in proportion to all that is remembered; the
+//! orders of one fact are complete when [`Filing::handle`] returns.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::checks::{Checks, Class};
+use super::commit::Ledger;
+use super::destination::Destination;
+use super::interaction::{UNWATCHED_AFTER, Watched};
+use super::outbox::Outbox;
+use super::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
+use super::settings::{RECORDS_PER_INTERACTION_MAX, REMEMBER_ENDED, Settings, Until};
+use super::snapshot::Counters;
+use super::{Fact, Order, PlatformFact, topic_of};
+use crate::ids::{ConversationId, RecordId};
+use crate::notice::{Level, Notice};
+use crate::rng::Rng;
+use crate::time::{Deadline, Mono, Now, Wall};
+
+/// How far a record is on its way into the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kept {
+    /// Its body waits in the ledger's queue.
+    Waiting,
+    /// Its body is in the outstanding transaction.
+    OnItsWay,
+    /// It is there, in this state.
+    As(RecordState),
+}
+
+/// A record that is not over, or that belongs to an interaction that is remembered.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered {
+    pub(super) row: RecordRow,
+    pub(super) kept: Kept,
+    /// When its next try is due, while it is deferred.
+    pub(super) next_try: Mono,
+    /// The destination's closed time up to which `patience_from` was moved on.
+    pub(super) closed_until: Duration,
+}
+
+/// The filing half of the core; see [`crate::filing`].
+pub struct Filing {
+    pub(super) settings: Settings,
+    pub(super) rng: Rng,
+    pub(super) out: VecDeque<Order>,
+    pub(super) interactions: BTreeMap<ConversationId, Watched>,
+    pub(super) records: BTreeMap<RecordId, Remembered>,
+    pub(super) ledger: Ledger,
+    pub(super) checks: Checks,
+    pub(super) bulk_troubles: u32,
+    pub(super) outbox: Outbox,
+    pub(super) destination: Destination,
+    pub(super) patience_cursor: Option<RecordId>,
+    pub(super) expiries: BTreeSet<(Mono, ConversationId)>,
+    pub(super) forgets: BTreeSet<(Mono, ConversationId)>,
+    pub(super) live_count: usize,
+    pub(super) undelivered: usize,
+    pub(super) counters: Counters,
+}
+
+impl Filing {
+    /// Begins with what the store holds: every interaction that has not ended is watched again
+    /// and owed a check as of the moment when its topic is live.
+    #[must_use]
+    pub fn new(settings: Settings, recovered: &Recovered, now: Now, seed: u64) -> Filing {
+        let mut filing = Filing {
+            rng: Rng::new(seed),
+            out: VecDeque::new(),
+            interactions: BTreeMap::new(),
+            records: BTreeMap::new(),
+            ledger: Ledger::default(),
+            checks: Checks::new(),
+            bulk_troubles: 0,
+            outbox: Outbox::default(),
+            destination: Destination::new(settings.workers),
+            patience_cursor: None,
+            expiries: BTreeSet::new(),
+            forgets: BTreeSet::new(),
+            live_count: 0,
+            undelivered: 0,
+            counters: Counters::new(recovered),
+            settings,
+        };
+        filing.ledger.maintenance_at = now.mono;
+        for row in &recovered.interactions {
+            if !row.state.ended() {
+                let w = Watched::new(row.clone(), &settings, now);
+                filing.watch(w, now);
+            }
+        }
+        for row in &recovered.records {
+            filing.recover_record(row, now);
+        }
+        if settings.until == Until::FirstEvent {
+            let had: Vec<_> = filing
+                .interactions
+                .iter()
+                .filter(|(_, w)| w.taken > 0)
+                .map(|(id, _)| *id)
+                .collect();
+            for id in had {
+                filing.end_after_first_event(id, now);
+            }
+        }
+        filing.turn(now);
+        filing
+    }
+
+    fn recover_record(&mut self, row: &RecordRow, now: Now) {
+        if self.records.contains_key(&row.record) {
+            return;
+        }
+        if !row.state.over() {
+            self.undelivered += 1;
+        }
+        self.remember_record(row.clone(), Kept::As(row.state), now);
+        self.queue_record(row.record, now);
+        if row.kind == RecordKind::AfterCallWork
+            && let Some(w) = row.conversation.and_then(|c| self.interactions.get_mut(&c))
+        {
+            w.records.push(row.record);
+            if row.received_at >= w.row.accepted_at {
+                w.taken += 1;
+            }
+        }
+    }
+
+    /// Puts a row into memory; the caller counts it and attaches it.
+    pub(super) fn remember_record(&mut self, row: RecordRow, kept: Kept, now: Now) {
+        let next_try = row.next_try.map_or(now.mono, |t| {
+            now.mono + t.since(now.wall).min(super::outbox::BACKOFF_MAX)
+        });
+        self.records.insert(
+            row.record,
+            Remembered {
+                kept,
+                next_try,
+                closed_until: self.destination.closed_total(now.mono),
+                row,
+            },
+        );
+    }
+
+    /// Puts a conversation into memory, has it watched, and sees to its first check and its end.
+    pub(super) fn watch(&mut self, w: Watched, now: Now) {
+        let id = w.row.conversation;
+        self.expiries.insert((w.expires_at, id));
+        self.live_count += 1;
+        if w.live_since.is_some() {
+            self.checks.schedule(id, now.mono, Class::Prompt);
+        } else {
+            self.checks
+                .schedule(id, now.mono + UNWATCHED_AFTER, Class::Prompt);
+        }
+        self.interactions.insert(id, w);
+        self.out.push_back(Order::Watch(topic_of(id)));
+    }
+
+    /// Takes in one fact. Drain [`poll_output`](Self::poll_output) before the next.
+    pub fn handle(&mut self, fact: Fact, now: Now) {
+        match fact {
+            Fact::Caller { caller, request } => self.asked(caller, request, now),
+            Fact::Platform(fact) => match fact {
+                PlatformFact::Live { topic } => self.live(&topic, now),
+                PlatformFact::Gap { topics, cause } => self.gap(&topics, cause, now),
+                PlatformFact::Refused { topic, detail } => self.refused(&topic, &detail, now),
+                PlatformFact::Event { topic, body } => self.event(&topic, body, now),
+                PlatformFact::Fetched {
+                    fetch,
+                    asked_at,
+                    outcome,
+                } => self.fetched(&fetch, asked_at, outcome, now),
+            },
+            Fact::Store(fact) => self.stored(fact, now),
+            Fact::Posted { record, outcome } => self.posted(record, &outcome, now),
+            Fact::Tick => {}
+        }
+        self.turn(now);
+    }
+
+    /// The next order; `None` when all are given.
+    pub fn poll_output(&mut self) -> Option<Order> {
+        self.out.pop_front()
+    }
+
+    /// When to come back with [`Fact::Tick`] if nothing else happens, and why.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        let at = |at: Option<Mono>, why| at.map(|at| Deadline { at, why });
+        let ledger_idle = self.ledger.batch.is_none();
+        [
+            at(self.checks.deadline(), "check over REST"),
+            at(self.post_deadline(), "next try to file"),
+            at(
+                self.expiries.first().map(|e| e.0),
+                "max-age of an interaction",
+            ),
+            at(
+                self.forgets.first().map(|f| f.0).filter(|_| ledger_idle),
+                "forgetting an ended interaction",
+            ),
+            at(
+                Some(match self.ledger.trouble {
+                    Some(t) => t.retry_at,
+                    None => self.ledger.maintenance_at,
+                })
+                .filter(|_| ledger_idle),
+                if self.ledger.trouble.is_some() {
+                    "next try to commit"
+                } else {
+                    "erasure and purge"
+                },
+            ),
+        ]
+        .into_iter()
+        .fold(None, Deadline::sooner)
+    }
+
+    /// What time brings, and what may go out now.
+    fn turn(&mut self, now: Now) {
+        while let Some(&(at, id)) = self.expiries.first()
+            && at <= now.mono
+        {
+            self.expiries.pop_first();
+            self.max_age_reached(id, now);
+        }
+        // Not while a commit is outstanding: it may start one of them again.
+        while self.ledger.batch.is_none()
+            && let Some(&(at, id)) = self.forgets.first()
+            && at <= now.mono
+        {
+            self.forgets.pop_first();
+            self.forget(id);
+        }
+        self.commit(now);
+        self.look_up();
+        while let Some(fetch) = self.checks.next(now.mono) {
+            self.out.push_back(Order::Fetch(fetch));
+        }
+        self.post(now);
+    }
+
+    fn max_age_reached(&mut self, id: ConversationId, now: Now) {
+        if let Some(w) = self.interactions.get_mut(&id)
+            && !w.ended()
+        {
+            w.last_chance = true;
+            w.owed = Some(now.mono);
+            self.checks.schedule(id, now.mono, Class::Prompt);
+        }
+    }
+
+    fn forget(&mut self, id: ConversationId) {
+        // Its last change, or a record of it, is still on its way into the store.
+        let busy = self.ledger.dirty_interactions.contains(&id)
+            || self.interactions.get(&id).is_some_and(|w| {
+                w.records.iter().any(|r| {
+                    self.records
+                        .get(r)
+                        .is_some_and(|rec| !matches!(rec.kept, Kept::As(_)))
+                })
+            });
+        if busy {
+            if let Some(w) = self.interactions.get_mut(&id) {
+                w.forget_at = w.forget_at + REMEMBER_ENDED;
+                self.forgets.insert((w.forget_at, id));
+            }
+            return;
+        }
+        if let Some(w) = self.interactions.remove(&id) {
+            for record in w.records {
+                self.release_record(record);
+            }
+        }
+    }
+
+    /// Forgets a record that is over for good and that no remembered interaction needs.
+    pub(super) fn release_record(&mut self, id: RecordId) {
+        if let Some(rec) = self.records.get(&id)
+            && matches!(rec.kept, Kept::As(state) if state.over())
+            && rec.row.state.over()
+            && !self.ledger.dirty_records.contains(&id)
+            && !self.outbox.in_flight(id)
+            && rec
+                .row
+                .conversation
+                .filter(|_| rec.row.kind == RecordKind::AfterCallWork)
+                .is_none_or(|c| !self.interactions.contains_key(&c))
+        {
+            self.records.remove(&id);
+        }
+    }
+
+    /// Ends an interaction in memory; the rest follows when that is committed.
+    pub(super) fn end(
+        &mut self,
+        id: ConversationId,
+        state: InteractionState,
+        code: &str,
+        detail: String,
+        now: Now,
+    ) {
+        let Some(w) = self.interactions.get_mut(&id) else {
+            return;
+        };
+        if w.ended() {
+            return;
+        }
+        w.row.state = state;
+        w.row.ended_at = Some(now.wall);
+        w.row.reason = Some(Reason {
+            code: code.to_owned(),
+            detail,
+        });
+        self.ended(id);
+        self.ledger.dirty_interactions.insert(id);
+    }
+
+    /// Takes an interaction that has just ended out of every schedule.
+    pub(super) fn ended(&mut self, id: ConversationId) {
+        if let Some(w) = self.interactions.get_mut(&id) {
+            self.expiries.remove(&(w.expires_at, id));
+            w.owed = None;
+            w.missing.clear();
+            self.live_count = self.live_count.saturating_sub(1);
+        }
+        self.checks.cancel(id);
+    }
+
+    /// The end of an interaction is durable: give the topic up, say so, remember it a while.
+    pub(super) fn end_committed(&mut self, id: ConversationId, now: Now) {
+        let Some(w) = self.interactions.get_mut(&id) else {
+            return;
+        };
+        if w.end_committed || !w.ended() {
+            return;
+        }
+        if w.takes_queued > 0 {
+            // A record was taken while the end was on its way: it goes in first (design,
+            // guarantee 2), and then the end once more.
+            self.ledger.dirty_interactions.insert(id);
+            return;
+        }
+        w.end_committed = true;
+        w.live_since = None;
+        w.forget_at = now.mono + REMEMBER_ENDED;
+        self.forgets.insert((w.forget_at, id));
+        let state = w.row.state;
+        let (code, detail) = w
+            .row
+            .reason
+            .as_ref()
+            .map_or(("", ""), |r| (r.code.as_str(), r.detail.as_str()));
+        let level = match state {
+            InteractionState::Expired | InteractionState::Refused => Level::Warn,
+            _ => Level::Debug,
+        };
+        let label = match state {
+            InteractionState::Expired => "interaction-expired",
+            InteractionState::Refused => "interaction-refused",
+            InteractionState::Stopped => "interaction-stopped",
+            _ => "interaction-finished",
+        };
+        let notice = Notice::new(
+            level,
+            label,
+            format!("{} ({code}): {detail}", state.as_str()),
+        );
+        self.counters.ended(state, 1);
+        self.out.push_back(Order::Unwatch(topic_of(id)));
+        self.out.push_back(Order::Notice(notice.about(id)));
+    }
+
+    /// `until = "first-event"`, and the first record is committed.
+    pub(super) fn end_after_first_event(&mut self, id: ConversationId, now: Now) {
+        self.end(
+            id,
+            InteractionState::Finished,
+            "first-event",
+            String::from("the first record was taken, and only that was wanted"),
+            now,
+        );
+    }
+
+    pub(super) fn say(&mut self, level: Level, label: &'static str, text: impl Into<String>) {
+        self.out
+            .push_back(Order::Notice(Notice::new(level, label, text)));
+    }
+
+    pub(super) fn say_about(
+        &mut self,
+        id: ConversationId,
+        level: Level,
+        label: &'static str,
+        text: impl Into<String>,
+    ) {
+        self.out
+            .push_back(Order::Notice(Notice::new(level, label, text).about(id)));
+    }
+
+    /// Never happens: a debug build stops, a release says so and goes on.
+    pub(super) fn never(&mut self, what: &'static str) {
+        debug_assert!(false, "{what}");
+        self.say(
+            Level::Error,
+            "defect",
+            format!("this should not happen: {what}"),
+        );
+    }
+
+    /// The rows of a conversation's records.
+    pub(super) fn rows_of(&self, w: &Watched) -> Vec<&RecordRow> {
+        w.records
+            .iter()
+            .filter_map(|r| self.records.get(r))
+            .map(|rec| &rec.row)
+            .collect()
+    }
+
+    /// Marks a record's row for the next batch, unless its body is still to go, which takes the
+    /// row along.
+    pub(super) fn record_changed(&mut self, id: RecordId) {
+        if self
+            .records
+            .get(&id)
+            .is_some_and(|rec| rec.kept != Kept::Waiting)
+        {
+            self.ledger.dirty_records.insert(id);
+        }
+    }
+
+    /// Whether so many records of one conversation are enough.
+    pub(super) fn flooded(w: &Watched) -> bool {
+        w.records.len() >= RECORDS_PER_INTERACTION_MAX
+    }
+
+    /// Where an interaction stands, for the checkers of a simulation and for the API; `None`
+    /// if it is not in memory.
+    #[must_use]
+    pub fn watch_state(&self, conversation: ConversationId) -> Option<WatchState> {
+        self.interactions
+            .get(&conversation)
+            .map(|w| self.state_of(conversation, w))
+    }
+
+    /// Every interaction in memory that has not ended.
+    pub fn live_interactions(&self) -> impl Iterator<Item = (ConversationId, WatchState)> + '_ {
+        self.interactions
+            .iter()
+            .filter(|(_, w)| !w.ended())
+            .map(|(id, w)| (*id, self.state_of(*id, w)))
+    }
+
+    fn state_of(&self, id: ConversationId, w: &Watched) -> WatchState {
+        WatchState {
+            state: w.row.state,
+            accepted_at: w.row.accepted_at,
+            live: w.live_since.is_some(),
+            due_at: self.checks.due_at(id),
+            owed: w.owed.is_some(),
+            records: w.records.len(),
+        }
+    }
+
+    /// The row of a record in memory: not over, or of a remembered interaction.
+    #[must_use]
+    pub fn record(&self, record: RecordId) -> Option<&RecordRow> {
+        self.records.get(&record).map(|r| &r.row)
+    }
+
+    /// Whether anything changed that no commit has confirmed yet.
+    #[must_use]
+    pub fn uncommitted(&self) -> bool {
+        self.ledger.backlog() > 0
+    }
+
+    /// Counts a record as out of the outbox for good.
+    pub(super) fn record_over(&mut self, state: RecordState) {
+        self.undelivered = self.undelivered.saturating_sub(1);
+        self.counters.over(state, 1);
+    }
+}
+
+/// Where an interaction stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WatchState {
+    /// Its state, which may not be committed yet.
+    pub state: InteractionState,
+    /// When it was accepted.
+    pub accepted_at: Wall,
+    /// The topic is live.
+    pub live: bool,
+    /// When REST is asked next; the past if as soon as possible.
+    pub due_at: Option<Mono>,
+    /// Evidence over REST is owed, after a gap or a late subscription.
+    pub owed: bool,
+    /// Records known of it.
+    pub records: usize,
+}

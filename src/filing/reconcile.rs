@@ -1,0 +1,385 @@
+//! What REST says about a conversation: its agent legs, their wrap-ups, and
+//! whether it is over (protocol, section 11).
+//!
+//! Two readers: the prompt one, `GET /api/v2/conversations/{id}`, from which
+//! lost records are rebuilt; and the late one, analytics details, which only
+//! hints. Everything is optional and of any type; what is not understood counts
+//! as missing.
+//!
+//! Invariant: pure and total; an agent leg about which nothing is known is
+//! open, so that ignorance never ends an interaction.
+
+mod rebuild;
+
+use serde_json::{Map, Value};
+
+use super::record::{SAME_WRAPUP, leg_id, same_leg};
+use super::rows::{Leg, RecordRow};
+use crate::ids::ConversationId;
+use crate::time::Wall;
+
+/// Agent legs of one conversation that are looked at; more is not a conversation of people.
+const LEGS_MAX: usize = 1_000;
+
+/// The answer is not what it should be: the platform's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Garbled;
+
+/// A conversation as REST shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConversationView {
+    /// `endTime`: the last disconnect; after-call work may still run.
+    pub ended: Option<Wall>,
+    /// The legs of agents, in the order of the answer.
+    pub legs: Vec<LegView>,
+}
+
+impl ConversationView {
+    /// No further event is due, unless it is re-opened.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.ended.is_some() && self.legs.iter().all(|l| l.done)
+    }
+}
+
+/// One agent leg.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LegView {
+    /// Participant and communication.
+    pub leg: Leg,
+    /// No after-call work is due any more, by the order of trust of protocol, section 11.1.
+    pub done: bool,
+    /// When its after-call work, or the leg itself, came to an end, if it says.
+    pub done_at: Option<Wall>,
+    /// After-call work took place or was skipped, so that an event may be under way.
+    pub worked: bool,
+    /// The completed wrap-up, if there is one.
+    pub wrap_up: Option<WrapUp>,
+}
+
+/// A completed wrap-up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WrapUp {
+    /// The platform's time of it.
+    pub time: Wall,
+    /// The members of an `eventBody`, rebuilt: JSON object text.
+    pub body: String,
+}
+
+fn text<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
+    of.get(name)?.as_str().filter(|t| !t.is_empty())
+}
+
+fn instant(of: &Value, name: &str) -> Option<Wall> {
+    Wall::parse_rfc3339(text(of, name)?)
+}
+
+fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
+    of.get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// Member names of communications and the `mediaType` of their events (protocol, section 11.1).
+const MEDIA: [(&str, &str); 10] = [
+    ("calls", "VOICE"),
+    ("callbacks", "CALLBACK"),
+    ("chats", "CHAT"),
+    ("emails", "EMAIL"),
+    ("messages", "MESSAGE"),
+    ("internalMessages", "INTERNALMESSAGE"),
+    ("videos", "VIDEO"),
+    ("cobrowsesessions", "COBROWSE"),
+    ("screenshares", "SCREENSHARE"),
+    ("socialExpressions", "UNKNOWN"),
+];
+
+/// Reads `GET /api/v2/conversations/{id}`.
+///
+/// # Errors
+/// Not JSON, not this conversation, or without participants.
+pub fn read_conversation(json: &str, id: ConversationId) -> Result<ConversationView, Garbled> {
+    let whole: Value = serde_json::from_str(json).map_err(|_| Garbled)?;
+    if let Some(other) = text(&whole, "id")
+        && other.parse() != Ok(id)
+    {
+        return Err(Garbled);
+    }
+    let Some(participants) = whole.get("participants").and_then(Value::as_array) else {
+        return Err(Garbled);
+    };
+    let mut legs = Vec::new();
+    for participant in participants {
+        if !is_agent(participant) {
+            continue;
+        }
+        read_participant(id, &whole, participant, &mut legs);
+        if legs.len() >= LEGS_MAX {
+            break;
+        }
+    }
+    Ok(ConversationView {
+        ended: instant(&whole, "endTime"),
+        legs,
+    })
+}
+
+/// `agent`, or `user` for what did not come through a queue; a user without an
+/// id is a station or a flow.
+fn is_agent(participant: &Value) -> bool {
+    match text(participant, "purpose") {
+        Some(p) if p.eq_ignore_ascii_case("agent") => true,
+        Some(p) if p.eq_ignore_ascii_case("user") => text(participant, "userId").is_some(),
+        _ => false,
+    }
+}
+
+fn read_participant(
+    id: ConversationId,
+    whole: &Value,
+    participant: &Value,
+    legs: &mut Vec<LegView>,
+) {
+    let communications: Vec<(&'static str, &Value)> = MEDIA
+        .iter()
+        .flat_map(|(name, media)| list(participant, name).iter().map(move |c| (*media, c)))
+        .collect();
+    let none = Value::Null;
+    if communications.is_empty() {
+        // Only what the participant itself says.
+        let all = Spoken {
+            times: true,
+            wrap_up: true,
+        };
+        legs.push(read_leg(id, whole, participant, ("UNKNOWN", &none), all));
+        return;
+    }
+    // What the participant itself says is about one leg only: the last that ended. Its wrap-up
+    // counts only where no communication has one.
+    let last = communications
+        .iter()
+        .enumerate()
+        .max_by_key(|(n, (_, c))| (instant(c, "disconnectedTime"), *n))
+        .map(|(n, _)| n);
+    let inherits = communications.iter().all(|(_, c)| wrap_up_of(c).is_none());
+    for (n, communication) in communications.iter().enumerate() {
+        legs.push(read_leg(
+            id,
+            whole,
+            participant,
+            *communication,
+            Spoken {
+                times: last == Some(n),
+                wrap_up: last == Some(n) && inherits,
+            },
+        ));
+    }
+}
+
+fn wrap_up_of(of: &Value) -> Option<&Map<String, Value>> {
+    of.get("wrapup")?.as_object()
+}
+
+/// Which of the participant's own members are about a leg.
+#[derive(Clone, Copy)]
+struct Spoken {
+    times: bool,
+    wrap_up: bool,
+}
+
+fn read_leg(
+    id: ConversationId,
+    whole: &Value,
+    participant: &Value,
+    (media, communication): (&'static str, &Value),
+    spoken: Spoken,
+) -> LegView {
+    let leg = Leg {
+        participant: leg_id(text(participant, "id")),
+        session: leg_id(text(communication, "id")),
+    };
+    let wrap_up = wrap_up_of(communication)
+        .or_else(|| wrap_up_of(participant).filter(|_| spoken.wrap_up))
+        .filter(|w| !w.is_empty());
+    let provisional = wrap_up.is_some_and(|w| w.get("provisional") == Some(&Value::Bool(true)));
+    let wrap_up_value = wrap_up
+        .map(|w| Value::Object(w.clone()))
+        .unwrap_or_default();
+    let wrap_up_end = instant(&wrap_up_value, "endTime");
+
+    let none = Value::Null;
+    let acw = communication.get("afterCallWork").unwrap_or(&none);
+    let acw_state = text(acw, "state")
+        .map(str::to_ascii_lowercase)
+        .unwrap_or_default();
+    let acw_end = instant(acw, "endTime");
+    let acw_start = instant(acw, "startTime");
+    let (start_acw, end_acw) = if spoken.times {
+        (
+            instant(participant, "startAcwTime"),
+            instant(participant, "endAcwTime"),
+        )
+    } else {
+        (None, None)
+    };
+    let ended = matches!(
+        text(communication, "state")
+            .map(str::to_ascii_lowercase)
+            .as_deref(),
+        Some("disconnected" | "terminated")
+    ) || (communication.is_null() && instant(participant, "endTime").is_some());
+    let skipped = participant.get("wrapupSkipped") == Some(&Value::Bool(true));
+    let required = participant.get("wrapupRequired") == Some(&Value::Bool(true));
+    // Offered to somebody who never took it: nobody has anything to wrap up.
+    let never_taken = text(communication, "startAlertingTime").is_some()
+        && text(communication, "connectedTime").is_none()
+        && text(participant, "connectedTime").is_none();
+
+    // The order of trust of protocol, section 11.1, with what keeps it open in between.
+    let (done, worked) = if matches!(acw_state.as_str(), "complete" | "skipped")
+        || acw_end.is_some()
+    {
+        (true, true)
+    } else if acw_state == "pending" {
+        (false, false)
+    } else if end_acw.is_some() {
+        (true, true)
+    } else if provisional || start_acw.is_some() || (acw_start.is_some() && wrap_up_end.is_none()) {
+        (false, false)
+    } else if wrap_up_end.is_some() {
+        (true, true)
+    } else if skipped && ended {
+        (true, true)
+    } else if acw_state == "notapplicable" && ended {
+        (true, false)
+    } else {
+        (
+            ended && wrap_up.is_none() && (!required || never_taken),
+            false,
+        )
+    };
+
+    // A completed wrap-up has an end, or a code and the end of the work around it.
+    let time = wrap_up.filter(|_| !provisional).and_then(|_| {
+        let code = text(&wrap_up_value, "code").is_some();
+        wrap_up_end.or(if code { acw_end.or(end_acw) } else { None })
+    });
+    let disconnected = instant(communication, "disconnectedTime");
+    LegView {
+        done_at: [wrap_up_end, acw_end, end_acw]
+            .into_iter()
+            .flatten()
+            .max()
+            .or(disconnected),
+        done,
+        worked,
+        wrap_up: time.map(|time| WrapUp {
+            time,
+            body: rebuild::event_body(&rebuild::Parts {
+                conversation: id,
+                whole,
+                participant,
+                media,
+                communication,
+                leg: &leg,
+                wrap_up: &wrap_up_value,
+                time,
+                work: acw_start.or(start_acw).zip(acw_end.or(end_acw)),
+            }),
+        }),
+        leg,
+    }
+}
+
+/// What analytics details hint at for one conversation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hint {
+    /// Which.
+    pub conversation: ConversationId,
+    /// `conversationEnd` is set.
+    pub ended: bool,
+    /// Legs whose after-call work is over: with the time of it, if it says.
+    pub worked: Vec<(Leg, Option<Wall>)>,
+}
+
+impl Hint {
+    /// Something here is not known from the records at hand: the prompt question is worth asking.
+    pub fn news<'a>(&self, known: impl Iterator<Item = &'a RecordRow> + Clone) -> bool {
+        self.ended
+            || self.worked.iter().any(|(leg, time)| {
+                !known.clone().any(|row| {
+                    same_leg(&row.leg, leg)
+                        && time
+                            .zip(row.event_time)
+                            .is_none_or(|(a, b)| a.since(b).max(b.since(a)) <= SAME_WRAPUP)
+                })
+            })
+    }
+}
+
+/// Reads `GET /api/v2/analytics/conversations/details?id=…`.
+///
+/// # Errors
+/// Not JSON or without `conversations`.
+pub fn read_details(json: &str) -> Result<Vec<Hint>, Garbled> {
+    let whole: Value = serde_json::from_str(json).map_err(|_| Garbled)?;
+    // An answer to unknown ids alone may leave the list out.
+    let conversations = match whole.get("conversations") {
+        Some(Value::Array(list)) => list.as_slice(),
+        None | Some(Value::Null) if whole.is_object() => &[],
+        _ => return Err(Garbled),
+    };
+    let mut hints = Vec::new();
+    for conversation in conversations {
+        let Some(Ok(id)) = text(conversation, "conversationId").map(str::parse) else {
+            continue;
+        };
+        let mut worked = Vec::new();
+        for participant in list(conversation, "participants") {
+            if !is_agent(participant) {
+                continue;
+            }
+            for session in list(participant, "sessions") {
+                if let Some(time) = worked_at(session) {
+                    worked.push((
+                        Leg {
+                            participant: leg_id(text(participant, "participantId")),
+                            session: leg_id(text(session, "sessionId")),
+                        },
+                        time,
+                    ));
+                }
+                if worked.len() >= LEGS_MAX {
+                    break;
+                }
+            }
+        }
+        hints.push(Hint {
+            conversation: id,
+            ended: instant(conversation, "conversationEnd").is_some(),
+            worked,
+        });
+    }
+    Ok(hints)
+}
+
+/// `Some` if the session's after-call work is over: a wrap-up segment with an end, the metric
+/// `tAcw`, or `acwSkipped` (protocol, section 11.2).
+fn worked_at(session: &Value) -> Option<Option<Wall>> {
+    let segment = list(session, "segments")
+        .iter()
+        .filter(|s| text(s, "segmentType").is_some_and(|t| t.eq_ignore_ascii_case("wrapup")))
+        .filter_map(|s| instant(s, "segmentEnd"))
+        .max();
+    if segment.is_some() {
+        return Some(segment);
+    }
+    let metric = list(session, "metrics")
+        .iter()
+        .any(|m| text(m, "name") == Some("tAcw"));
+    let skipped = session.get("acwSkipped") == Some(&Value::Bool(true));
+    (metric || skipped).then_some(None)
+}
+
+#[cfg(test)]
+mod tests;

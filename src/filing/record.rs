@@ -1,0 +1,338 @@
+//! Identity of after-call-work records: what an event says, which wrap-up it
+//! is, and the id under which it is filed (design, section 5).
+//!
+//! One wrap-up, one record:
+//! - two notifications of one leg with one `eventTime` are one; another `eventTime` is a re-wrap;
+//! - a notification and a rebuilt record of one leg within 5 s are one, and the rebuilt one
+//!   then remembers the `eventTime`, so that a re-wrap soon after is not taken for it;
+//! - two rebuilt records of one leg within 5 s are one;
+//! - where one side names only participant or only session, what both name is compared;
+//!   with nothing in common they are different legs;
+//! - without either, `eventTime` and content tell records apart; without `eventTime`, the
+//!   content does, and for the comparison with a rebuilt record the time of receipt stands in.
+//!
+//! Invariant: pure; the same wrap-up gets the same id on every machine and after every restart.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::rows::{Leg, RecordKind, RecordRow, Source};
+use crate::ids::{ConversationId, RecordId};
+use crate::time::Wall;
+
+/// A notification and a rebuilt record this close together are one wrap-up (design, section 5).
+pub const SAME_WRAPUP: Duration = Duration::from_secs(5);
+
+/// Longest leg identifier that is believed; the platform's are 36 characters.
+const LEG_ID_MAX: usize = 128;
+
+/// What matters of an `eventBody`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventView {
+    /// `conversationId`, if there is one and it is a UUID.
+    pub conversation: Option<ConversationId>,
+    /// Whose wrap-up.
+    pub leg: Leg,
+    /// `eventTime`.
+    pub event_time: Option<Wall>,
+    /// Hex digest of the content, the same for any order of the members.
+    pub digest: String,
+}
+
+/// The body is not a JSON object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotAnObject;
+
+/// Reads an `eventBody`; members of unexpected types count as missing (protocol, section 6:
+/// everything is optional).
+///
+/// # Errors
+/// The body is not a JSON object: the platform's fault.
+pub fn read_event(body: &str) -> Result<EventView, NotAnObject> {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(body).map_err(|_| NotAnObject)?;
+    let text = |name: &str| -> Option<String> {
+        serde_json::from_str::<Option<String>>(members.get(name)?.get())
+            .ok()
+            .flatten()
+    };
+    let leg_id = |name: &str| leg_id(text(name).as_deref());
+    let mut hash = Context::new(&SHA256);
+    for (name, value) in &members {
+        feed(&mut hash, name.as_bytes());
+        feed(&mut hash, value.get().as_bytes());
+    }
+    Ok(EventView {
+        conversation: text("conversationId").and_then(|t| t.parse().ok()),
+        leg: Leg {
+            participant: leg_id("participantId"),
+            session: leg_id("sessionId"),
+        },
+        event_time: members.get("eventTime").and_then(|v| instant(v.get())),
+        digest: hex(hash.finish().as_ref()),
+    })
+}
+
+/// A leg identifier in lower case; empty for none.
+#[must_use]
+pub fn leg_id(text: Option<&str>) -> String {
+    text.map(str::trim)
+        .filter(|t| t.len() <= LEG_ID_MAX)
+        .map(str::to_ascii_lowercase)
+        .unwrap_or_default()
+}
+
+fn instant(json: &str) -> Option<Wall> {
+    if let Ok(ms) = serde_json::from_str::<i64>(json) {
+        return Some(Wall(ms));
+    }
+    let text = serde_json::from_str::<String>(json).ok()?;
+    text.parse()
+        .ok()
+        .map(Wall)
+        .or_else(|| Wall::parse_rfc3339(&text))
+}
+
+fn feed(hash: &mut Context, part: &[u8]) {
+    hash.update(&(part.len() as u64).to_be_bytes());
+    hash.update(part);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for b in bytes {
+        for nibble in [b >> 4, b & 15] {
+            out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    out
+}
+
+fn named(kind: RecordKind, parts: &[&[u8]]) -> RecordId {
+    let mut hash = Context::new(&SHA256);
+    feed(&mut hash, b"genesys-gateway record 1");
+    feed(&mut hash, kind.as_str().as_bytes());
+    for part in parts {
+        feed(&mut hash, part);
+    }
+    let digest = hash.finish();
+    let mut bytes = [0u8; 16];
+    for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    RecordId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+/// The id of the `ordinal`-th wrap-up of a leg.
+#[must_use]
+pub fn leg_record(conversation: ConversationId, leg: &Leg, ordinal: u32) -> RecordId {
+    named(
+        RecordKind::AfterCallWork,
+        &[
+            b"leg",
+            conversation.0.as_bytes(),
+            leg.participant.as_bytes(),
+            leg.session.as_bytes(),
+            &ordinal.to_be_bytes(),
+        ],
+    )
+}
+
+/// The id of an event that names no leg.
+#[must_use]
+pub fn legless_record(
+    conversation: ConversationId,
+    event_time: Option<Wall>,
+    digest: &str,
+) -> RecordId {
+    let time = event_time.map_or([0; 9], |t| {
+        let mut bytes = [1; 9];
+        bytes[1..].copy_from_slice(&t.0.to_be_bytes());
+        bytes
+    });
+    named(
+        RecordKind::AfterCallWork,
+        &[
+            b"legless",
+            conversation.0.as_bytes(),
+            &time,
+            digest.as_bytes(),
+        ],
+    )
+}
+
+/// The id of a support result under the caller's key.
+#[must_use]
+pub fn keyed_result(key: &str) -> RecordId {
+    named(RecordKind::SupportResult, &[b"key", key.as_bytes()])
+}
+
+/// The id of a support result without a key, from 16 random bytes.
+#[must_use]
+pub fn keyless_result(random: Uuid) -> RecordId {
+    named(RecordKind::SupportResult, &[b"random", random.as_bytes()])
+}
+
+/// A wrap-up that has just come to our knowledge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sighting {
+    /// How.
+    pub source: Source,
+    /// Whose.
+    pub leg: Leg,
+    /// The platform's time of it.
+    pub event_time: Option<Wall>,
+    /// Of a notification: its content.
+    pub digest: Option<String>,
+    /// When we saw it.
+    pub received_at: Wall,
+}
+
+/// How a sighting relates to what is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Relation {
+    /// The same wrap-up; nothing to do.
+    Same,
+    /// The same wrap-up as a rebuilt record, which should remember this notification.
+    Matches,
+    /// Another wrap-up.
+    Other,
+}
+
+fn legless(leg: &Leg) -> bool {
+    leg.participant.is_empty() && leg.session.is_empty()
+}
+
+/// Whether two legs are one: what both name is equal, and they name something in common.
+#[must_use]
+pub fn same_leg(a: &Leg, b: &Leg) -> bool {
+    let both = |x: &str, y: &str| !x.is_empty() && !y.is_empty();
+    let participants = both(&a.participant, &b.participant);
+    let sessions = both(&a.session, &b.session);
+    if !participants && !sessions {
+        return false;
+    }
+    (!participants || a.participant == b.participant) && (!sessions || a.session == b.session)
+}
+
+fn close(a: Wall, b: Wall) -> bool {
+    let apart = if a < b { b.since(a) } else { a.since(b) };
+    apart <= SAME_WRAPUP
+}
+
+/// Compares a sighting with a known record of the same conversation.
+#[must_use]
+pub fn relation(known: &RecordRow, seen: &Sighting) -> Relation {
+    if known.kind != RecordKind::AfterCallWork {
+        return Relation::Other;
+    }
+    let one = |is: bool| if is { Relation::Same } else { Relation::Other };
+    if legless(&known.leg) || legless(&seen.leg) {
+        return one(legless(&known.leg)
+            && legless(&seen.leg)
+            && known.event_time == seen.event_time
+            && known.content_digest.is_some()
+            && known.content_digest == seen.digest);
+    }
+    if !same_leg(&known.leg, &seen.leg) {
+        return Relation::Other;
+    }
+    let known_time = known.event_time.unwrap_or(known.received_at);
+    let seen_time = seen.event_time.unwrap_or(seen.received_at);
+    match (known.source, seen.source) {
+        (Source::Notification, Source::Notification) => {
+            one(match (known.event_time, seen.event_time) {
+                (Some(a), Some(b)) => a == b,
+                (None, None) => {
+                    known.content_digest.is_some() && known.content_digest == seen.digest
+                }
+                _ => false,
+            })
+        }
+        (Source::Notification, _) => one(close(known_time, seen_time)),
+        (_, Source::Notification) => match known.matched_time {
+            // A notification without a time is known again by its content alone.
+            Some(_) if seen.event_time.is_none() => {
+                one(known.content_digest.is_some() && known.content_digest == seen.digest)
+            }
+            Some(matched) => one(known.content_digest.is_none() && matched == seen_time),
+            None if close(known_time, seen_time) => Relation::Matches,
+            None => Relation::Other,
+        },
+        _ => {
+            one(close(known_time, seen_time)
+                || known.matched_time.is_some_and(|t| close(t, seen_time)))
+        }
+    }
+}
+
+/// What to do with a sighting, given all known records of the conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// Known already.
+    Known(RecordId),
+    /// This rebuilt record is the same wrap-up and should remember the notification.
+    Match(RecordId),
+    /// A new record with this id and ordinal.
+    New {
+        /// Its id.
+        record: RecordId,
+        /// The n-th wrap-up of its leg.
+        ordinal: u32,
+    },
+}
+
+/// Finds out whether a sighting is new. Of several rebuilt records that it may
+/// be, it is the one nearest in time; an exact repetition goes before all.
+pub fn find<'a>(
+    conversation: ConversationId,
+    known: impl Iterator<Item = &'a RecordRow>,
+    seen: &Sighting,
+) -> Finding {
+    let seen_time = seen.event_time.unwrap_or(seen.received_at);
+    let mut nearest: Option<(Duration, RecordId)> = None;
+    let mut ordinal = 0;
+    for row in known {
+        match relation(row, seen) {
+            Relation::Same => return Finding::Known(row.record),
+            Relation::Matches => {
+                let t = row.event_time.unwrap_or(row.received_at);
+                let apart = t.since(seen_time).max(seen_time.since(t));
+                if nearest.is_none_or(|(d, _)| apart < d) {
+                    nearest = Some((apart, row.record));
+                }
+            }
+            Relation::Other => {}
+        }
+        if row.kind == RecordKind::AfterCallWork && same_leg(&row.leg, &seen.leg) {
+            ordinal = ordinal.max(row.ordinal.saturating_add(1));
+        }
+    }
+    if let Some((_, record)) = nearest {
+        return Finding::Match(record);
+    }
+    let record = if legless(&seen.leg) {
+        legless_record(
+            conversation,
+            seen.event_time,
+            seen.digest.as_deref().unwrap_or(""),
+        )
+    } else {
+        leg_record(conversation, &seen.leg, ordinal)
+    };
+    Finding::New { record, ordinal }
+}
+
+/// Whether the digest has to be kept with the record to know it again.
+#[must_use]
+pub fn needs_digest(leg: &Leg, event_time: Option<Wall>) -> bool {
+    legless(leg) || event_time.is_none()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! What the operator chose for filing (design, section 4: `[tracking]`,
+//! `[history]`, `[store]`), and the bounds that nobody chooses.
+//!
+//! Invariant: plain values only; reading and checking the configuration file
+//! happens elsewhere.
+
+use std::time::Duration;
+
+/// When a conversation is given up (`[tracking] until`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// When REST says that it is over and every agent leg is done.
+    ConversationFinished,
+    /// When its first record is committed.
+    FirstEvent,
+}
+
+/// The operator's choices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// `[tracking] until`.
+    pub until: Until,
+    /// `[tracking] max-age`: then checked over REST once more, then expired.
+    pub max_age: Duration,
+    /// `[tracking] settle-for`: after the last event, when REST cannot tell.
+    pub settle_for: Duration,
+    /// `[history] workers`: posts in flight at most.
+    pub workers: usize,
+    /// `[history] give-up-after`: then dead.
+    pub give_up_after: Duration,
+    /// `[store] retain`: ids, times and outcomes of what is over.
+    pub retain: Duration,
+    /// `[store] keep-bodies`: bodies and members of what is over.
+    pub keep_bodies: Duration,
+}
+
+impl Default for Settings {
+    /// The defaults of design, section 4.
+    fn default() -> Settings {
+        Settings {
+            until: Until::ConversationFinished,
+            max_age: Duration::from_secs(72 * 3600),
+            settle_for: Duration::from_secs(15 * 60),
+            workers: 4,
+            give_up_after: Duration::from_secs(72 * 3600),
+            retain: Duration::from_secs(30 * 86_400),
+            keep_bodies: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// Undelivered records; beyond it new requests are answered 503. A choice: some 600 bytes each.
+pub const UNDELIVERED_MAX: usize = 1_000_000;
+/// Interactions watched at once; ten times what the platform's channels can carry, so
+/// that a backlog waits here and not in the callers.
+pub const LIVE_INTERACTIONS_MAX: usize = 200_000;
+/// Requests of callers that wait for the store; beyond it they are answered 503.
+pub const CALLERS_WAITING_MAX: usize = 1_024;
+/// Bytes of bodies taken and not yet committed; beyond it bodies are dropped and rebuilt over REST later.
+pub const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Records taken and not yet committed; see [`UNCOMMITTED_BYTES_MAX`].
+pub const UNCOMMITTED_RECORDS_MAX: usize = 10_000;
+/// Changes in one transaction: a commit stays within milliseconds.
+pub const BATCH_CHANGES_MAX: usize = 512;
+/// Bytes of bodies in one transaction.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Questions in one look-up.
+pub const LOOKUPS_MAX: usize = 256;
+/// Records of one interaction. A person wraps up a few times; this only stops a flood.
+pub const RECORDS_PER_INTERACTION_MAX: usize = 1_000;
+/// Rows that one erasure or purge may touch.
+pub const MAINTENANCE_ROWS_MAX: u32 = 500;
+/// Ended interactions stay in memory this long for late events.
+pub const REMEMBER_ENDED: Duration = Duration::from_secs(600);
+
+const _: () = assert!(UNCOMMITTED_BYTES_MAX > BATCH_BYTES_MAX);
+const _: () = assert!(UNCOMMITTED_RECORDS_MAX > BATCH_CHANGES_MAX);

@@ -1,0 +1,297 @@
+//! What is counted, and the picture of it all for page, metrics and verdict.
+//!
+//! Invariant: labels come from closed lists, so that no peer can make the
+//! tables grow.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::destination::DestinationSnapshot;
+use super::machine::{Filing, Kept};
+use super::rows::{
+    InteractionState, RecordKind, RecordRow, RecordState, Recovered, Source, StoreTrouble,
+};
+use crate::time::{Now, Wall};
+
+/// Upper bounds of the latency histogram, in milliseconds; one bucket more has no bound.
+pub const LATENCY_BOUNDS_MS: [u64; 10] = [
+    100, 250, 500, 1_000, 2_500, 10_000, 60_000, 600_000, 3_600_000, 86_400_000,
+];
+
+/// Upper bounds of the age buckets of [`FilingSnapshot::shape`]; one bucket more is for older ones.
+pub const AGE_BOUNDS: [Duration; 5] = [
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(3600),
+    Duration::from_secs(6 * 3600),
+    Duration::from_secs(86_400),
+];
+
+/// Distinct causes of gaps that are told apart; further ones are counted as `other`.
+const GAP_CAUSES_MAX: usize = 32;
+
+/// Time from the event to its being filed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Latency {
+    /// Records per bucket, not cumulative; the bounds are [`LATENCY_BOUNDS_MS`].
+    pub buckets: [u64; LATENCY_BOUNDS_MS.len() + 1],
+    /// Sum in milliseconds.
+    pub sum_ms: u64,
+    /// Number of records.
+    pub count: u64,
+}
+
+impl Latency {
+    fn add(&mut self, took: Duration) {
+        let ms = crate::time::millis(took);
+        let bucket = LATENCY_BOUNDS_MS
+            .iter()
+            .position(|b| ms <= *b)
+            .unwrap_or(LATENCY_BOUNDS_MS.len());
+        self.buckets[bucket] += 1;
+        self.sum_ms = self.sum_ms.saturating_add(ms);
+        self.count += 1;
+    }
+}
+
+/// Everything that is counted since the start of the process, and the totals of what is over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counters {
+    ended: BTreeMap<InteractionState, u64>,
+    over: BTreeMap<RecordState, u64>,
+    events: BTreeMap<&'static str, u64>,
+    taken: BTreeMap<Source, u64>,
+    filed: BTreeMap<Source, u64>,
+    failed: BTreeMap<&'static str, u64>,
+    gaps: BTreeMap<&'static str, (u64, u64)>,
+    checks: BTreeMap<(&'static str, &'static str), u64>,
+    latency: Latency,
+    pub(super) busy: u64,
+}
+
+fn less<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, n: u64) {
+    let count = map.entry(key).or_default();
+    *count = count.saturating_sub(n);
+}
+
+impl Counters {
+    pub(super) fn new(recovered: &Recovered) -> Counters {
+        Counters {
+            ended: recovered.ended.iter().copied().collect(),
+            over: recovered.over.iter().copied().collect(),
+            ..Counters::default()
+        }
+    }
+
+    pub(super) fn ended(&mut self, state: InteractionState, n: u64) {
+        *self.ended.entry(state).or_default() += n;
+    }
+
+    pub(super) fn restarted(&mut self, was: InteractionState) {
+        less(&mut self.ended, was, 1);
+    }
+
+    pub(super) fn interaction_purged(&mut self, state: InteractionState, n: u64) {
+        less(&mut self.ended, state, n);
+    }
+
+    pub(super) fn over(&mut self, state: RecordState, n: u64) {
+        *self.over.entry(state).or_default() += n;
+    }
+
+    pub(super) fn record_purged(&mut self, state: RecordState, n: u64) {
+        less(&mut self.over, state, n);
+    }
+
+    pub(super) fn event(&mut self, what: &'static str) {
+        *self.events.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn taken(&mut self, source: Source) {
+        *self.taken.entry(source).or_default() += 1;
+    }
+
+    pub(super) fn failed(&mut self, cause: &'static str) {
+        *self.failed.entry(cause).or_default() += 1;
+    }
+
+    pub(super) fn gap(&mut self, cause: &'static str, topics: usize) {
+        let known = self.gaps.contains_key(cause) || self.gaps.len() < GAP_CAUSES_MAX;
+        let entry = self
+            .gaps
+            .entry(if known { cause } else { "other" })
+            .or_default();
+        entry.0 += 1;
+        entry.1 += topics as u64;
+    }
+
+    pub(super) fn check(&mut self, how: &'static str, outcome: &'static str) {
+        *self.checks.entry((how, outcome)).or_default() += 1;
+    }
+
+    /// A record is filed, and that is durable.
+    pub(super) fn filed(&mut self, row: &RecordRow) {
+        *self.filed.entry(row.source).or_default() += 1;
+        if row.kind == RecordKind::AfterCallWork
+            && let Some(at) = row.delivered_at
+        {
+            self.latency
+                .add(at.since(row.event_time.unwrap_or(row.received_at)));
+        }
+    }
+}
+
+/// The store cannot commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TroubleSnapshot {
+    /// Why.
+    pub kind: StoreTrouble,
+    /// Since when.
+    pub since: Wall,
+}
+
+/// The filing half at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FilingSnapshot {
+    /// Interactions by state, every state present; ended ones are those in the store.
+    pub interactions: BTreeMap<InteractionState, u64>,
+    /// Age since acceptance of the oldest interaction of each state that has not ended.
+    pub oldest_interaction: BTreeMap<InteractionState, Duration>,
+    /// Of those that have not ended: topics that are not live.
+    pub dark: u64,
+    /// Of those that have not ended: owed evidence over REST.
+    pub owed: u64,
+    /// Of those that have not ended: REST could not tell last time.
+    pub cannot_tell: u64,
+    /// Records by state as the store has it, every state present.
+    pub records: BTreeMap<RecordState, u64>,
+    /// Age since receipt of the oldest record of each state that is not over.
+    pub oldest_record: BTreeMap<RecordState, Duration>,
+    /// Records that are not over, by state and age; the bounds are [`AGE_BOUNDS`].
+    pub shape: BTreeMap<RecordState, [u64; AGE_BOUNDS.len() + 1]>,
+    /// Tries to file that are under way.
+    pub posts_in_flight: u64,
+    /// The history manager.
+    pub destination: DestinationSnapshot,
+    /// Checks that could be asked now.
+    pub checks_due: u64,
+    /// Checks that are asked and not answered.
+    pub checks_in_flight: u64,
+    /// Checks by `one` or `many`, and by outcome.
+    pub checks: BTreeMap<(&'static str, &'static str), u64>,
+    /// Changes not in the store yet.
+    pub commit_backlog: u64,
+    /// Records taken and not in the store yet.
+    pub uncommitted_records: u64,
+    /// Their bodies, in bytes.
+    pub uncommitted_bytes: u64,
+    /// Requests that wait for the store.
+    pub callers_waiting: u64,
+    /// Requests answered "busy".
+    pub busy: u64,
+    /// Set while the store cannot commit.
+    pub store_trouble: Option<TroubleSnapshot>,
+    /// Events by what became of them: `taken`, `duplicate`, `stopped`, `unknown-conversation`,
+    /// `unreadable`, `no-room`, `flooded`, `foreign`.
+    pub events: BTreeMap<&'static str, u64>,
+    /// Records taken, by source.
+    pub taken: BTreeMap<Source, u64>,
+    /// Records filed, by source.
+    pub filed: BTreeMap<Source, u64>,
+    /// Failed tries by cause; see [`super::verdict::CAUSES`].
+    pub failed: BTreeMap<&'static str, u64>,
+    /// Gaps by cause: how many, and topics touched.
+    pub gaps: BTreeMap<&'static str, (u64, u64)>,
+    /// From event to filed.
+    pub latency: Latency,
+}
+
+impl Filing {
+    /// The picture of now. Walks everything that is remembered: at most once a second.
+    #[must_use]
+    pub fn snapshot(&self, now: Now) -> FilingSnapshot {
+        let mut interactions: BTreeMap<_, u64> = InteractionState::ALL
+            .iter()
+            .map(|s| (*s, self.counters.ended.get(s).copied().unwrap_or(0)))
+            .collect();
+        let mut oldest_interaction: BTreeMap<InteractionState, Duration> = BTreeMap::new();
+        let (mut dark, mut owed, mut cannot_tell) = (0, 0, 0);
+        for w in self.interactions.values() {
+            if w.end_committed {
+                continue;
+            }
+            *interactions.entry(w.row.state).or_default() += 1;
+            if w.ended() {
+                continue;
+            }
+            older(
+                &mut oldest_interaction,
+                w.row.state,
+                now.wall.since(w.row.accepted_at),
+            );
+            dark += u64::from(w.live_since.is_none());
+            owed += u64::from(w.owed.is_some());
+            cannot_tell += u64::from(w.cannot_tell);
+        }
+        let mut records: BTreeMap<_, u64> = RecordState::ALL
+            .iter()
+            .map(|s| (*s, self.counters.over.get(s).copied().unwrap_or(0)))
+            .collect();
+        let mut oldest_record: BTreeMap<RecordState, Duration> = BTreeMap::new();
+        let mut shape: BTreeMap<RecordState, [u64; AGE_BOUNDS.len() + 1]> = BTreeMap::new();
+        for rec in self.records.values() {
+            let state = match rec.kept {
+                Kept::As(state) => state,
+                Kept::Waiting | Kept::OnItsWay => RecordState::Queued,
+            };
+            if state.over() {
+                continue;
+            }
+            *records.entry(state).or_default() += 1;
+            let age = now.wall.since(rec.row.received_at);
+            older(&mut oldest_record, state, age);
+            let bucket = AGE_BOUNDS
+                .iter()
+                .position(|b| age <= *b)
+                .unwrap_or(AGE_BOUNDS.len());
+            shape.entry(state).or_default()[bucket] += 1;
+        }
+        let (checks_due, checks_in_flight) = self.checks.counts(now.mono);
+        let (uncommitted_records, uncommitted_bytes) = self.ledger.uncommitted();
+        FilingSnapshot {
+            interactions,
+            oldest_interaction,
+            dark,
+            owed,
+            cannot_tell,
+            records,
+            oldest_record,
+            shape,
+            posts_in_flight: self.outbox.flying() as u64,
+            destination: self.destination.snapshot(now),
+            checks_due: checks_due as u64,
+            checks_in_flight: checks_in_flight as u64,
+            checks: self.counters.checks.clone(),
+            commit_backlog: self.ledger.backlog() as u64,
+            uncommitted_records: uncommitted_records as u64,
+            uncommitted_bytes: uncommitted_bytes as u64,
+            callers_waiting: self.ledger.asks as u64,
+            busy: self.counters.busy,
+            store_trouble: self.ledger.trouble.map(|t| TroubleSnapshot {
+                kind: t.kind,
+                since: t.since.wall,
+            }),
+            events: self.counters.events.clone(),
+            taken: self.counters.taken.clone(),
+            filed: self.counters.filed.clone(),
+            failed: self.counters.failed.clone(),
+            gaps: self.counters.gaps.clone(),
+            latency: self.counters.latency.clone(),
+        }
+    }
+}
+
+fn older<K: Ord>(map: &mut BTreeMap<K, Duration>, key: K, age: Duration) {
+    let oldest = map.entry(key).or_default();
+    *oldest = (*oldest).max(age);
+}

@@ -1,0 +1,100 @@
+//! The words `run` and `check --online`: from a checked configuration to an exit code.
+//!
+//! Invariant: the process is reported ready only when the store is open, the
+//! listeners are bound and the loop turns; it ends with 0 only when asked to.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+
+use crate::config::Config;
+use crate::service::activation::{self, Activated};
+use crate::service::signals::{self, Signal};
+use crate::service::{ExitCode, sd};
+use crate::shell::clock::Clock;
+use crate::shell::daemon::{Daemon, Inherited};
+use crate::shell::gate::Listener;
+use crate::shell::online;
+use crate::shell::outside::Outside;
+
+/// How often the main thread makes sure that the loop has not ended by itself.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// `run`: the daemon, until it is asked to stop.
+#[must_use]
+pub fn run(config: Config, mut activated: Activated) -> ExitCode {
+    let signals = match signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::error!("signals cannot be taken over: {error}");
+            return ExitCode::Software;
+        }
+    };
+    let inherited = Inherited {
+        http: activated.named("http").map(listener),
+        status: activated.named("status").map(listener),
+    };
+    for name in activated.left() {
+        log::warn!("the service manager passed a socket named {name}, which nothing here takes");
+    }
+    let daemon = match Daemon::start(&config, inherited) {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            log::error!("not started: {error}");
+            return error.exit_code();
+        }
+    };
+    log::info!(
+        "version {} is up; callers on {}, operators on {}",
+        env!("CARGO_PKG_VERSION"),
+        daemon.http_at(),
+        daemon.status_at()
+    );
+    sd::ready();
+    loop {
+        match signals.recv_timeout(LOOK) {
+            Ok(Signal::Terminate) => break,
+            Ok(Signal::Hangup) => {
+                log::info!("there is nothing to reload; restart to change the configuration")
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if daemon.ended() {
+            log::error!("the loop has ended by itself; restarting is the cure");
+            daemon.stop();
+            return ExitCode::Software;
+        }
+    }
+    log::info!("stopping");
+    sd::stopping();
+    if daemon.stop() {
+        log::info!("stopped; everything taken is on disk");
+    } else {
+        log::warn!("stopped; what was still under way is taken up at the next start");
+    }
+    ExitCode::Done
+}
+
+fn listener(inherited: activation::Inherited) -> Listener {
+    match inherited {
+        activation::Inherited::Tcp(tcp) => Listener::from(tcp),
+        activation::Inherited::Unix(unix) => Listener::from(unix),
+    }
+}
+
+/// `check --online`.
+#[must_use]
+pub fn check_online(config: &Config) -> ExitCode {
+    let mut out = std::io::stdout();
+    match Outside::new(config, Arc::new(Clock::new())) {
+        Ok(outside) => online::check(&outside, &mut out),
+        Err(error) => {
+            // A closed output is no reason to fail differently.
+            let _ = writeln!(out, "FAILED   {error}");
+            ExitCode::Configuration
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! The daemon put together: threads, queues, listeners, and their orderly end.
+//!
+//! ```text
+//!  http, status ──► Desk ──► events ──► loop ──► store ─┐
+//!       ▲                      ▲         ├────► rest    │ facts
+//!       │                      │         ├────► forward │
+//!   Published ◄────────────────┼─────────┤              │
+//!                              │         └────► channel-NN
+//!                              └────────────────────────┘
+//! ```
+//!
+//! Order of the start: store, workers, loop, listeners; of the stop: listeners,
+//! loop (what is under way ends), workers, store. Invariant: a daemon that has
+//! started owns every thread it began and has joined them all when it has stopped.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::clock::Clock;
+use super::desk::{Desk, Readers};
+use super::forward::{ForwardPool, Forwarders, StartError as ForwardError};
+use super::gate::{GateLimits, Listener};
+use super::http::assets::{Made, Pages};
+use super::http::auth::Tokens;
+use super::http::cors::Origins;
+use super::http::intake::{self, IntakeSettings};
+use super::http::json::Pointer;
+use super::http::served::Served;
+use super::main_loop::{self, EVENTS_MAX, Event, Hands, STORE_ORDERS_MAX};
+use super::operators::{self, OperatorsSettings};
+use super::outside::{Outside, REST_WORKERS, trust};
+use super::port::Port;
+use super::proxy::NotAProxy;
+use super::published::Published;
+use super::rest::{self, HttpSettings, RestPool, RestWorkers};
+use super::tls::{Identity, TlsError};
+use crate::config::{self, Config, Listen};
+use crate::filing::rows::Recovered;
+use crate::filing::template::{Renderer, TemplateError};
+use crate::filing::{self, Until};
+use crate::gateway::{self, Gateway, Input};
+use crate::platform::CallId;
+use crate::platform::limits::CALLS_IN_FLIGHT_MAX;
+use crate::secret::Secret;
+use crate::service::{ExitCode, sd};
+use crate::store::{OpenOptions, Store, StoreError};
+use crate::{agent_desktop, platform, status, store};
+
+/// How long the loop may take to end what is under way.
+const LOOP_STOP: Duration = Duration::from_secs(6);
+
+/// How long the listeners may take to answer what is under way.
+const LISTENERS_STOP: Duration = Duration::from_secs(2);
+
+/// Why the daemon did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The store cannot be opened.
+    Store(StoreError),
+    /// An address cannot be bound.
+    Listen(String, io::Error),
+    /// Certificates that cannot be used together.
+    Tls(TlsError),
+    /// A proxy that cannot be used.
+    Proxy(NotAProxy),
+    /// The body template.
+    Template(TemplateError),
+    /// The forwarders.
+    Forward(ForwardError),
+    /// Roots, signing key; a sentence.
+    Outside(String),
+    /// Threads or descriptors.
+    Environment(io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Store(e) => write!(f, "{e}"),
+            StartError::Listen(at, e) => write!(f, "cannot listen on {at}: {e}"),
+            StartError::Tls(e) => write!(f, "{e}"),
+            StartError::Proxy(e) => write!(f, "[genesys] proxy: {e}"),
+            StartError::Template(e) => write!(f, "[history] template-file: {e}"),
+            StartError::Forward(e) => write!(f, "{e}"),
+            StartError::Outside(e) => f.write_str(e),
+            StartError::Environment(e) => {
+                write!(f, "the system gives no thread or descriptor: {e}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl StartError {
+    /// The exit code (design, section 6).
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            StartError::Store(e) => match e.exit_code() {
+                75 => ExitCode::Busy,
+                77 => ExitCode::NoPermission,
+                _ => ExitCode::Software,
+            },
+            StartError::Listen(_, e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                ExitCode::NoPermission
+            }
+            StartError::Listen(..) | StartError::Environment(_) => ExitCode::Unavailable,
+            StartError::Tls(_)
+            | StartError::Proxy(_)
+            | StartError::Template(_)
+            | StartError::Forward(_)
+            | StartError::Outside(_) => ExitCode::Configuration,
+        }
+    }
+}
+
+/// Listeners that were passed in instead of being bound.
+#[derive(Default)]
+pub struct Inherited {
+    /// For the intake.
+    pub http: Option<Listener>,
+    /// For operators.
+    pub status: Option<Listener>,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    events: Sender<Event>,
+    main_loop: JoinHandle<bool>,
+    served: Vec<Served>,
+    store: JoinHandle<()>,
+    published: Arc<Published>,
+    http_at: String,
+    status_at: String,
+}
+
+fn bind(listen: &Listen, inherited: Option<Listener>) -> Result<Listener, StartError> {
+    if let Some(listener) = inherited {
+        return Ok(listener);
+    }
+    let bound = match listen {
+        Listen::Tcp(address) => Listener::bind_tcp(*address),
+        Listen::Unix(path) => Listener::bind_unix(path),
+    };
+    bound.map_err(|e| StartError::Listen(listen.to_string(), e))
+}
+
+fn tokens(of: &[Secret]) -> Option<Tokens> {
+    (!of.is_empty()).then(|| Tokens::new(of))
+}
+
+/// The decisions of the configuration, for the core.
+#[must_use]
+pub fn settings(config: &Config) -> gateway::Settings {
+    gateway::Settings {
+        platform: platform::Settings {
+            max_channels: u8::try_from(config.channels.max_channels).unwrap_or(u8::MAX),
+            topics_per_channel: config.channels.topics_per_channel,
+            renew_before: config.channels.renew_before,
+        },
+        filing: filing::Settings {
+            until: match config.tracking.until {
+                config::Until::ConversationFinished => Until::ConversationFinished,
+                config::Until::FirstEvent => Until::FirstEvent,
+            },
+            max_age: config.tracking.max_age,
+            settle_for: config.tracking.settle_for,
+            workers: config.history.workers,
+            give_up_after: config.history.give_up_after,
+            retain: config.store.retain,
+            keep_bodies: config.store.keep_bodies,
+        },
+    }
+}
+
+/// The body renderer that the configuration asks for.
+///
+/// # Errors
+/// The template does not compile, or gives no JSON.
+pub fn renderer(config: &Config) -> Result<Renderer, TemplateError> {
+    Renderer::new(config.history.template.as_ref().map(|t| t.text.as_str()))
+}
+
+fn start_rest(outside: &Outside, events: &Sender<Event>) -> io::Result<RestPool> {
+    let facts = events.clone();
+    RestPool::start(RestWorkers {
+        workers: REST_WORKERS,
+        queue: CALLS_IN_FLIGHT_MAX,
+        endpoints: outside.endpoints.clone(),
+        agent: outside.agent.clone(),
+        token_request: outside.token_request(),
+        outcomes: Box::new(move |ticket, outcome| {
+            let _ = facts.send(Event::Core(Input::Answered {
+                call: CallId(ticket),
+                outcome,
+            }));
+        }),
+        clock: outside.clock.clone(),
+    })
+}
+
+fn start_forward(
+    config: &Config,
+    renderer: Renderer,
+    database: &Path,
+    events: &Sender<Event>,
+    clock: &Arc<Clock>,
+) -> Result<ForwardPool, StartError> {
+    let history = &config.history;
+    let identity = match &history.client_identity {
+        Some(identity) => {
+            let pem = identity.key_pem.expose().as_bytes();
+            let file = Path::new("[history] client-key-file");
+            Some(Identity::of(&identity.certificates.der, pem, file).map_err(StartError::Tls)?)
+        }
+        None => None,
+    };
+    let http = HttpSettings {
+        trust: trust(history.ca.as_ref()),
+        identity,
+        // The history manager is an internal service: it is reached directly.
+        proxy: None,
+        timeout: history.timeout,
+        connect_timeout: history.timeout,
+        threads: history.workers,
+    };
+    let facts = events.clone();
+    let readers = Readers::new(database);
+    ForwardPool::start(Forwarders {
+        workers: history.workers,
+        url: history.url.clone(),
+        headers: history.headers.clone(),
+        bearer_token_file: history.bearer_token_file.clone(),
+        agent: rest::agent(&http).map_err(StartError::Proxy)?,
+        load: Box::new(move |id| {
+            let stored = readers.read(|r| r.record(id))?;
+            let stored = stored.ok_or_else(|| "the record is not in the database".to_string())?;
+            Ok((stored.row, stored.body, stored.members))
+        }),
+        render: Box::new(move |row, body, members| {
+            renderer
+                .render(row, body, members)
+                .map_err(|e| e.to_string())
+        }),
+        report: Box::new(move |record, outcome| {
+            let _ = facts.send(Event::Core(Input::Posted { record, outcome }));
+        }),
+        clock: clock.clone(),
+    })
+    .map_err(StartError::Forward)
+}
+
+fn serve(
+    config: &Config,
+    intake: Listener,
+    operators: Listener,
+    desk: Arc<Desk>,
+) -> io::Result<Vec<Served>> {
+    let private_parent = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    let origins = &config.http.allowed_origins;
+    let page = agent_desktop::Settings {
+        desktop_origins: origins.clone(),
+        ..Default::default()
+    };
+    let settings = IntakeSettings {
+        listener: intake,
+        tokens: tokens(&config.http.api_tokens),
+        origins: Origins::new(origins.iter().cloned()),
+        conversation_id_at: Pointer::parse(config.http.conversation_id_at.as_str()).ok_or_else(
+            || io::Error::other("the JSON Pointer of the conversation id is not one"),
+        )?,
+        pages: Pages {
+            assets: agent_desktop::assets(),
+            made: vec![Made {
+                path: agent_desktop::CONFIG_PATH,
+                content_type: "application/json",
+                body: page.to_json(),
+            }],
+            policy: agent_desktop::content_security_policy(origins),
+        },
+        limits: GateLimits {
+            body_bytes: config.http.max_body as u64,
+            ..GateLimits::default()
+        },
+        private_parent: private_parent.clone(),
+    };
+    let intake = intake::start(settings, desk.clone() as Arc<dyn Port>)?;
+    let settings = OperatorsSettings {
+        listener: operators,
+        tokens: tokens(&config.status.api_tokens),
+        pages: Pages {
+            assets: status::page::assets(),
+            made: Vec::new(),
+            policy: status::page::POLICY.into(),
+        },
+        private_parent,
+    };
+    Ok(vec![
+        intake,
+        operators::start(settings, desk as Arc<dyn Port>)?,
+    ])
+}
+
+/// Feeds the service manager's watchdog and its status line, from the loop itself.
+fn watchdog() -> Box<dyn FnMut(&Published) + Send> {
+    let interval = sd::watchdog_interval();
+    let hang_after = std::env::var("GENESYS_GATEWAY_TEST_HANG_AFTER")
+        .ok()
+        .and_then(|text| text.trim_end_matches('s').parse::<u64>().ok())
+        .map(Duration::from_secs);
+    let began = Instant::now();
+    let mut fed = began;
+    let mut said = String::new();
+    Box::new(move |published| {
+        if hang_after.is_some_and(|after| began.elapsed() >= after) {
+            log::warn!("hanging, as the test switch asks for");
+            loop {
+                std::thread::park();
+            }
+        }
+        if interval.is_some_and(|every| fed.elapsed() >= every) {
+            fed = Instant::now();
+            sd::alive();
+        }
+        let verdict = published.verdict();
+        if verdict != said {
+            sd::status(&verdict);
+            said = verdict;
+        }
+    })
+}
+
+/// Only for jitter; a predictable one does no harm.
+fn seed() -> u64 {
+    let mut bytes = [0u8; 8];
+    match ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(_) => u64::from(std::process::id()),
+    }
+}
+
+impl Daemon {
+    /// Starts everything; returns when the store is open, the listeners are bound
+    /// and the loop turns.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub fn start(config: &Config, inherited: Inherited) -> Result<Daemon, StartError> {
+        let clock = Arc::new(Clock::new());
+        let outside = Outside::new(config, clock.clone()).map_err(StartError::Outside)?;
+        let renderer = renderer(config).map_err(StartError::Template)?;
+        let intake = bind(&config.http.listen, inherited.http)?;
+        let operators = bind(&config.status.listen, inherited.status)?;
+        let (http_at, status_at) = (intake.address(), operators.address());
+        let (store, recovered) = Store::open(
+            &config.store.path,
+            OpenOptions {
+                now: clock.now().wall,
+            },
+        )
+        .map_err(StartError::Store)?;
+        say_recovered(&recovered);
+        let path = store.path().to_path_buf();
+        let published = Arc::new(Published::new(clock.now(), &recovered));
+
+        let (events, taken) = bounded(EVENTS_MAX);
+        let (store_orders, store_taken) = bounded(STORE_ORDERS_MAX);
+        let (facts, watching) = (events.clone(), published.clone());
+        let store = store::thread::spawn(store, store_taken, move |fact| {
+            watching.store_answered();
+            let _ = facts.send(Event::Core(Input::Store(fact)));
+        })
+        .map_err(StartError::Environment)?;
+        let hands = Hands {
+            clock: clock.clone(),
+            events: events.clone(),
+            store: store_orders,
+            rest: start_rest(&outside, &events).map_err(StartError::Environment)?,
+            forward: start_forward(config, renderer, &path, &events, &clock)?,
+            connector: outside.connector.clone(),
+            session: outside.session,
+            published: published.clone(),
+            turned: watchdog(),
+            stop_within: LOOP_STOP,
+        };
+        let gateway = Gateway::new(settings(config), &recovered, clock.now(), seed());
+        let main_loop = Builder::new()
+            .name("loop".into())
+            .spawn(move || main_loop::run(gateway, taken, hands))
+            .map_err(StartError::Environment)?;
+        let desk = Arc::new(Desk::new(events.clone(), published.clone(), &path));
+        let served = serve(config, intake, operators, desk).map_err(StartError::Environment)?;
+        for one in &served {
+            published.count_refusals(one.refusals());
+        }
+        Ok(Daemon {
+            events,
+            main_loop,
+            served,
+            store,
+            published,
+            http_at,
+            status_at,
+        })
+    }
+
+    /// Where the intake listens: `127.0.0.1:8480`, or `unix:` and a path.
+    #[must_use]
+    pub fn http_at(&self) -> &str {
+        &self.http_at
+    }
+
+    /// Where the operators' listener listens.
+    #[must_use]
+    pub fn status_at(&self) -> &str {
+        &self.status_at
+    }
+
+    /// The latest snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<status::Snapshot> {
+        self.published.snapshot()
+    }
+
+    /// True once the loop has ended, asked or not.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.main_loop.is_finished()
+    }
+
+    /// Stops in order; within 10 s (design, section 6). True if nothing was cut short.
+    pub fn stop(self) -> bool {
+        self.published.stop();
+        // Listeners first, each on its own thread: both have connections to drain.
+        let closing: Vec<JoinHandle<usize>> = self
+            .served
+            .into_iter()
+            .map(|served| std::thread::spawn(move || served.stop(LISTENERS_STOP)))
+            .collect();
+        for thread in closing {
+            let _ = thread.join();
+        }
+        let _ = self.events.send(Event::Stop);
+        let whole = self.main_loop.join().unwrap_or(false);
+        drop(self.events);
+        self.store.join().is_ok() && whole
+    }
+}
+
+fn say_recovered(recovered: &Recovered) {
+    let undelivered = recovered.records.iter().filter(|r| !r.state.over()).count();
+    log::info!(
+        "store: {} interactions go on, {undelivered} records to file, {} channels to re-attach",
+        recovered.interactions.len(),
+        recovered.channels.len()
+    );
+    if let Some(path) = &recovered.damaged {
+        log::error!(
+            "store: a damaged database was set aside as {path}; what was readable was carried over"
+        );
+    }
+}

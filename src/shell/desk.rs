@@ -1,0 +1,177 @@
+//! The desk: what the listeners ask, the loop answers; what they read, the
+//! store and the published snapshot give.
+//!
+//! Invariants: no call blocks longer than its deadline; nothing here writes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError, bounded};
+
+use super::main_loop::Event;
+use super::port::{Health, InteractionView, Port, RecordView};
+use super::published::Published;
+use crate::filing::rows::{RecordRow, RecordState};
+use crate::filing::{Answer, CallerRequest};
+use crate::ids::{ConversationId, RecordId};
+use crate::status;
+use crate::store::{Reader, StoreError};
+
+/// How long a caller waits for the loop and the commit; the gate waits a little longer.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// When a caller that found no room may come back.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+/// Read connections kept open; more are opened and closed as needed.
+const READERS_KEPT: usize = 16;
+
+/// Read connections to the database, opened as needed and kept.
+pub struct Readers {
+    path: PathBuf,
+    kept: Mutex<Vec<Reader>>,
+}
+
+impl Readers {
+    /// For the database at `path`.
+    #[must_use]
+    pub fn new(path: &Path) -> Readers {
+        Readers {
+            path: path.to_path_buf(),
+            kept: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Reads with one of them.
+    ///
+    /// # Errors
+    /// The database cannot be read; a sentence.
+    pub fn read<T>(
+        &self,
+        what: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
+    ) -> Result<T, String> {
+        let kept = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let mut reader = kept.unwrap_or_else(|| Reader::new(&self.path));
+        let read = what(&mut reader).map_err(|e| e.to_string());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.is_ok() && kept.len() < READERS_KEPT {
+            kept.push(reader);
+        }
+        read
+    }
+}
+
+/// The desk. Cheap to share between listeners.
+pub struct Desk {
+    events: Sender<Event>,
+    published: Arc<Published>,
+    readers: Readers,
+}
+
+impl Desk {
+    /// A desk in front of the loop that takes `events`, reading the database at `path`.
+    #[must_use]
+    pub fn new(events: Sender<Event>, published: Arc<Published>, path: &Path) -> Desk {
+        Desk {
+            events,
+            published,
+            readers: Readers::new(path),
+        }
+    }
+}
+
+impl Port for Desk {
+    fn ask(&self, request: CallerRequest) -> Answer {
+        let (reply, answer) = bounded(1);
+        let busy = |detail: &str| Answer::Busy {
+            retry_after: COME_BACK,
+            detail: detail.into(),
+        };
+        match self.events.try_send(Event::Caller { request, reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return busy("too many requests are waiting"),
+            Err(TrySendError::Disconnected(_)) => return busy("the gateway is stopping"),
+        }
+        answer
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| busy("the request could not be committed in time"))
+    }
+
+    fn interaction(&self, id: ConversationId) -> Result<Option<InteractionView>, String> {
+        let Some(stored) = self.readers.read(|r| r.interaction(id))? else {
+            return Ok(None);
+        };
+        Ok(Some(InteractionView {
+            conversation: id,
+            state: stored.row.state.as_str().into(),
+            accepted_at: stored.row.accepted_at,
+            watched_since: stored.row.watched_since,
+            finished_at: stored.row.ended_at,
+            reason: stored.row.reason.map(|r| (r.code, r.detail)),
+            members: stored.members,
+            records: stored.records.iter().map(|row| view(row, None)).collect(),
+        }))
+    }
+
+    fn record(&self, id: RecordId) -> Result<Option<RecordView>, String> {
+        Ok(self
+            .readers
+            .read(|r| r.record(id))?
+            .map(|stored| view(&stored.row, stored.body)))
+    }
+
+    fn records(&self, state: Option<&str>, limit: usize) -> Result<Vec<RecordView>, String> {
+        let state = state
+            .map(|s| RecordState::parse(s).ok_or_else(|| format!("no such state: {s}")))
+            .transpose()?;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let rows = self.readers.read(|r| r.records(state, limit))?;
+        Ok(rows.iter().map(|row| view(row, None)).collect())
+    }
+
+    fn health(&self) -> Health {
+        let reasons = self.published.health();
+        Health {
+            ok: reasons.is_empty(),
+            reasons,
+        }
+    }
+
+    fn ready(&self) -> Health {
+        let reasons = self.published.readiness();
+        Health {
+            ok: reasons.is_empty(),
+            reasons,
+        }
+    }
+
+    fn metrics(&self) -> String {
+        status::metrics::render(&self.published.snapshot())
+    }
+
+    fn status_json(&self) -> String {
+        status::json::render(&self.published.snapshot())
+    }
+}
+
+fn view(row: &RecordRow, body: Option<String>) -> RecordView {
+    RecordView {
+        record: row.record,
+        kind: row.kind.as_str().into(),
+        conversation: row.conversation,
+        source: row.source.as_str().into(),
+        event_time: row.event_time,
+        received_at: row.received_at,
+        state: row.state.as_str().into(),
+        attempts: row.attempts,
+        delivered_at: row.delivered_at,
+        last_error: row.last_error.clone(),
+        next_try: row.next_try,
+        body,
+    }
+}

@@ -1,0 +1,347 @@
+//! The forwarders: they post records to the history manager (design, section 5).
+//!
+//! ```text
+//! loop ──record id──► forward-1 … forward-N ──POST──► history manager
+//! loop ◄──outcome (callback, may block)──┘
+//! ```
+//!
+//! A record's body is loaded by the worker and held for the time of one post
+//! only. Whether, when and how often a record is tried is the core's business.
+//!
+//! Invariants: every order taken gives exactly one outcome; the idempotency key
+//! is the record's id; no outcome shows a token or a configured header.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use ureq::Agent;
+
+use super::clock::Clock;
+use super::rest::{Body, Full, Pool, perform};
+use crate::filing::PostOutcome;
+use crate::filing::rows::RecordRow;
+use crate::ids::RecordId;
+use crate::plain::{one_line, without};
+use crate::platform::retry_after;
+use crate::secret::Secret;
+use crate::wire::{Request, Response};
+
+/// The most characters kept of a refusal.
+pub const EXCERPT_MAX: usize = 200;
+
+/// How much of an answer is read, so that the connection can be used again.
+const ANSWER_MAX: usize = 64 * 1024;
+
+/// The largest token file, in bytes.
+const TOKEN_MAX: u64 = 16 * 1024;
+
+/// Headers that the forwarder sets itself.
+const OWN_HEADERS: [&str; 7] = [
+    "content-type",
+    "idempotency-key",
+    "authorization",
+    "content-length",
+    "transfer-encoding",
+    "host",
+    "connection",
+];
+
+/// A record with its body and the members of its interaction.
+pub type Loaded = (RecordRow, Option<String>, Option<String>);
+
+/// Reads a record from the store; the reason if it cannot.
+pub type Load = Box<dyn Fn(RecordId) -> Result<Loaded, String> + Send + Sync>;
+
+/// Makes the body to post from the row, the record's body and the members; the reason if it cannot.
+pub type Render =
+    Box<dyn Fn(&RecordRow, Option<&str>, Option<&str>) -> Result<String, String> + Send + Sync>;
+
+/// Where outcomes go. It may block; it may not panic.
+pub type Report = Box<dyn Fn(RecordId, PostOutcome) + Send + Sync>;
+
+/// All that forwarders need.
+pub struct Forwarders {
+    /// How many; `[history] workers`.
+    pub workers: usize,
+    /// `[history] url`.
+    pub url: String,
+    /// `[history] headers`.
+    pub headers: Vec<(String, String)>,
+    /// `[history] bearer-token-file`: read again when it changes, and after a 401.
+    pub bearer_token_file: Option<PathBuf>,
+    /// Made for at least that many threads, with `[history] timeout`.
+    pub agent: Agent,
+    /// Reads a record.
+    pub load: Load,
+    /// Makes the body to post.
+    pub render: Render,
+    /// Where outcomes go.
+    pub report: Report,
+    /// The clocks.
+    pub clock: Arc<Clock>,
+}
+
+impl fmt::Debug for Forwarders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Forwarders({})", self.workers)
+    }
+}
+
+/// Why forwarders cannot be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// `[history] url` is not an `http` or `https` address.
+    Url,
+    /// This configured header cannot be sent, or is the forwarder's own.
+    Header(String),
+    /// The token file cannot be read.
+    TokenUnreadable(PathBuf, io::Error),
+    /// The token file holds no token: visible ASCII on one line.
+    NoToken(PathBuf),
+    /// The system has no thread left.
+    NoThread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Url => f.write_str("[history] url is not an http or https address"),
+            StartError::Header(name) => {
+                write!(f, "the header {name} of [history] headers cannot be sent")
+            }
+            StartError::TokenUnreadable(path, error) => {
+                write!(f, "cannot read {}: {error}", path.display())
+            }
+            StartError::NoToken(path) => write!(
+                f,
+                "{} holds no bearer token: one line of visible ASCII",
+                path.display()
+            ),
+            StartError::NoThread(error) => write!(f, "cannot start a forwarder: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The loop's end of the forwarders. Dropping it ends them after what they do.
+#[derive(Debug)]
+pub struct ForwardPool {
+    pool: Pool<RecordId>,
+    agent: Agent,
+}
+
+impl ForwardPool {
+    /// Starts threads named `forward-N`.
+    ///
+    /// # Errors
+    /// A setting that cannot work, an unreadable token file, or no thread.
+    pub fn start(forwarders: Forwarders) -> Result<ForwardPool, StartError> {
+        check(&forwarders)?;
+        let bearer = match &forwarders.bearer_token_file {
+            Some(path) => Some(Bearer::open(path)?),
+            None => None,
+        };
+        let agent = forwarders.agent.clone();
+        let workers = forwarders.workers.max(1);
+        // The core keeps at most `workers` orders unanswered: none has to wait.
+        let pool = Pool::start("forward", workers, workers, move |record| {
+            let outcome = post(&forwarders, bearer.as_ref(), record);
+            (forwarders.report)(record, outcome);
+        });
+        Ok(ForwardPool {
+            pool: pool.map_err(StartError::NoThread)?,
+            agent,
+        })
+    }
+
+    /// Orders a record to be posted; never blocks.
+    ///
+    /// # Errors
+    /// No room in the queue; nothing was ordered.
+    pub fn send(&self, record: RecordId) -> Result<(), Full> {
+        self.pool.send(record).map_err(|_| Full)
+    }
+
+    /// Lets posts under way end by themselves until `deadline`; what waits is
+    /// dropped. True if all have ended.
+    pub fn stop(self, deadline: Instant) -> bool {
+        self.pool.stop(deadline, || {})
+    }
+
+    /// As [`ForwardPool::stop`], but breaks off what is under way: the history
+    /// manager may have filed it nevertheless.
+    pub fn abort(self, deadline: Instant) -> bool {
+        self.pool.stop(deadline, || self.agent.clone().shutdown())
+    }
+}
+
+fn check(forwarders: &Forwarders) -> Result<(), StartError> {
+    let url: http::Uri = forwarders.url.parse().map_err(|_| StartError::Url)?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+        return Err(StartError::Url);
+    }
+    for (name, value) in &forwarders.headers {
+        let sendable = http::HeaderName::try_from(name).is_ok()
+            && http::HeaderValue::try_from(value).is_ok()
+            && !OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str());
+        if !sendable {
+            return Err(StartError::Header(one_line(name, 80)));
+        }
+    }
+    Ok(())
+}
+
+fn post(forwarders: &Forwarders, bearer: Option<&Bearer>, record: RecordId) -> PostOutcome {
+    let rendered = (forwarders.load)(record).and_then(|(row, body, members)| {
+        (forwarders.render)(&row, body.as_deref(), members.as_deref())
+    });
+    let body = match rendered {
+        Ok(body) => body,
+        Err(reason) => return PostOutcome::Unreadable(one_line(&reason, EXCERPT_MAX)),
+    };
+    let mut request = Request {
+        method: "POST",
+        url: forwarders.url.clone(),
+        headers: vec![
+            ("Content-Type".into(), "application/json".into()),
+            ("Idempotency-Key".into(), record.to_string()),
+        ],
+        body: body.into_bytes(),
+    };
+    request.headers.extend(forwarders.headers.iter().cloned());
+    let token = bearer.map(Bearer::current);
+    let answer = send(forwarders, &request, token.as_ref());
+    let (answer, token) = match (answer, bearer, token) {
+        // Perhaps the token was changed a moment ago: worth one more try at once.
+        (Ok(answer), Some(bearer), Some(used)) if answer.status == 401 => match bearer.reread() {
+            Some(new) if new != used => (send(forwarders, &request, Some(&new)), Some(new)),
+            _ => (Ok(answer), Some(used)),
+        },
+        (answer, _, token) => (answer, token),
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(no_answer) => return PostOutcome::NoAnswer(no_answer),
+    };
+    let now = forwarders.clock.now().wall;
+    PostOutcome::Answered {
+        status: answer.status,
+        retry_after: answer
+            .header("Retry-After")
+            .and_then(|value| retry_after::parse(value, now)),
+        excerpt: excerpt(forwarders, token.as_ref(), &answer),
+    }
+}
+
+fn send(
+    forwarders: &Forwarders,
+    request: &Request,
+    token: Option<&Secret>,
+) -> Result<Response, crate::wire::NoAnswer> {
+    let mut request = request.clone();
+    if let Some(token) = token {
+        let value = format!("Bearer {}", token.expose());
+        request.headers.push(("Authorization".into(), value));
+    }
+    perform(&forwarders.agent, &request, Body::Start(ANSWER_MAX))
+}
+
+fn excerpt(forwarders: &Forwarders, token: Option<&Secret>, answer: &Response) -> String {
+    if matches!(answer.status, 200..=299 | 409) {
+        return String::new();
+    }
+    // Configured headers may be keys; an answer may repeat them.
+    let mut hidden: Vec<&str> = token.map(Secret::expose).into_iter().collect();
+    hidden.extend(
+        forwarders
+            .headers
+            .iter()
+            .map(|(_, value)| value.as_str())
+            .filter(|value| value.len() >= 8),
+    );
+    let text = String::from_utf8_lossy(&answer.body);
+    one_line(&without(&text, &hidden), EXCERPT_MAX)
+}
+
+/// A token in a file that others may replace at any time.
+#[derive(Debug)]
+struct Bearer {
+    path: PathBuf,
+    held: Mutex<Held>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    stamp: Option<(SystemTime, u64)>,
+    token: Secret,
+}
+
+impl Bearer {
+    fn open(path: &Path) -> Result<Bearer, StartError> {
+        Ok(Bearer {
+            path: path.to_owned(),
+            held: Mutex::new(read(path)?),
+        })
+    }
+
+    /// The token as of now. A file that has become unreadable leaves the last one standing.
+    fn current(&self) -> Secret {
+        let held = self.held().clone();
+        if stamp(&self.path) == held.stamp {
+            return held.token;
+        }
+        self.reread().unwrap_or(held.token)
+    }
+
+    /// The token in the file, whatever its stamp says.
+    fn reread(&self) -> Option<Secret> {
+        match read(&self.path) {
+            Ok(new) => {
+                let token = new.token.clone();
+                *self.held() = new;
+                Some(token)
+            }
+            Err(error) => {
+                log::warn!("the last bearer token stays in use: {error}");
+                // Not again until the file changes.
+                self.held().stamp = stamp(&self.path);
+                None
+            }
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        // Plain values are whole whatever happened to the other holder.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn read(path: &Path) -> Result<Held, StartError> {
+    let unreadable = |error| StartError::TokenUnreadable(path.to_owned(), error);
+    // Taken first: a change in between is seen as one the next time.
+    let stamp = stamp(path);
+    if std::fs::metadata(path).map_err(unreadable)?.len() > TOKEN_MAX {
+        return Err(StartError::NoToken(path.to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let token = text.trim_end_matches(['\r', '\n']);
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(StartError::NoToken(path.to_owned()));
+    }
+    Ok(Held {
+        stamp,
+        token: Secret::new(token),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Notices into log lines: one event, one line, each kind bounded in rate.
+//!
+//! Invariant: no kind of line is written more often than its bucket allows,
+//! whatever comes in from outside; what was left out is counted in the next
+//! line of its kind.
+
+use std::time::Duration;
+
+use crate::notice::{Level, Notice};
+use crate::service::logging::RateLimited;
+use crate::time::Mono;
+
+/// Lines of one kind in a burst.
+const BURST: u32 = 10;
+
+/// One more line of a kind is allowed after this.
+const REFILL: Duration = Duration::from_secs(30);
+
+/// Kinds that are told apart.
+const KINDS_MAX: usize = 256;
+
+/// Writes notices.
+pub struct Journal {
+    limiter: RateLimited,
+}
+
+impl Journal {
+    /// With every bucket full.
+    #[must_use]
+    pub fn new() -> Journal {
+        Journal {
+            limiter: RateLimited::new(BURST, REFILL, KINDS_MAX),
+        }
+    }
+
+    /// Writes one notice, unless there were too many of its kind.
+    pub fn write(&mut self, notice: &Notice, now: Mono) {
+        let level = match notice.level {
+            Level::Error => log::Level::Error,
+            Level::Warn => log::Level::Warn,
+            Level::Info => log::Level::Info,
+            Level::Debug => log::Level::Debug,
+        };
+        if !log::log_enabled!(target: "genesys_gateway", level) {
+            return;
+        }
+        let Some(suppressed) = self.limiter.allow(notice.label, now) else {
+            return;
+        };
+        log::log!(target: "genesys_gateway", level, "{}", line(notice, suppressed));
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal::new()
+    }
+}
+
+fn line(notice: &Notice, suppressed: u64) -> String {
+    let mut line = format!("{}: {}", notice.label, notice.text);
+    if let Some(conversation) = &notice.conversation {
+        line.push_str(&format!(" conversation={conversation}"));
+    }
+    if let Some(channel) = &notice.channel {
+        line.push_str(&format!(" channel={channel}"));
+    }
+    if suppressed > 0 {
+        line.push_str(&format!(" (and {suppressed} more like this, not shown)"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_what_it_concerns_and_what_was_left_out() {
+        let notice = Notice::new(Level::Warn, "channel-lost", "socket lost").on("3/ab12");
+        assert_eq!(line(&notice, 0), "channel-lost: socket lost channel=3/ab12");
+        assert!(line(&notice, 7).ends_with("(and 7 more like this, not shown)"));
+    }
+}

@@ -1,0 +1,351 @@
+//! The loop: the one thread that owns the core.
+//!
+//! It takes events from one bounded queue, hands each to the core, obeys what
+//! comes out, and waits until the next event or deadline. It holds no opinion:
+//! what to do is decided by [`Gateway`], what a notice looks like by
+//! [`super::journal`].
+//!
+//! ```text
+//! callers, channel threads, rest, store, forwarders ──► events (4,096) ──► loop
+//! loop ──► orders of each thread (bounded by what the core leaves unanswered)
+//! ```
+//!
+//! Invariants: the loop never blocks but in waiting for events; it never sends
+//! into a queue that could be full, because the core bounds what it leaves
+//! unanswered and every queue holds that much; workers may block on the loop,
+//! never the other way round, so that the graph of queues has no cycle of waits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+
+use super::channel::{self, ChannelHandle, ChannelThread};
+use super::clock::Clock;
+use super::dial::Connector;
+use super::forward::ForwardPool;
+use super::journal::Journal;
+use super::published::Published;
+use super::rest::{Job, RestPool};
+use crate::filing::rows::StoreOrder;
+use crate::filing::{Answer, CallerId, CallerRequest};
+use crate::gateway::{Gateway, Input, Output};
+use crate::platform::rest;
+use crate::platform::session::{self, End, SessionSettings, SocketRef};
+use crate::secret::Secret;
+use crate::time::Mono;
+
+/// Events that may wait for the loop. Full: callers are answered 503, workers wait.
+pub const EVENTS_MAX: usize = 4096;
+
+/// Orders that may wait for the store thread: one of each kind, and the core has at most those outstanding.
+pub const STORE_ORDERS_MAX: usize = 4;
+
+/// Events handled before the clock, the snapshot and the watchdog are looked at again.
+const EVENTS_PER_TURN: usize = 256;
+
+/// The snapshot is published at most, and the loop turns at least, this often.
+const PUBLISH_EVERY: Duration = Duration::from_millis(500);
+
+/// One thing that happened, for the loop.
+pub enum Event {
+    /// A caller waits for an answer on its queue of one.
+    Caller {
+        /// What it asks.
+        request: CallerRequest,
+        /// Where it waits.
+        reply: Sender<Answer>,
+    },
+    /// A fact for the core.
+    Core(Input),
+    /// Stop in an orderly way.
+    Stop,
+}
+
+/// What the loop drives.
+pub struct Hands {
+    /// The clocks.
+    pub clock: Arc<Clock>,
+    /// Where channel threads put their facts.
+    pub events: Sender<Event>,
+    /// The store thread.
+    pub store: Sender<StoreOrder>,
+    /// The REST workers.
+    pub rest: RestPool,
+    /// The forwarders.
+    pub forward: ForwardPool,
+    /// How sockets are opened.
+    pub connector: Arc<Connector>,
+    /// How patient sessions are.
+    pub session: SessionSettings,
+    /// What others may see of the core.
+    pub published: Arc<Published>,
+    /// Called once a turn: feeds the watchdog.
+    pub turned: Box<dyn FnMut(&Published) + Send>,
+    /// How long a stop may take until what is under way is left to the next start.
+    pub stop_within: Duration,
+}
+
+struct Loop {
+    gateway: Gateway,
+    hands: Hands,
+    journal: Journal,
+    sockets: BTreeMap<SocketRef, ChannelHandle>,
+    callers: BTreeMap<CallerId, Sender<Answer>>,
+    last_caller: u64,
+    /// Facts that the loop found out itself, before the next event.
+    found: VecDeque<Input>,
+    /// Orders to the store that are not answered.
+    store_outstanding: usize,
+    posts_outstanding: usize,
+    stopping: Option<Instant>,
+    published_at: Option<Mono>,
+}
+
+/// How long workers and channel threads are waited for at the end.
+const WORKERS_STOP: Duration = Duration::from_secs(2);
+
+/// Runs until it is told to stop and everything under way has ended, or until the
+/// stop has taken too long; then ends the workers and the channel threads. Returns
+/// true if nothing was cut short.
+pub fn run(gateway: Gateway, events: Receiver<Event>, hands: Hands) -> bool {
+    let mut this = Loop {
+        gateway,
+        hands,
+        journal: Journal::new(),
+        sockets: BTreeMap::new(),
+        callers: BTreeMap::new(),
+        last_caller: 0,
+        found: VecDeque::new(),
+        store_outstanding: 0,
+        posts_outstanding: 0,
+        stopping: None,
+        published_at: None,
+    };
+    this.obey();
+    let whole = this.run(&events);
+    this.end(events);
+    whole
+}
+
+impl Loop {
+    fn run(&mut self, events: &Receiver<Event>) -> bool {
+        loop {
+            self.publish();
+            let now = self.hands.clock.now();
+            let due = self
+                .gateway
+                .next_deadline(now)
+                .map_or(Mono::NEVER, |d| d.at);
+            let wait = self.hands.clock.until(due).min(PUBLISH_EVERY);
+            let mut event = match events.recv_timeout(wait) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                // Nobody can tell the loop anything any more.
+                Err(RecvTimeoutError::Disconnected) => return true,
+            };
+            let mut budget = EVENTS_PER_TURN;
+            while let Some(taken) = event {
+                self.take(taken);
+                budget -= 1;
+                event = if budget > 0 {
+                    events.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            let now = self.hands.clock.now();
+            if self
+                .gateway
+                .next_deadline(now)
+                .is_some_and(|d| d.at <= now.mono)
+            {
+                self.gateway.handle(Input::Tick, now);
+                self.obey();
+            }
+            if let Some(until) = self.stopping {
+                let idle = self.store_outstanding == 0
+                    && self.posts_outstanding == 0
+                    && self.callers.is_empty();
+                if idle || Instant::now() >= until {
+                    return idle;
+                }
+            }
+        }
+    }
+
+    /// Ends the threads that the loop drives. Sockets close, channels live on: the
+    /// next start re-attaches to them.
+    fn end(self, events: Receiver<Event>) {
+        // Whoever reports from here on finds nobody, and does not wait.
+        drop(events);
+        let deadline = Instant::now() + WORKERS_STOP;
+        for handle in self.sockets.values() {
+            let _ = handle.send(session::Order::Close);
+        }
+        for handle in self.sockets.into_values() {
+            handle.join(deadline);
+        }
+        self.hands.forward.abort(deadline);
+        self.hands.rest.stop(deadline);
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = self.hands.clock.now();
+        let input = match event {
+            Event::Caller { request, reply } => {
+                self.last_caller += 1;
+                let caller = CallerId(self.last_caller);
+                self.callers.insert(caller, reply);
+                Input::Caller { caller, request }
+            }
+            Event::Core(input) => {
+                match &input {
+                    Input::Store(_) => {
+                        self.store_outstanding = self.store_outstanding.saturating_sub(1)
+                    }
+                    Input::Posted { .. } => {
+                        self.posts_outstanding = self.posts_outstanding.saturating_sub(1)
+                    }
+                    Input::Session {
+                        socket,
+                        fact: session::Fact::Ended(_),
+                    } => {
+                        self.sockets.remove(socket);
+                    }
+                    _ => {}
+                }
+                input
+            }
+            Event::Stop => {
+                if self.stopping.is_none() {
+                    self.stopping = Some(Instant::now() + self.hands.stop_within);
+                }
+                return;
+            }
+        };
+        self.gateway.handle(input, now);
+        self.obey();
+    }
+
+    fn obey(&mut self) {
+        loop {
+            while let Some(output) = self.gateway.poll_output() {
+                self.one(output);
+            }
+            let Some(input) = self.found.pop_front() else {
+                return;
+            };
+            let now = self.hands.clock.now();
+            self.gateway.handle(input, now);
+        }
+    }
+
+    fn one(&mut self, output: Output) {
+        match output {
+            Output::Answer(caller, answer) => {
+                if let Some(reply) = self.callers.remove(&caller) {
+                    // A caller that has given up waiting has dropped its end.
+                    let _ = reply.try_send(answer);
+                }
+            }
+            Output::OpenSocket {
+                socket,
+                connect_uri,
+            } => self.open(socket, connect_uri),
+            Output::Session { socket, order } => {
+                if let Some(handle) = self.sockets.get(&socket)
+                    && handle.send(order).is_err()
+                {
+                    // A thread that has not taken 256 orders is stuck: drop it, say so to the core.
+                    self.sockets.remove(&socket);
+                    let fact =
+                        session::Fact::Ended(End::Broken("its thread took no orders".into()));
+                    self.found.push_back(Input::Session { socket, fact });
+                }
+            }
+            Output::Call { call, op, token } => {
+                if self
+                    .hands
+                    .rest
+                    .send(Job {
+                        ticket: call.0,
+                        op,
+                        token,
+                    })
+                    .is_err()
+                {
+                    let result = Err(rest::Failure::NoAnswer(crate::wire::NoAnswer::NotSent));
+                    self.found.push_back(Input::Answered {
+                        call,
+                        outcome: rest::Outcome {
+                            result,
+                            limits: None,
+                        },
+                    });
+                }
+            }
+            Output::Store(order) => match self.hands.store.try_send(order) {
+                Ok(()) => {
+                    self.store_outstanding += 1;
+                    self.hands.published.store_ordered();
+                }
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                    // The core has at most one order of each kind outstanding; the thread is gone or we have a bug.
+                    log::error!("the store thread takes no orders; stopping");
+                    self.stopping = Some(Instant::now());
+                }
+            },
+            // While stopping nothing new is tried: the record stays queued for the next start.
+            Output::Post { .. } if self.stopping.is_some() => {}
+            Output::Post { record } => {
+                if self.hands.forward.send(record).is_ok() {
+                    self.posts_outstanding += 1;
+                } else {
+                    let outcome =
+                        crate::filing::PostOutcome::NoAnswer(crate::wire::NoAnswer::NotSent);
+                    self.found.push_back(Input::Posted { record, outcome });
+                }
+            }
+            Output::Notice(notice) => self.journal.write(&notice, self.hands.clock.now().mono),
+        }
+    }
+
+    fn open(&mut self, socket: SocketRef, connect_uri: Secret) {
+        let events = self.hands.events.clone();
+        let thread = ChannelThread {
+            socket,
+            connect_uri,
+            session: self.hands.session,
+            connector: self.hands.connector.clone(),
+            facts: Box::new(move |socket, fact| {
+                // Blocks while the loop is busy; fails only when the loop has ended.
+                let _ = events.send(Event::Core(Input::Session { socket, fact }));
+            }),
+            clock: self.hands.clock.clone(),
+        };
+        match channel::spawn(thread) {
+            Ok(handle) => {
+                self.sockets.insert(socket, handle);
+            }
+            Err(error) => {
+                let fact = session::Fact::Ended(End::NotConnected(format!("no thread: {error}")));
+                self.found.push_back(Input::Session { socket, fact });
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let now = self.hands.clock.now();
+        let due = self
+            .published_at
+            .is_none_or(|t| now.mono.since(t) >= PUBLISH_EVERY);
+        if due {
+            self.published_at = Some(now.mono);
+            self.hands.published.update(&self.gateway, now);
+        }
+        self.hands.published.turned(now.mono);
+        (self.hands.turned)(&self.hands.published);
+    }
+}

@@ -1,0 +1,175 @@
+//! `check --online`: a token, a channel, a pong, and which permission is missing.
+//!
+//! Asks the platform what the daemon will ask it, once, and says in plain
+//! sentences what worked. Leaves an emptied, unconnected channel behind, which is
+//! the first that the platform evicts (protocol, section 7).
+//!
+//! Invariant: prints no secret; changes nothing on the platform but that channel.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::channel::{self, ChannelThread};
+use super::clock::Clock;
+use super::outside::Outside;
+use crate::filing::topic_of;
+use crate::ids::ConversationId;
+use crate::platform::rest::{self, Answer, Failure, Op};
+use crate::platform::session::{Fact, SocketRef};
+use crate::secret::Secret;
+use crate::service::ExitCode;
+
+/// How long the socket may take to open and to answer a ping.
+const PONG_PATIENCE: Duration = Duration::from_secs(45);
+
+/// Runs the check and prints a line for each step.
+pub fn check(outside: &Outside, out: &mut dyn Write) -> ExitCode {
+    let mut steps = Steps { out, failed: false };
+    steps.run(outside);
+    if steps.failed {
+        ExitCode::Unavailable
+    } else {
+        ExitCode::Done
+    }
+}
+
+struct Steps<'a> {
+    out: &'a mut dyn Write,
+    failed: bool,
+}
+
+impl Steps<'_> {
+    fn good(&mut self, text: &str) {
+        // A closed output is no reason to stop checking.
+        let _ = writeln!(self.out, "ok       {text}");
+    }
+
+    fn bad(&mut self, text: &str) {
+        self.failed = true;
+        let _ = writeln!(self.out, "FAILED   {text}");
+    }
+
+    fn run(&mut self, outside: &Outside) {
+        let token = match outside.call(&Op::Token, None).result {
+            Ok(Answer::Token {
+                access_token,
+                expires_in,
+            }) => {
+                self.good(&format!("token: held for {} s", expires_in.as_secs()));
+                access_token
+            }
+            other => return self.bad(&format!("token: {}", sentence(other.err()))),
+        };
+        let channel = match outside.call(&Op::CreateChannel, Some(&token)).result {
+            Ok(Answer::Channel(rest::Channel {
+                id: Some(id),
+                connect_uri: Some(uri),
+                ..
+            })) => (id, uri),
+            other => return self.bad(&format!("channel: {}", sentence(other.err()))),
+        };
+        self.good(&format!("channel: made, ending in {}", channel.0.tail()));
+        self.pong(outside, channel.1);
+        self.permissions(outside, &token, &channel.0);
+        // Leave it empty; it ends by itself.
+        let _ = outside.call(&Op::ReplaceTopics(channel.0, Vec::new()), Some(&token));
+    }
+
+    fn pong(&mut self, outside: &Outside, connect_uri: Secret) {
+        let (facts, heard): (_, Receiver<Fact>) = bounded(64);
+        let thread = ChannelThread {
+            socket: SocketRef {
+                slot: 1,
+                generation: 1,
+            },
+            connect_uri,
+            session: outside.session,
+            connector: outside.connector.clone(),
+            facts: Box::new(move |_, fact| {
+                let _ = facts.send(fact);
+            }),
+            clock: Arc::new(Clock::new()),
+        };
+        let deadline = Instant::now() + PONG_PATIENCE;
+        let handle = match channel::spawn(thread) {
+            Ok(handle) => handle,
+            Err(error) => return self.bad(&format!("socket: no thread: {error}")),
+        };
+        loop {
+            match heard.recv_deadline(deadline) {
+                Ok(Fact::Heard) => {
+                    self.good("socket: open, and the platform answers");
+                    break;
+                }
+                Ok(Fact::Ended(end)) => {
+                    self.bad(&format!("socket: {end:?}"));
+                    break;
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    self.bad("socket: no pong and no heartbeat in time");
+                    break;
+                }
+            }
+        }
+        drop(heard);
+        handle.join(Instant::now() + Duration::from_secs(3));
+    }
+
+    fn permissions(&mut self, outside: &Outside, token: &Secret, channel: &Secret) {
+        // A conversation that does not exist: permissions are checked all the same.
+        let nobody = ConversationId(uuid::Uuid::from_u128(
+            0x0000_0000_0000_4000_8000_0000_0000_0001,
+        ));
+        let add = Op::AddTopics(channel.clone(), vec![topic_of(nobody)]);
+        match outside.call(&add, Some(token)).result {
+            Ok(Answer::Topics(states)) => match states.into_iter().find_map(|s| s.rejected) {
+                None => self.good("after-call-work topics may be subscribed"),
+                Some(why) => self.bad(&format!(
+                    "after-call-work topics may not be subscribed: {why}"
+                )),
+            },
+            other => self.bad(&format!(
+                "after-call-work topics may not be subscribed: {}",
+                sentence(other.err())
+            )),
+        }
+        match outside.call(&Op::Conversation(nobody), Some(token)).result {
+            Ok(_) | Err(Failure::NotFound) => self.good("conversations may be read"),
+            Err(Failure::Forbidden(why)) => self.bad(&format!(
+                "conversations may not be read (permission conversation:communication:view): {why}"
+            )),
+            other => self.bad(&format!(
+                "conversations could not be read: {}",
+                sentence(other.err())
+            )),
+        }
+        match outside.call(&Op::Conversations(vec![nobody]), Some(token)).result {
+            Ok(_) | Err(Failure::NotFound) => self.good("analytics details may be read"),
+            Err(Failure::Forbidden(why)) => self.bad(&format!(
+                "analytics details may not be read (permission analytics:conversationDetail:view): {why}"
+            )),
+            other => self.bad(&format!("analytics details could not be read: {}", sentence(other.err()))),
+        }
+    }
+}
+
+fn sentence(failure: Option<Failure>) -> String {
+    match failure {
+        Some(Failure::Login { sentence, .. }) => sentence,
+        Some(Failure::Forbidden(why)) => format!("403 {why}"),
+        Some(Failure::BadRequest { status, detail }) => format!("{status} {detail}"),
+        Some(Failure::Server { status, .. }) => format!("the platform answers {status}"),
+        Some(Failure::NoAnswer(why)) => format!("the platform {}", why.sentence()),
+        Some(Failure::Unauthorized) => "the token is not accepted".into(),
+        Some(Failure::RateLimited(_)) => {
+            "the platform limits the rate of requests; try again in a minute".into()
+        }
+        Some(Failure::NotFound) => "404".into(),
+        Some(Failure::TooManyTopics) => "too many topics".into(),
+        Some(Failure::Garbled) | None => "an answer that is not understood".into(),
+    }
+}

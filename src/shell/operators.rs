@@ -1,0 +1,355 @@
+//! The operators' listener: health, readiness, metrics, status, the status page,
+//! and acts on records (design, section 3). Its gate and its worker are its own,
+//! so that a stuck intake cannot blind the operator.
+//!
+//! Without tokens it is for this machine alone. A browser on this machine is then
+//! the way in for strangers' pages, so a request that names another host (a name
+//! made to point here) or comes from another origin is refused.
+//!
+//! Invariant: no answer here has a body of a record except `GET /records/{id}`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::gate::{GateLimits, Listener};
+use super::http::assets::Pages;
+use super::http::auth::Tokens;
+use super::http::exchange::{Exchange, Reply};
+use super::http::intake::{busy, unreadable, wrong_method};
+use super::http::served::{Handler, Served, ServedSettings};
+use super::http::view;
+use super::port::{Act, Answer, CallerRequest, Health, Port};
+use super::problem::Problem;
+use super::seldom::Seldom;
+use crate::ids::RecordId;
+
+/// Threads that answer operators: one for a look, one for an act that waits.
+pub const WORKERS: usize = 2;
+/// Records in a list when the request names no number.
+pub const RECORDS_DEFAULT: usize = 1000;
+/// The most records in a list.
+pub const RECORDS_MAX: usize = 10_000;
+
+const RECORD_STATES: [&str; 6] = [
+    "queued",
+    "delivered",
+    "deferred",
+    "dead",
+    "held",
+    "discarded",
+];
+
+/// What the operators' listener needs to start.
+#[derive(Debug)]
+pub struct OperatorsSettings {
+    /// The listener, bound already.
+    pub listener: Listener,
+    /// The tokens of operators; none means that the listener is for this machine alone.
+    pub tokens: Option<Tokens>,
+    /// The status page and what belongs to it; its path is `/`.
+    pub pages: Pages,
+    /// See [`ServedSettings::private_parent`].
+    pub private_parent: Option<PathBuf>,
+}
+
+/// The bounds of the operators' gate: few connections, small bodies.
+#[must_use]
+pub fn limits() -> GateLimits {
+    GateLimits {
+        connections: 64,
+        per_peer: 32,
+        in_flight: 16,
+        body_bytes: 1024,
+        length_required: false,
+        ..GateLimits::default()
+    }
+}
+
+/// Starts the operators' listener.
+///
+/// # Errors
+/// The environment: no directory, socket or thread.
+pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Served> {
+    let operators = Operators {
+        tokens: settings.tokens,
+        pages: settings.pages,
+        port,
+        complaints: Seldom::new(Duration::from_secs(10)),
+    };
+    let handler: Handler = Arc::new(move |x: &Exchange| operators.reply(x));
+    let served = ServedSettings {
+        listener: settings.listener,
+        name: "status",
+        limits: limits(),
+        workers: WORKERS,
+        private_parent: settings.private_parent,
+    };
+    Served::start(served, &handler)
+}
+
+struct Operators {
+    tokens: Option<Tokens>,
+    pages: Pages,
+    port: Arc<dyn Port>,
+    complaints: Seldom,
+}
+
+enum Route<'a> {
+    Healthz,
+    Readyz,
+    Metrics,
+    Status,
+    Records,
+    Record(&'a str),
+    Act(&'a str, Act),
+    Page(&'a str),
+}
+
+impl Operators {
+    fn find<'x>(&self, x: &'x Exchange) -> Option<Route<'x>> {
+        match x.path.as_str() {
+            "/healthz" => Some(Route::Healthz),
+            "/readyz" => Some(Route::Readyz),
+            "/metrics" => Some(Route::Metrics),
+            "/status" => Some(Route::Status),
+            "/records" => Some(Route::Records),
+            path => match path.strip_prefix("/records/") {
+                Some(rest) => match rest.split_once('/') {
+                    None => Some(Route::Record(rest)),
+                    Some((id, word)) => Act::ALL
+                        .into_iter()
+                        .find(|act| act.word() == word)
+                        .map(|act| Route::Act(id, act)),
+                },
+                None => self.pages.has(path).then_some(Route::Page(path)),
+            },
+        }
+    }
+
+    fn reply(&self, x: &Exchange) -> Reply {
+        if let Some(refusal) = self.refuse(x) {
+            return refusal;
+        }
+        let Some(route) = self.find(x) else {
+            return nowhere();
+        };
+        if let Route::Act(id, act) = route {
+            if x.method != "POST" {
+                return wrong_method("POST");
+            }
+            return match id.parse() {
+                Ok(record) => self.act(record, act),
+                Err(_) => unknown_record(),
+            };
+        }
+        if !x.is_get() {
+            return wrong_method("GET, HEAD");
+        }
+        match route {
+            Route::Healthz => health(&self.port.health()),
+            Route::Readyz => health(&self.port.ready()),
+            Route::Metrics => Reply::new(
+                200,
+                "text/plain; version=0.0.4; charset=utf-8",
+                self.port.metrics().into_bytes(),
+            ),
+            Route::Status => Reply::json(200, self.port.status_json()),
+            Route::Page(path) => self.pages.reply(path).unwrap_or_else(nowhere),
+            Route::Records => self.list(x),
+            Route::Record(id) | Route::Act(id, _) => match id.parse() {
+                Ok(record) => self.show(record),
+                Err(_) => unknown_record(),
+            },
+        }
+    }
+
+    /// Strangers: without a token where one is needed, or led here by a page.
+    fn refuse(&self, x: &Exchange) -> Option<Reply> {
+        match &self.tokens {
+            Some(tokens) => {
+                if let Some(refusal) = tokens.refuse(x) {
+                    return Some(refusal);
+                }
+            }
+            None if x.peer != "unix" && !x.header("Host").is_some_and(is_loopback) => {
+                return Some(forbidden(
+                    "Without a token this listener answers only under a name of this machine, such as localhost.",
+                ));
+            }
+            None => {}
+        }
+        let from_page = x.header("Sec-Fetch-Site").is_some_and(|site| {
+            !site.eq_ignore_ascii_case("same-origin") && !site.eq_ignore_ascii_case("none")
+        });
+        if !x.is_get() && (from_page || !same_origin(x)) {
+            return Some(forbidden("A page of another origin may not act here."));
+        }
+        None
+    }
+
+    fn act(&self, record: RecordId, act: Act) -> Reply {
+        match self.port.ask(CallerRequest::Act { record, act }) {
+            Answer::Record {
+                record,
+                state,
+                attempts,
+                last_error,
+            } => {
+                let mut body = serde_json::json!({
+                    "recordId": record.to_string(),
+                    "state": state,
+                    "attempts": attempts,
+                });
+                if let (Some(error), Some(object)) = (last_error, body.as_object_mut()) {
+                    object.insert(String::from("lastError"), error.into());
+                }
+                Reply::json(200, body.to_string())
+            }
+            Answer::NotFound => unknown_record(),
+            Answer::WrongState { state } => Reply::problem(&Problem::new(
+                409,
+                "wrong-state",
+                "The act does not fit the state of the record",
+                format!(
+                    "The record is {state}; {} is not possible from there.",
+                    act.word()
+                ),
+            )),
+            Answer::Busy {
+                retry_after,
+                detail,
+            } => busy(retry_after, &detail),
+            _ => {
+                log::error!("an operator was given an answer to a caller");
+                Reply::problem(&Problem::new(
+                    500,
+                    "internal",
+                    "Internal error",
+                    "The answer could not be formed. This is a fault of the gateway.",
+                ))
+            }
+        }
+    }
+
+    fn show(&self, record: RecordId) -> Reply {
+        match self.port.record(record) {
+            Ok(Some(found)) => Reply::json(200, view::one_record(&found)),
+            Ok(None) => unknown_record(),
+            Err(e) => unreadable(&e, &self.complaints),
+        }
+    }
+
+    fn list(&self, x: &Exchange) -> Reply {
+        let state = x.parameter("state").filter(|s| !s.is_empty());
+        if let Some(state) = state
+            && !RECORD_STATES.contains(&state)
+        {
+            return bad_query(&format!("state is one of {}", RECORD_STATES.join(", ")));
+        }
+        let limit = match x.parameter("limit").map(str::parse::<usize>) {
+            None => RECORDS_DEFAULT,
+            Some(Ok(n)) if (1..=RECORDS_MAX).contains(&n) => n,
+            Some(_) => return bad_query(&format!("limit is a number from 1 to {RECORDS_MAX}")),
+        };
+        match self.port.records(state, limit) {
+            Ok(found) => Reply::json(200, view::many_records(&found)),
+            Err(e) => unreadable(&e, &self.complaints),
+        }
+    }
+}
+
+fn health(health: &Health) -> Reply {
+    let text = serde_json::json!({"ok": health.ok, "reasons": health.reasons}).to_string();
+    Reply::json(if health.ok { 200 } else { 503 }, text)
+}
+
+fn unknown(detail: &str) -> Reply {
+    Reply::problem(&Problem::new(404, "unknown", "Not found", detail))
+}
+
+fn nowhere() -> Reply {
+    unknown("There is nothing under this path.")
+}
+
+fn unknown_record() -> Reply {
+    unknown("No record with this id is known here.")
+}
+
+fn forbidden(detail: &str) -> Reply {
+    Reply::problem(&Problem::new(403, "forbidden", "Not from here", detail))
+}
+
+fn bad_query(rule: &str) -> Reply {
+    Reply::problem(&Problem::new(
+        400,
+        "bad-query",
+        "The query is not understood",
+        format!("In the query, {rule}."),
+    ))
+}
+
+/// Whether a Host names this machine and nothing else, whatever the port.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((v6, port)) if port.is_empty() || port.starts_with(':') => v6,
+            _ => return false,
+        },
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Whether a request has no origin (it is not from a page), or that of this listener.
+fn same_origin(x: &Exchange) -> bool {
+    let Some(origin) = x.header("Origin") else {
+        return true;
+    };
+    let authority = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    match (authority, x.header("Host")) {
+        (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for good in [
+            "localhost",
+            "LOCALHOST:8481",
+            "127.0.0.1:8481",
+            "127.9.9.9",
+            "[::1]:8481",
+            "[::1]",
+            "[::ffff:127.0.0.1]:1",
+            "localhost.:1",
+        ] {
+            assert!(is_loopback(good), "{good}");
+        }
+        for bad in [
+            "",
+            "example.org",
+            "localhost.example.org",
+            "127.0.0.1.example.org:8481",
+            "10.0.0.1",
+            "[::2]",
+            "[::1",
+            "[::1]x",
+            "0.0.0.0",
+        ] {
+            assert!(!is_loopback(bad), "{bad}");
+        }
+    }
+}

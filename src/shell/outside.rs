@@ -1,0 +1,217 @@
+//! The way to the platform: endpoints, credentials, HTTP agent, sockets.
+//!
+//! Made once from the configuration and used by the daemon, by `check --online`
+//! and by nobody else. Invariant: secrets leave it only towards the platform.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::assertion::AssertionSource;
+use super::clock::Clock;
+use super::dial::Connector;
+use super::proxy::Proxy;
+use super::rest::{self, HttpSettings, TokenRequest};
+use super::tls::Trust;
+use crate::config::{self, Config};
+use crate::platform::oauth;
+use crate::platform::rest::{Endpoints, Failure, Op, Outcome, decode, encode};
+use crate::platform::saml::{AssertionSettings, Sign, Signer};
+use crate::platform::session::SessionSettings;
+use crate::secret::Secret;
+use crate::time::Wall;
+
+/// REST workers: two are enough for 300 requests a minute (design, section 7).
+pub const REST_WORKERS: usize = 2;
+
+/// For one exchange with the platform.
+const REST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// For name, TCP, proxy and TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// See the [module](self).
+pub struct Outside {
+    /// Where the platform is.
+    pub endpoints: Endpoints,
+    /// For REST.
+    pub agent: ureq::Agent,
+    /// For WebSockets.
+    pub connector: Arc<Connector>,
+    /// How patient sessions are.
+    pub session: SessionSettings,
+    /// Composes token requests.
+    pub credentials: Arc<Credentials>,
+    /// The clocks.
+    pub clock: Arc<Clock>,
+}
+
+/// What a token is asked for with.
+pub struct Credentials {
+    login_url: String,
+    client_id: String,
+    client_secret: Secret,
+    grant: Grant,
+}
+
+enum Grant {
+    ClientCredentials,
+    Saml {
+        org_name: String,
+        source: AssertionSource,
+    },
+}
+
+impl Credentials {
+    fn new(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
+        let grant = match &genesys.oauth.grant {
+            config::Grant::ClientCredentials => Grant::ClientCredentials,
+            config::Grant::Saml2Bearer {
+                org_name,
+                assertion,
+            } => Grant::Saml {
+                org_name: org_name.clone(),
+                source: source(assertion)?,
+            },
+        };
+        Ok(Credentials {
+            login_url: genesys.login_url.clone(),
+            client_id: genesys.oauth.client_id.clone(),
+            client_secret: genesys.oauth.client_secret.clone(),
+            grant,
+        })
+    }
+
+    /// The request for a token, with a fresh assertion where the grant needs one.
+    ///
+    /// # Errors
+    /// The assertion cannot be had; a sentence for the operator.
+    pub fn request(&self, now: Wall) -> Result<crate::wire::Request, Failure> {
+        let grant = match &self.grant {
+            Grant::ClientCredentials => oauth::Grant::ClientCredentials,
+            Grant::Saml { org_name, source } => match source.obtain(now) {
+                Ok(assertion) => oauth::Grant::Saml2Bearer {
+                    org_name: org_name.clone(),
+                    assertion,
+                },
+                Err(error) => {
+                    return Err(Failure::Login {
+                        label: error.label(),
+                        sentence: error.to_string(),
+                        retry_after: None,
+                    });
+                }
+            },
+        };
+        let request = oauth::TokenRequest {
+            login_url: self.login_url.clone(),
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            grant,
+        };
+        Ok(request.encode())
+    }
+}
+
+fn source(assertion: &config::AssertionSource) -> Result<AssertionSource, String> {
+    Ok(match assertion {
+        config::AssertionSource::File(file) => AssertionSource::File(file.path().to_path_buf()),
+        config::AssertionSource::Command(argv) => AssertionSource::Command(argv.clone()),
+        config::AssertionSource::Signed(signed) => {
+            let certificate = signed.certificate.pem();
+            let signer = Signer::from_pem(
+                signed.private_key_pem.expose().as_bytes(),
+                certificate.as_bytes(),
+            )
+            .map_err(|e| e.to_string())?;
+            let settings = AssertionSettings {
+                issuer: signed.issuer.clone(),
+                email: signed.email.clone(),
+                audience: signed.audience.clone(),
+                recipient: signed.recipient.clone(),
+                organization_name: signed.organization_name.clone(),
+                lifetime: signed.lifetime,
+                sign: match signed.sign {
+                    config::Sign::Assertion => Sign::Assertion,
+                    config::Sign::Response => Sign::Response,
+                    config::Sign::Both => Sign::Both,
+                },
+                service_name: None,
+            };
+            AssertionSource::Signed {
+                signer: Box::new(signer),
+                settings,
+            }
+        }
+    })
+}
+
+/// Whom to trust: the given certificates, or the machine's own.
+pub(super) fn trust(ca: Option<&config::Certificates>) -> Trust {
+    ca.map_or(Trust::Platform, |c| Trust::Only(c.der.clone()))
+}
+
+impl Outside {
+    /// Everything that is needed to speak to the platform.
+    ///
+    /// # Errors
+    /// Root certificates, proxy or signing key that cannot be used; a sentence.
+    pub fn new(config: &Config, clock: Arc<Clock>) -> Result<Outside, String> {
+        let genesys = &config.genesys;
+        let proxy = match &genesys.proxy {
+            Some(proxy) => Some(Proxy::parse(&proxy.url()).map_err(|e| e.to_string())?),
+            None => None,
+        };
+        let trust = trust(genesys.ca.as_ref());
+        let mut connector = Connector::new(trust.rustls().map_err(|e| e.to_string())?);
+        connector.proxy = proxy.clone();
+        let http = HttpSettings {
+            trust,
+            identity: None,
+            proxy,
+            timeout: REST_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+            threads: REST_WORKERS,
+        };
+        Ok(Outside {
+            endpoints: Endpoints {
+                api_url: genesys.api_url.clone(),
+                login_url: genesys.login_url.clone(),
+            },
+            agent: rest::agent(&http).map_err(|e| e.to_string())?,
+            connector: Arc::new(connector),
+            session: SessionSettings {
+                heartbeat_timeout: config.channels.heartbeat_timeout,
+                ..SessionSettings::default()
+            },
+            credentials: Arc::new(Credentials::new(genesys)?),
+            clock,
+        })
+    }
+
+    /// For the REST workers.
+    #[must_use]
+    pub fn token_request(&self) -> TokenRequest {
+        let credentials = self.credentials.clone();
+        Box::new(move |now| credentials.request(now))
+    }
+
+    /// One call, here and now.
+    #[must_use]
+    pub fn call(&self, op: &Op, token: Option<&Secret>) -> Outcome {
+        let failed = |failure| Outcome {
+            result: Err(failure),
+            limits: None,
+        };
+        let request = match op {
+            Op::Token => match self.credentials.request(self.clock.now().wall) {
+                Ok(request) => request,
+                Err(failure) => return failed(failure),
+            },
+            op => encode(op, &self.endpoints, token),
+        };
+        match rest::perform(&self.agent, &request, rest::Body::Whole(1024 * 1024)) {
+            Ok(response) => decode(op, &response, self.clock.now().wall),
+            Err(no_answer) => failed(Failure::NoAnswer(no_answer)),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What others may see of the loop without a lock on it: the latest snapshot,
+//! and when the loop last turned.
+//!
+//! The loop publishes at most twice a second; listeners, metrics and the
+//! watchdog read. Invariant: nobody who reads can hold up the loop longer than
+//! it takes to clone a pointer.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::filing::rows::Recovered;
+use crate::gateway::Gateway;
+use crate::status::snapshot::Histogram;
+use crate::status::{Minutes, Snapshot, verdict};
+use crate::time::{Mono, Now, Wall};
+
+/// A loop that has not turned for this long is stuck: it turns twice a second.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// Upper bounds of the commit latency, in seconds.
+const COMMIT_BOUNDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// Orders to the store whose begin is remembered; at most three are outstanding.
+const STORE_ORDERS_KEPT: usize = 8;
+
+struct Inner {
+    current: Arc<Snapshot>,
+    minutes: Minutes,
+    ordered: VecDeque<Instant>,
+    commits: Histogram,
+}
+
+/// See the [module](self).
+pub struct Published {
+    inner: Mutex<Inner>,
+    turned: Mutex<Instant>,
+    turns: AtomicU64,
+    stopping: AtomicBool,
+    started_at: Wall,
+    damaged: Option<String>,
+    /// Counts of the listeners' refusals, asked when a snapshot is rendered.
+    refusals: Mutex<Vec<Refusals>>,
+}
+
+/// Gives counts of refused requests by cause.
+pub type Refusals = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send>;
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Published {
+    /// Before the first turn.
+    #[must_use]
+    pub fn new(now: Now, recovered: &Recovered) -> Published {
+        Published {
+            inner: Mutex::new(Inner {
+                current: Arc::new(Snapshot {
+                    started_at: now.wall,
+                    at: now.wall,
+                    ..Snapshot::default()
+                }),
+                minutes: Minutes::default(),
+                ordered: VecDeque::new(),
+                commits: Histogram::new(&COMMIT_BOUNDS),
+            }),
+            turned: Mutex::new(Instant::now()),
+            turns: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            started_at: now.wall,
+            damaged: recovered.damaged.clone(),
+            refusals: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Publishes the core as it is now.
+    pub fn update(&self, gateway: &Gateway, now: Now) {
+        let mut snapshot = Snapshot {
+            at: now.wall,
+            started_at: self.started_at,
+            stopping: self.stopping.load(Ordering::Relaxed),
+            platform: gateway.platform().snapshot(now),
+            damaged: self.damaged.clone(),
+            next_wake: gateway
+                .next_deadline(now)
+                .map(|d| (d.at.since(now.mono), d.why)),
+            ..Snapshot::default()
+        };
+        let counters = snapshot.fill(&gateway.filing().snapshot(now));
+        let mut inner = lock(&self.inner);
+        inner.minutes.update(now.wall, counters);
+        snapshot.minutes = inner.minutes.kept();
+        snapshot.commit_latency = inner.commits.clone();
+        inner.current = Arc::new(snapshot);
+    }
+
+    /// The loop has turned.
+    pub fn turned(&self, _now: Mono) {
+        *lock(&self.turned) = Instant::now();
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An order went to the store.
+    pub fn store_ordered(&self) {
+        let mut inner = lock(&self.inner);
+        inner.ordered.push_back(Instant::now());
+        while inner.ordered.len() > STORE_ORDERS_KEPT {
+            inner.ordered.pop_front();
+        }
+    }
+
+    /// The oldest order to the store was answered.
+    pub fn store_answered(&self) {
+        let mut inner = lock(&self.inner);
+        if let Some(began) = inner.ordered.pop_front() {
+            inner.commits.observe(began.elapsed().as_secs_f64());
+        }
+    }
+
+    /// A stop was asked for.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts of refused requests come from here as well.
+    pub fn count_refusals(&self, refusals: Refusals) {
+        lock(&self.refusals).push(refusals);
+    }
+
+    /// The latest snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let mut current = lock(&self.inner).current.clone();
+        let mut refused: Vec<(&'static str, u64)> = Vec::new();
+        for source in lock(&self.refusals).iter() {
+            for (cause, n) in source() {
+                match refused.iter_mut().find(|(c, _)| *c == cause) {
+                    Some((_, sum)) => *sum += n,
+                    None => refused.push((cause, n)),
+                }
+            }
+        }
+        if !refused.is_empty() {
+            Arc::make_mut(&mut current).refused = refused;
+        }
+        current
+    }
+
+    fn stuck(&self) -> Option<String> {
+        let since = lock(&self.turned).elapsed();
+        (since >= STUCK_AFTER).then(|| format!("the loop has not turned for {} s", since.as_secs()))
+    }
+
+    /// Why the gateway is not healthy: empty while the loop turns and the store commits.
+    #[must_use]
+    pub fn health(&self) -> Vec<String> {
+        let current = lock(&self.inner).current.clone();
+        let store = current
+            .store_trouble
+            .as_ref()
+            .map(|t| format!("the store cannot commit: {t}"));
+        self.stuck().into_iter().chain(store).collect()
+    }
+
+    /// Why a new interaction could not be watched now.
+    #[must_use]
+    pub fn readiness(&self) -> Vec<String> {
+        let current = lock(&self.inner).current.clone();
+        let mut reasons = self.health();
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push("the gateway is stopping".into());
+        }
+        if !current.platform.token_held {
+            let why = current
+                .platform
+                .token_trouble
+                .as_deref()
+                .unwrap_or("it is being asked for");
+            reasons.push(format!("no token is held: {why}"));
+        }
+        if current.platform.places_free == 0 {
+            reasons.push("no channel has a free place".into());
+        }
+        reasons
+    }
+
+    /// The verdict in one sentence, for the service manager.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let current = lock(&self.inner).current.clone();
+        let verdict = verdict::of(&current);
+        match verdict.reasons.first() {
+            Some(reason) => format!("{} {reason}", verdict.sentence),
+            None => verdict.sentence,
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! HTTP as a client: one exchange, and the pool of REST workers.
+//!
+//! ```text
+//! loop ──jobs (queue)──► rest-1, rest-2 ──► platform
+//! loop ◄──outcomes (callback, may block)──┘
+//! ```
+//!
+//! The queue of jobs is bounded; when it is full the giver is told. A worker
+//! holds no opinion: it turns a job into a request, and the answer, or its lack,
+//! into an outcome.
+//!
+//! Invariants: every job taken gives exactly one outcome; redirects are never
+//! followed, because they would carry the token along; every exchange ends
+//! within its time and reads no more than its limit.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use ureq::{Agent, AsSendBody, Error, Timeout};
+
+use super::clock::Clock;
+use super::proxy::{NotAProxy, Proxy, is_loopback};
+use super::tls::{Identity, Trust};
+use crate::platform::rest::{Endpoints, Failure, Op, Outcome, decode, encode};
+use crate::secret::Secret;
+use crate::time::Wall;
+use crate::wire::{NoAnswer, Request, Response};
+
+/// The largest answer about conversations.
+pub const CONVERSATIONS_MAX: usize = 8 * 1024 * 1024;
+
+/// The largest other answer: a thousand topics with reasons, and room.
+pub const ANSWER_MAX: usize = 1024 * 1024;
+
+/// Headers of an answer in bytes.
+const HEAD_MAX: usize = 32 * 1024;
+
+/// Idle connections are dropped before usual servers drop them (notes on
+/// keep-alive: one closed at the moment of use costs an "outcome unknown").
+const IDLE_MAX: Duration = Duration::from_secs(15);
+
+/// How an agent is made.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Whom to trust.
+    pub trust: Trust,
+    /// Our own certificate.
+    pub identity: Option<Identity>,
+    /// The way out, if it is not direct.
+    pub proxy: Option<Proxy>,
+    /// For a whole exchange, name to last byte.
+    pub timeout: Duration,
+    /// For name, TCP, proxy and TLS.
+    pub connect_timeout: Duration,
+    /// Threads that share the agent: as many connections are kept per host.
+    pub threads: usize,
+}
+
+/// Makes an agent; clones of it share connections.
+///
+/// # Errors
+/// The proxy is none.
+pub fn agent(settings: &HttpSettings) -> Result<Agent, NotAProxy> {
+    let proxy = settings.proxy.as_ref().map(Proxy::ureq).transpose()?;
+    Ok(Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(proxy)
+        .tls_config(settings.trust.ureq(settings.identity.as_ref()))
+        .timeout_global(Some(settings.timeout))
+        .timeout_connect(Some(settings.connect_timeout.min(settings.timeout)))
+        .max_response_header_size(HEAD_MAX)
+        .max_idle_connections(settings.threads.max(1) * 2)
+        .max_idle_connections_per_host(settings.threads.max(1))
+        .max_idle_age(IDLE_MAX)
+        .user_agent(crate::platform::oauth::USER_AGENT)
+        .accept_encoding(ureq::config::AutoHeaderValue::None)
+        .build()
+        .new_agent())
+}
+
+/// What of an answer's body is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// All of it, up to so many bytes; a longer or broken one spoils a 2xx answer.
+    /// Of a refusal the start will do.
+    Whole(usize),
+    /// The start: what is longer is cut, and what breaks off ends there, because
+    /// the status alone is the answer.
+    Start(usize),
+}
+
+/// Why an exchange brought no usable answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spoiled {
+    NoAnswer(NoAnswer),
+    /// A 2xx answer longer than its limit.
+    TooLarge,
+}
+
+/// One exchange.
+///
+/// # Errors
+/// No answer, with what is known of the request's fate. An answer of any status is no error.
+pub fn perform(agent: &Agent, request: &Request, body: Body) -> Result<Response, NoAnswer> {
+    exchange(agent, request, body).map_err(|spoiled| match spoiled {
+        Spoiled::NoAnswer(no_answer) => no_answer,
+        Spoiled::TooLarge => NoAnswer::Garbled,
+    })
+}
+
+fn exchange(agent: &Agent, request: &Request, wanted: Body) -> Result<Response, Spoiled> {
+    let mut builder = http::Request::builder()
+        .method(request.method)
+        .uri(&request.url);
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value);
+    }
+    // An empty slice has a length, 0, which servers want of a POST; "no body" is
+    // sent in chunks.
+    let answer = match request.method {
+        "POST" | "PUT" | "PATCH" => run(agent, builder.body(request.body.as_slice())),
+        _ => run(agent, builder.body(())),
+    };
+    let (head, body) = answer.map_err(|e| Spoiled::NoAnswer(fate(e)))?.into_parts();
+    let status = head.status.as_u16();
+    let good = head.status.is_success();
+    let (limit, whole) = match wanted {
+        Body::Whole(limit) => (limit, good),
+        Body::Start(limit) => (limit, false),
+    };
+    let mut bytes = Vec::new();
+    let mut reader = body.into_reader().take(limit as u64 + 1);
+    match reader.read_to_end(&mut bytes) {
+        Err(e) if whole => return Err(Spoiled::NoAnswer(fate(e.into()))),
+        _ => {}
+    }
+    if bytes.len() > limit {
+        if whole {
+            return Err(Spoiled::TooLarge);
+        }
+        bytes.truncate(limit);
+    }
+    let headers = head
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.as_str().to_owned(), value)
+        })
+        .collect();
+    Ok(Response {
+        status,
+        headers,
+        body: bytes,
+    })
+}
+
+fn run(
+    agent: &Agent,
+    request: Result<http::Request<impl AsSendBody>, http::Error>,
+) -> Result<http::Response<ureq::Body>, Error> {
+    let request = request?;
+    if request.uri().host().is_some_and(is_loopback) {
+        // This machine is never reached over a proxy.
+        return agent.run(agent.configure_request(request).proxy(None).build());
+    }
+    agent.run(request)
+}
+
+/// What is known of a request that brought no answer.
+fn fate(error: Error) -> NoAnswer {
+    match error {
+        Error::HostNotFound
+        | Error::ConnectionFailed
+        | Error::BadUri(_)
+        | Error::Http(_)
+        | Error::InvalidProxyUrl
+        | Error::ConnectProxyFailed(_)
+        | Error::Tls(_)
+        | Error::TlsRequired
+        | Error::Pem(_)
+        | Error::Timeout(Timeout::Resolve | Timeout::Connect) => NoAnswer::NotSent,
+        Error::Timeout(_) => NoAnswer::TimedOut,
+        Error::Protocol(_) | Error::LargeResponseHeader(..) | Error::BodyExceedsLimit(_) => {
+            NoAnswer::Garbled
+        }
+        Error::Rustls(e) => of_tls(&e),
+        Error::Io(e) => of_io(&e),
+        _ => NoAnswer::Unknown,
+    }
+}
+
+/// A certificate is looked at before anything is sent.
+fn of_tls(error: &rustls::Error) -> NoAnswer {
+    match error {
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            NoAnswer::NotSent
+        }
+        _ => NoAnswer::Unknown,
+    }
+}
+
+fn of_io(error: &io::Error) -> NoAnswer {
+    if let Some(tls) = error.get_ref().and_then(|e| e.downcast_ref()) {
+        return of_tls(tls);
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::AddrNotAvailable => NoAnswer::NotSent,
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => NoAnswer::TimedOut,
+        _ => NoAnswer::Unknown,
+    }
+}
+
+/// Composes the token request: credentials, and a fresh assertion where the grant
+/// needs one, which may take a while.
+pub type TokenRequest = Box<dyn Fn(Wall) -> Result<Request, Failure> + Send + Sync>;
+
+/// Where outcomes go, with the ticket of the job. It may block; it may not panic.
+pub type Outcomes = Box<dyn Fn(u64, Outcome) + Send + Sync>;
+
+/// All that REST workers need.
+pub struct RestWorkers {
+    /// How many; two are enough for 300 requests a minute.
+    pub workers: usize,
+    /// Jobs that may wait.
+    pub queue: usize,
+    /// Where the platform is.
+    pub endpoints: Endpoints,
+    /// Made for at least that many threads.
+    pub agent: Agent,
+    /// For [`Op::Token`].
+    pub token_request: TokenRequest,
+    /// Where outcomes go.
+    pub outcomes: Outcomes,
+    /// The clocks.
+    pub clock: Arc<Clock>,
+}
+
+impl fmt::Debug for RestWorkers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RestWorkers({})", self.workers)
+    }
+}
+
+/// A call to make.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Echoed.
+    pub ticket: u64,
+    /// Which call.
+    pub op: Op,
+    /// Its token; [`Op::Token`] has none.
+    pub token: Option<Secret>,
+}
+
+/// The queue of jobs is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+/// The loop's end of the REST workers. Dropping it ends them after what they do.
+#[derive(Debug)]
+pub struct RestPool {
+    pool: Pool<Job>,
+    agent: Agent,
+}
+
+impl RestPool {
+    /// Starts threads named `rest-N`.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(workers: RestWorkers) -> Result<RestPool, io::Error> {
+        let agent = workers.agent.clone();
+        let (count, queue) = (workers.workers, workers.queue);
+        let pool = Pool::start("rest", count, queue, move |job: Job| {
+            let outcome = work(&workers, &job);
+            (workers.outcomes)(job.ticket, outcome);
+        })?;
+        Ok(RestPool { pool, agent })
+    }
+
+    /// Gives a job; never blocks.
+    ///
+    /// # Errors
+    /// No room in the queue; nothing was given.
+    pub fn send(&self, job: Job) -> Result<(), Full> {
+        self.pool.send(job).map_err(|_| Full)
+    }
+
+    /// Ends the workers: what waits is dropped, what is under way is broken off.
+    /// True if all have ended by `deadline`.
+    pub fn stop(self, deadline: Instant) -> bool {
+        self.pool.stop(deadline, || self.agent.clone().shutdown())
+    }
+}
+
+fn work(workers: &RestWorkers, job: &Job) -> Outcome {
+    let failed = |failure| Outcome {
+        result: Err(failure),
+        limits: None,
+    };
+    let request = match &job.op {
+        Op::Token => match (workers.token_request)(workers.clock.now().wall) {
+            Ok(request) => request,
+            Err(failure) => return failed(failure),
+        },
+        op => encode(op, &workers.endpoints, job.token.as_ref()),
+    };
+    let limit = match job.op {
+        Op::Conversation(_) | Op::Conversations(_) => CONVERSATIONS_MAX,
+        _ => ANSWER_MAX,
+    };
+    match exchange(&workers.agent, &request, Body::Whole(limit)) {
+        Ok(response) => decode(&job.op, &response, workers.clock.now().wall),
+        Err(Spoiled::NoAnswer(no_answer)) => failed(Failure::NoAnswer(no_answer)),
+        // As if the platform had refused to send so much: who asked for many asks for fewer.
+        Err(Spoiled::TooLarge) => failed(Failure::BadRequest {
+            status: 413,
+            detail: format!("the answer is larger than {} MiB", limit >> 20),
+        }),
+    }
+}
+
+/// Threads that take jobs from one bounded queue.
+#[derive(Debug)]
+pub(super) struct Pool<T> {
+    jobs: Sender<T>,
+    waiting: Receiver<T>,
+    over: Receiver<()>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Pool<T> {
+    /// Starts `count` threads named `name-N`, from 1.
+    pub(super) fn start(
+        name: &str,
+        count: usize,
+        queue: usize,
+        work: impl Fn(T) + Send + Sync + 'static,
+    ) -> Result<Pool<T>, io::Error> {
+        let (jobs, waiting) = bounded::<T>(queue);
+        let (alive, over) = bounded::<()>(0);
+        let work = Arc::new(work);
+        let mut threads = Vec::new();
+        for n in 1..=count.max(1) {
+            let (work, alive, taken) = (work.clone(), alive.clone(), waiting.clone());
+            let body = move || {
+                let _alive: Sender<()> = alive;
+                for job in taken {
+                    work(job);
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("{name}-{n}"));
+            threads.push(thread.spawn(body)?);
+        }
+        Ok(Pool {
+            jobs,
+            waiting,
+            over,
+            threads,
+        })
+    }
+
+    /// Gives a job; never blocks. The job comes back if there is no room.
+    pub(super) fn send(&self, job: T) -> Result<(), T> {
+        self.jobs.try_send(job).map_err(|e| match e {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+        })
+    }
+
+    /// Drops what waits, calls `interrupt`, and waits for the threads.
+    pub(super) fn stop(self, deadline: Instant, interrupt: impl FnOnce()) -> bool {
+        drop(self.jobs);
+        for job in self.waiting.try_iter() {
+            drop(job);
+        }
+        interrupt();
+        match self.over.recv_deadline(deadline) {
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => false,
+            _ => self.threads.into_iter().all(|t| t.join().is_ok()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The snapshot as JSON: what `GET /status`, the page and `status --json` show.
+//!
+//! Invariant: members are only added, never renamed; ids and numbers only.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::snapshot::Snapshot;
+use super::verdict;
+
+fn seconds(d: Duration) -> u64 {
+    d.as_secs()
+}
+
+fn counts(of: &[(&'static str, u64)]) -> Value {
+    let map: Map<String, Value> = of
+        .iter()
+        .map(|(k, n)| ((*k).to_string(), json!(n)))
+        .collect();
+    Value::Object(map)
+}
+
+/// The whole snapshot.
+#[must_use]
+pub fn render(s: &Snapshot) -> String {
+    let v = verdict::of(s);
+    let p = &s.platform;
+    let oldest: Map<String, Value> = s
+        .oldest
+        .iter()
+        .map(|(k, age)| ((*k).to_string(), json!(seconds(*age))))
+        .collect();
+    let shape: Vec<Value> = s
+        .shape
+        .iter()
+        .map(|(state, ages)| {
+            let ages: Vec<Value> = ages
+                .iter()
+                .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
+                .collect();
+            json!({"state": state, "ages": ages})
+        })
+        .collect();
+    let channels: Vec<Value> = p
+        .channels
+        .iter()
+        .map(|c| {
+            json!({
+                "slot": c.slot, "state": c.state, "topics": c.topics, "capacity": c.capacity,
+                "ageSeconds": seconds(c.age), "lastHeartbeatSeconds": c.heard.map(seconds),
+                "tail": c.tail, "expiresInSeconds": seconds(c.expires_in),
+            })
+        })
+        .collect();
+    let minutes: Vec<Value> = s
+        .minutes
+        .iter()
+        .map(|m| {
+            json!({
+                "at": m.at.rfc3339(), "events": m.counters.events,
+                "filed": m.counters.filed, "failed": m.counters.failed,
+            })
+        })
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "verdict": v.sentence, "level": v.level.as_str(), "reasons": v.reasons,
+        "at": s.at.rfc3339(), "startedAt": s.started_at.rfc3339(),
+        "interactions": counts(&s.interactions), "records": counts(&s.records),
+        "oldest": oldest, "shape": shape, "channels": channels,
+        "topics": {"live": p.topics_live, "pending": p.topics_pending, "waiting": p.topics_waiting},
+        "token": {"held": p.token_held, "expiresInSeconds": seconds(p.token_expires_in)},
+        "rest": {
+            "budget": p.rest_allowed, "left": p.rest_left, "heldSeconds": seconds(p.rest_quiet),
+            "waiting": p.rest_waiting,
+        },
+        "history": {"state": s.history_state, "detail": s.history_detail, "inFlight": s.history_in_flight},
+        "checks": {"due": s.checks_due, "inFlight": s.checks_in_flight},
+        "gaps": {"total": p.gaps_total, "topics": p.gap_topics_total, "lastSeconds": p.last_gap.map(seconds)},
+        "store": {"trouble": s.store_trouble, "uncommitted": s.uncommitted, "damaged": s.damaged},
+        "minutes": minutes,
+        "nextWake": s.next_wake.map(|(within, why)| json!({"inSeconds": within.as_secs_f64(), "why": why})),
+    })
+    .to_string()
+}

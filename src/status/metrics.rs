@@ -1,0 +1,338 @@
+//! Prometheus text from the one snapshot.
+//!
+//! Names follow the conventions: base units, `_total` for counters, labels from
+//! closed lists only. Invariant: the same set of series whatever came in from
+//! outside, so that nobody can grow it.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::snapshot::{Histogram, Snapshot};
+
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "# HELP genesys_gateway_{name} {help}");
+        let _ = writeln!(self.0, "# TYPE genesys_gateway_{name} {kind}");
+    }
+
+    fn value(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "genesys_gateway_{name}{labels} {value}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+        self.head(name, kind, help);
+        self.value(name, "", value);
+    }
+
+    fn by(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        label: &str,
+        values: &[(&'static str, u64)],
+    ) {
+        self.head(name, kind, help);
+        for (key, n) in values {
+            self.value(name, &format!("{{{label}=\"{key}\"}}"), n);
+        }
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, h: &Histogram) {
+        self.head(name, "histogram", help);
+        for (bound, n) in &h.buckets {
+            self.value(&format!("{name}_bucket"), &format!("{{le=\"{bound}\"}}"), n);
+        }
+        self.value(&format!("{name}_bucket"), "{le=\"+Inf\"}", h.count);
+        self.value(&format!("{name}_sum"), "", h.sum);
+        self.value(&format!("{name}_count"), "", h.count);
+    }
+}
+
+fn seconds(d: Duration) -> f64 {
+    d.as_millis() as f64 / 1000.0
+}
+
+/// The states of channels that are shown, each always present.
+const CHANNEL_STATES: [&str; 6] = [
+    "creating",
+    "connecting",
+    "live",
+    "lost",
+    "handover",
+    "retiring",
+];
+
+/// The whole text.
+#[must_use]
+pub fn render(s: &Snapshot) -> String {
+    let mut t = Text(String::with_capacity(8192));
+    let p = &s.platform;
+    t.head(
+        "build_info",
+        "gauge",
+        "Always 1; the version is in the label.",
+    );
+    t.value(
+        "build_info",
+        &format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")),
+        1,
+    );
+    t.one(
+        "start_time_seconds",
+        "gauge",
+        "When the process started, in seconds since 1970.",
+        s.started_at.0 as f64 / 1000.0,
+    );
+    t.by(
+        "interactions",
+        "gauge",
+        "Interactions by state.",
+        "state",
+        &s.interactions,
+    );
+    t.by("records", "gauge", "Records by state.", "state", &s.records);
+    t.head(
+        "oldest_age_seconds",
+        "gauge",
+        "Age of the oldest interaction or record in a state; 0 if there is none.",
+    );
+    for (state, age) in &s.oldest {
+        t.value(
+            "oldest_age_seconds",
+            &format!("{{state=\"{state}\"}}"),
+            seconds(*age),
+        );
+    }
+    let channels: Vec<(&'static str, u64)> = CHANNEL_STATES
+        .iter()
+        .map(|state| {
+            (
+                *state,
+                p.channels.iter().filter(|c| c.state == *state).count() as u64,
+            )
+        })
+        .collect();
+    t.by(
+        "channels",
+        "gauge",
+        "Notification channels by state.",
+        "state",
+        &channels,
+    );
+    t.one(
+        "topics",
+        "gauge",
+        "Topics whose subscription is confirmed.",
+        p.topics_live,
+    );
+    t.one(
+        "topics_pending",
+        "gauge",
+        "Topics being subscribed.",
+        p.topics_pending,
+    );
+    t.one(
+        "topics_waiting",
+        "gauge",
+        "Topics that wait for a place on a channel.",
+        p.topics_waiting,
+    );
+    t.one(
+        "watched_dark",
+        "gauge",
+        "Watched interactions that are not live at this moment.",
+        s.dark,
+    );
+    t.by(
+        "records_taken_total",
+        "counter",
+        "Records taken, by source.",
+        "source",
+        &s.taken,
+    );
+    t.by(
+        "events_total",
+        "counter",
+        "Events announced on channels, by what became of them.",
+        "outcome",
+        &s.events,
+    );
+    t.head("gaps_total", "counter", "Gaps in the watching, by cause.");
+    for (cause, n, _) in &s.gaps {
+        t.value("gaps_total", &format!("{{cause=\"{cause}\"}}"), n);
+    }
+    t.one(
+        "gap_topics_total",
+        "counter",
+        "Topics touched by gaps.",
+        p.gap_topics_total,
+    );
+    t.one(
+        "handovers_total",
+        "counter",
+        "Hand-overs of channels done.",
+        p.handovers_total,
+    );
+    t.one(
+        "handovers_failed_total",
+        "counter",
+        "Hand-overs of channels given up.",
+        p.handovers_failed_total,
+    );
+    t.one(
+        "channels_made_total",
+        "counter",
+        "Channels made.",
+        p.channels_made_total,
+    );
+    t.one(
+        "channels_died_total",
+        "counter",
+        "Channels that the platform ended.",
+        p.channels_died_total,
+    );
+    t.one(
+        "reconnects_total",
+        "counter",
+        "Reconnects of channel sockets.",
+        p.reconnects_total,
+    );
+    t.one(
+        "token_held",
+        "gauge",
+        "1 if a token is held.",
+        u8::from(p.token_held),
+    );
+    t.one(
+        "token_expires_seconds",
+        "gauge",
+        "Until the token ends.",
+        seconds(p.token_expires_in),
+    );
+    t.one(
+        "rest_calls_total",
+        "counter",
+        "REST calls made.",
+        p.rest_calls_total,
+    );
+    t.one(
+        "rest_limited_total",
+        "counter",
+        "REST calls answered 429.",
+        p.rest_limited_total,
+    );
+    t.one(
+        "rest_budget",
+        "gauge",
+        "REST calls allowed a minute.",
+        p.rest_allowed,
+    );
+    t.one(
+        "rest_budget_left",
+        "gauge",
+        "REST calls left in this minute.",
+        p.rest_left,
+    );
+    t.one(
+        "checks_due",
+        "gauge",
+        "Interactions due for a check over REST.",
+        s.checks_due,
+    );
+    t.by(
+        "history_outcomes_total",
+        "counter",
+        "Tries to file a record, by outcome.",
+        "outcome",
+        &s.outcomes,
+    );
+    t.one(
+        "history_closed",
+        "gauge",
+        "1 while the history manager refuses us (401, 403, 3xx).",
+        u8::from(s.history_state == "closed"),
+    );
+    t.one(
+        "history_down",
+        "gauge",
+        "1 while the history manager cannot be reached.",
+        u8::from(s.history_state == "down"),
+    );
+    t.one(
+        "history_in_flight",
+        "gauge",
+        "Tries to file a record under way.",
+        s.history_in_flight,
+    );
+    t.one(
+        "uncommitted_changes",
+        "gauge",
+        "Changes that wait for a commit.",
+        s.uncommitted,
+    );
+    t.one(
+        "store_trouble",
+        "gauge",
+        "1 while nothing can be committed.",
+        u8::from(s.store_trouble.is_some()),
+    );
+    t.by(
+        "refused_requests_total",
+        "counter",
+        "Requests that the listeners refused, by cause.",
+        "cause",
+        &s.refused,
+    );
+    t.one(
+        "busy_answers_total",
+        "counter",
+        "Requests answered 503 by the core.",
+        s.refused_busy,
+    );
+    t.histogram(
+        "event_to_filed_seconds",
+        "From taking a record to its being filed.",
+        &s.latency,
+    );
+    t.histogram(
+        "commit_seconds",
+        "From an order to the store to its end.",
+        &s.commit_latency,
+    );
+    t.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_has_its_help_and_type_and_every_line_its_value() {
+        let mut s = Snapshot {
+            interactions: vec![("watching", 3)],
+            ..Snapshot::default()
+        };
+        s.latency = Histogram::new(&[0.1, 1.0]);
+        s.latency.observe(0.5);
+        let text = render(&s);
+        assert!(text.contains("genesys_gateway_interactions{state=\"watching\"} 3\n"));
+        assert!(text.contains("genesys_gateway_event_to_filed_seconds_bucket{le=\"1\"} 1\n"));
+        assert!(text.contains("genesys_gateway_history_closed 0\n"));
+        for line in text.lines().filter(|l| !l.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let base = name
+                .trim_end_matches("_bucket")
+                .trim_end_matches("_sum")
+                .trim_end_matches("_count");
+            assert!(text.contains(&format!("# TYPE {base} ")), "{line}");
+            assert!(
+                line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The status page, `GET /` on the operators' listener (design, section 3).
+//!
+//! Static files; the page polls `GET /status` and `GET /records`, and acts through
+//! `POST /records/{id}/retry|hold|release|discard`. It says first how things are, then
+//! why, then shows it, and never lets old figures pass for new ones.
+//!
+//! Invariant: it stands on its own. It loads nothing from another host, and a policy
+//! that allows nothing inline lets it work.
+
+use crate::asset::{Asset, CSS, HTML, SCRIPT};
+
+/// The value of `Content-Security-Policy` for the page and its files.
+pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const ASSETS: &[Asset] = &[
+    Asset {
+        path: "/",
+        content_type: HTML,
+        body: include_bytes!("page/index.html"),
+    },
+    Asset {
+        path: "/status.css",
+        content_type: CSS,
+        body: include_bytes!("page/status.css"),
+    },
+    Asset {
+        path: "/status.js",
+        content_type: SCRIPT,
+        body: include_bytes!("page/status.js"),
+    },
+    Asset {
+        path: "/draw.js",
+        content_type: SCRIPT,
+        body: include_bytes!("page/draw.js"),
+    },
+    Asset {
+        path: "/records.js",
+        content_type: SCRIPT,
+        body: include_bytes!("page/records.js"),
+    },
+    Asset {
+        path: "/words.js",
+        content_type: SCRIPT,
+        body: include_bytes!("page/words.js"),
+    },
+];
+
+/// The page, at `/`, and its files beside it.
+#[must_use]
+pub fn assets() -> &'static [Asset] {
+    ASSETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asset::{find, house_rules};
+
+    #[test]
+    fn the_page_keeps_the_house_rules() {
+        house_rules::assert_kept(assets());
+    }
+
+    #[test]
+    fn every_file_in_the_directory_is_shipped() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/status/page");
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let path = if name == "index.html" {
+                "/".to_owned()
+            } else {
+                format!("/{name}")
+            };
+            assert!(find(assets(), &path).is_some(), "{name} is not shipped");
+        }
+    }
+
+    #[test]
+    fn no_file_hides_a_call_of_the_listener() {
+        for taken in ["/status", "/records", "/healthz", "/readyz", "/metrics"] {
+            assert_eq!(find(assets(), taken), None, "{taken}");
+        }
+    }
+
+    #[test]
+    fn the_policy_allows_nothing_inline_and_no_embedding() {
+        assert!(POLICY.starts_with("default-src 'none'; script-src 'self'; "));
+        assert!(POLICY.ends_with("; form-action 'none'; frame-ancestors 'none'"));
+        assert!(!POLICY.contains("unsafe"));
+    }
+}

@@ -1,0 +1,166 @@
+//! The verdict in words: one sentence, a level, and the reasons behind it.
+//!
+//! Pure: the same snapshot gives the same verdict. Invariant: the worst reason
+//! decides the level; without a reason all is well.
+
+use super::snapshot::Snapshot;
+
+/// How it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// All is well.
+    Ok,
+    /// Worth a look; nothing is lost.
+    Warn,
+    /// A person is needed.
+    Bad,
+}
+
+impl Level {
+    /// `ok`, `warn`, `bad`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Bad => "bad",
+        }
+    }
+}
+
+/// A level, a sentence, and the reasons, worst first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// How it is.
+    pub level: Level,
+    /// In one sentence.
+    pub sentence: String,
+    /// Why.
+    pub reasons: Vec<String>,
+}
+
+/// Judges a snapshot.
+#[must_use]
+pub fn of(s: &Snapshot) -> Verdict {
+    let mut reasons: Vec<(Level, String)> = Vec::new();
+    let mut say = |level, text: String| reasons.push((level, text));
+    if s.stopping {
+        say(Level::Warn, "the gateway is stopping".into());
+    }
+    if let Some(trouble) = &s.store_trouble {
+        say(Level::Bad, format!("nothing can be committed: {trouble}"));
+    }
+    if let Some(path) = &s.damaged {
+        say(
+            Level::Warn,
+            format!(
+                "a damaged database was set aside as {path}; what was readable was carried over"
+            ),
+        );
+    }
+    if !s.platform.token_held {
+        let why = s
+            .platform
+            .token_trouble
+            .as_deref()
+            .unwrap_or("it is being asked for");
+        say(Level::Bad, format!("no token is held: {why}"));
+    }
+    match s.history_state {
+        "closed" => say(
+            Level::Bad,
+            format!("the history manager refuses us: {}", s.history_detail),
+        ),
+        "down" => say(
+            Level::Warn,
+            format!(
+                "the history manager cannot be reached: {}",
+                s.history_detail
+            ),
+        ),
+        "held" => say(
+            Level::Warn,
+            format!(
+                "the history manager asked for a pause: {}",
+                s.history_detail
+            ),
+        ),
+        _ => {}
+    }
+    let dead = s.record("dead");
+    if dead > 0 {
+        say(
+            Level::Bad,
+            format!("{dead} records are dead and need a person"),
+        );
+    }
+    let held = s.record("held");
+    if held > 0 {
+        say(
+            Level::Warn,
+            format!("{held} records are held by an operator"),
+        );
+    }
+    if s.platform.topics_waiting > 0 {
+        say(
+            Level::Warn,
+            format!(
+                "{} interactions wait for a place on a channel",
+                s.platform.topics_waiting
+            ),
+        );
+    }
+    if s.dark > 0 {
+        say(
+            Level::Warn,
+            format!(
+                "{} watched conversations are not live at this moment",
+                s.dark
+            ),
+        );
+    }
+    let quiet = s.platform.rest_quiet.as_secs();
+    if quiet > 0 {
+        say(
+            Level::Warn,
+            format!("the platform limits the rate of requests for another {quiet} s"),
+        );
+    }
+    reasons.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
+    let level = reasons.first().map_or(Level::Ok, |(l, _)| *l);
+    let sentence = match level {
+        Level::Ok => {
+            "All is well: what is accepted is watched, what is taken is filed.".to_string()
+        }
+        Level::Warn => "Working, with something to look at.".to_string(),
+        Level::Bad => "A person is needed.".to_string(),
+    };
+    Verdict {
+        level,
+        sentence,
+        reasons: reasons.into_iter().map(|(_, text)| text).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_reason_decides_and_comes_first() {
+        let mut s = Snapshot::default();
+        s.platform.token_held = true;
+        assert_eq!(of(&s).level, Level::Ok);
+        s.platform.topics_waiting = 3;
+        assert_eq!(of(&s).level, Level::Warn);
+        s.history_state = "closed";
+        s.history_detail = "it answers 401".into();
+        let v = of(&s);
+        assert_eq!(v.level, Level::Bad);
+        assert!(
+            v.reasons[0].contains("401") && v.reasons[1].contains("3 interactions"),
+            "{:?}",
+            v.reasons
+        );
+    }
+}

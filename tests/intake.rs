@@ -1,0 +1,813 @@
+//! Guards the intake listener as callers see it (design, section 3), over real
+//! sockets, with the port in memory: every documented answer of `openapi.json`
+//! is provoked and held against its schema, nothing else is answered, and a
+//! refused request leaves the state as it was.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+#[path = "listeners/client.rs"]
+mod client;
+#[path = "listeners/memory_port.rs"]
+mod memory_port;
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use client::{Got, call, connect, raw, read_answer, request};
+use genesys_gateway::ids::ConversationId;
+use genesys_gateway::secret::Secret;
+use genesys_gateway::shell::gate::GateLimits;
+use genesys_gateway::shell::http::assets::{Asset, Made, Pages};
+use genesys_gateway::shell::http::auth::{Tokens, sha256};
+use genesys_gateway::shell::http::cors::Origins;
+use genesys_gateway::shell::http::intake::{self, IntakeSettings, OPENAPI};
+use genesys_gateway::shell::http::json::Pointer;
+use genesys_gateway::shell::http::served::Served;
+use genesys_gateway::shell::port::{CallerRequest, InteractionView};
+use memory_port::{ACCEPTED_AT, MemoryPort, record_view};
+
+const ID: &str = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47";
+const OTHER_ID: &str = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c48";
+const INTERACTIONS: &str = "/customers/supportInteraction";
+const RESULTS: &str = "/customers/supportResult";
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+static ASSETS: [Asset; 2] = [
+    Asset {
+        path: "/agent-desktop/",
+        content_type: "text/html; charset=utf-8",
+        body: b"<!doctype html><title>page</title>",
+    },
+    Asset {
+        path: "/agent-desktop/page.js",
+        content_type: "text/javascript",
+        body: b"export {};",
+    },
+];
+
+const POLICY: &str = "default-src 'none'; frame-ancestors https://desktop.example";
+
+struct House {
+    address: SocketAddr,
+    port: Arc<MemoryPort>,
+    _served: Served,
+}
+
+#[derive(Default)]
+struct With {
+    tokens: &'static [&'static str],
+    origins: &'static [&'static str],
+    id_at: Option<&'static str>,
+    port: Option<Arc<MemoryPort>>,
+}
+
+fn house(with: With) -> House {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = with.port.unwrap_or_default();
+    let secrets: Vec<_> = with.tokens.iter().map(|t| Secret::new(*t)).collect();
+    let settings = IntakeSettings {
+        listener: listener.into(),
+        tokens: (!secrets.is_empty()).then(|| Tokens::new(&secrets)),
+        origins: Origins::new(with.origins.iter().map(|o| (*o).to_owned())),
+        conversation_id_at: Pointer::parse(with.id_at.unwrap_or("/conversationId")).unwrap(),
+        pages: Pages {
+            assets: &ASSETS,
+            made: vec![Made {
+                path: "/agent-desktop/config.json",
+                content_type: "application/json",
+                body: String::from("{\"desktopOrigins\":[]}"),
+            }],
+            policy: String::from(POLICY),
+        },
+        limits: GateLimits::default(),
+        private_parent: None,
+    };
+    House {
+        address,
+        port: Arc::clone(&port),
+        _served: intake::start(settings, port).unwrap(),
+    }
+}
+
+impl House {
+    fn post(&self, path: &str, body: &str) -> Got {
+        call(self.address, "POST", path, &[JSON], body.as_bytes())
+    }
+
+    fn get(&self, path: &str) -> Got {
+        call(self.address, "GET", path, &[], b"")
+    }
+}
+
+fn id() -> ConversationId {
+    ID.parse().unwrap()
+}
+
+fn with_id(rest: &str) -> String {
+    format!("{{\"conversationId\":\"{ID}\"{rest}}}")
+}
+
+// ---- The description against the server, and back -------------------------------------
+
+/// What one case of the walk sends.
+struct Case {
+    template: &'static str,
+    method: &'static str,
+    status: u16,
+    path: String,
+    headers: Vec<(&'static str, &'static str)>,
+    body: String,
+    /// Sent instead of all that.
+    bytes: Option<Vec<u8>>,
+    busy: bool,
+}
+
+fn case(template: &'static str, method: &'static str, status: u16) -> Case {
+    Case {
+        template,
+        method,
+        status,
+        path: template
+            .replace("{conversationId}", ID)
+            .replace("{file}", "page.js"),
+        headers: vec![JSON, ("Authorization", "Bearer t")],
+        body: String::new(),
+        bytes: None,
+        busy: false,
+    }
+}
+
+/// One request for every answer that the listener can give; the order matters.
+fn cases() -> Vec<Case> {
+    const ONE: &str = "/customers/supportInteraction/{conversationId}";
+    let mut all = Vec::new();
+    for (path, ok) in [(INTERACTIONS, with_id("")), (RESULTS, String::from("{}"))] {
+        let post = |status, body: &str| Case {
+            body: body.to_owned(),
+            ..case(path, "POST", status)
+        };
+        let framed = |status, field: &str| Case {
+            bytes: Some(
+                format!(
+                    "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n{field}\r\n{}",
+                    "Content-Type: application/json\r\n\r\n{}"
+                )
+                .into_bytes(),
+            ),
+            ..case(path, "POST", status)
+        };
+        all.extend([
+            post(400, "{\"conversationId\":\"x\"}"),
+            post(400, "{\"a\":1,\"a\":1}"),
+            post(400, ""),
+            post(422, "[]"),
+            framed(411, "X: y"),
+            framed(411, "Transfer-Encoding: chunked"),
+            framed(413, "Content-Length: 65537"),
+            Case {
+                headers: vec![JSON],
+                ..post(401, &ok)
+            },
+            Case {
+                headers: vec![JSON, ("Authorization", "Bearer wrong")],
+                ..post(401, &ok)
+            },
+            Case {
+                headers: vec![("Authorization", "Bearer t")],
+                ..post(415, &ok)
+            },
+            Case {
+                headers: vec![
+                    ("Content-Type", "text/plain"),
+                    ("Authorization", "Bearer t"),
+                ],
+                ..post(415, &ok)
+            },
+            Case {
+                busy: true,
+                ..post(503, &ok)
+            },
+            post(202, &ok),
+        ]);
+    }
+    let keyed = |status, body: &str| Case {
+        body: body.to_owned(),
+        headers: vec![
+            JSON,
+            ("Authorization", "Bearer t"),
+            ("Idempotency-Key", "k"),
+        ],
+        ..case(RESULTS, "POST", status)
+    };
+    all.extend([
+        keyed(202, "{}"),
+        keyed(422, "{\"a\":1}"),
+        Case {
+            body: with_id(""),
+            ..case(INTERACTIONS, "POST", 200)
+        },
+    ]);
+    for method in ["GET", "HEAD", "DELETE"] {
+        let of = |status| case(ONE, method, status);
+        all.extend([
+            Case {
+                headers: Vec::new(),
+                ..of(401)
+            },
+            Case {
+                path: format!("{INTERACTIONS}/{OTHER_ID}"),
+                ..of(404)
+            },
+            Case {
+                path: format!("{INTERACTIONS}/not-a-uuid"),
+                ..of(404)
+            },
+            Case {
+                busy: true,
+                ..of(503)
+            },
+        ]);
+        all.extend(match method {
+            "DELETE" => vec![of(202), of(200)],
+            _ => vec![of(200)],
+        });
+    }
+    for method in ["GET", "HEAD"] {
+        for path in ["/openapi.json", "/agent-desktop/", "/agent-desktop/{file}"] {
+            all.push(case(path, method, 200));
+        }
+        all.push(Case {
+            path: String::from("/agent-desktop/none.js"),
+            ..case("/agent-desktop/{file}", method, 404)
+        });
+    }
+    all
+}
+
+fn description() -> serde_json::Value {
+    serde_json::from_str(OPENAPI).unwrap()
+}
+
+/// Follows one reference within the description.
+fn resolved<'a>(
+    whole: &'a serde_json::Value,
+    part: &'a serde_json::Value,
+) -> &'a serde_json::Value {
+    match part["$ref"].as_str() {
+        None => part,
+        Some(r) => whole.pointer(r.strip_prefix('#').unwrap()).unwrap(),
+    }
+}
+
+fn documented() -> BTreeSet<(String, String, u16)> {
+    let whole = description();
+    let mut all = BTreeSet::new();
+    for (path, item) in whole["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(responses) = operation["responses"].as_object() else {
+                assert_eq!(method, "parameters");
+                continue;
+            };
+            assert!(responses.contains_key("default"), "{path} {method}");
+            for status in responses.keys().filter(|s| *s != "default") {
+                all.insert((path.clone(), method.to_uppercase(), status.parse().unwrap()));
+            }
+        }
+    }
+    all
+}
+
+/// Holds an answer against what is documented for it.
+fn check_answer(whole: &serde_json::Value, case: &Case, got: &Got) {
+    let what = format!("{} {} {}", case.method, case.template, case.status);
+    let operation = &whole["paths"][case.template][case.method.to_lowercase()];
+    let response = resolved(whole, &operation["responses"][case.status.to_string()]);
+    let headers = response["headers"].as_object();
+    for (name, header) in headers.into_iter().flatten() {
+        assert!(
+            got.header(name).is_some() || header["required"] != true,
+            "{what}: {name} is missing"
+        );
+    }
+    let (documented_type, content) = response["content"]
+        .as_object()
+        .and_then(|c| c.iter().next())
+        .unwrap();
+    let sent_type = got
+        .header("content-type")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    assert!(
+        documented_type == sent_type || documented_type == "*/*",
+        "{what}: {sent_type}"
+    );
+    if case.method == "HEAD" {
+        assert!(got.body.is_empty());
+        return;
+    }
+    if !documented_type.ends_with("json") {
+        return;
+    }
+    let mut schema = content["schema"].clone();
+    schema["components"] = whole["components"].clone();
+    // In the test nothing undocumented passes; callers have to bear additions.
+    for (_, part) in schema["components"]["schemas"].as_object_mut().unwrap() {
+        if part["properties"].is_object() {
+            part["additionalProperties"] = false.into();
+        }
+    }
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let body = got.json();
+    let errors: Vec<_> = validator
+        .iter_errors(&body)
+        .map(|e| e.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{what}: {errors:?} in {body}");
+    if case.status >= 400 {
+        assert_eq!(body["status"], case.status, "{what}");
+    }
+}
+
+#[test]
+fn every_documented_answer_is_given_and_no_other() {
+    let house = house(With {
+        tokens: &["t"],
+        ..With::default()
+    });
+    let whole = description();
+    let mut seen = BTreeSet::new();
+    for case in cases() {
+        let what = format!("{} {} {}", case.method, case.template, case.status);
+        let before = house.port.snapshot();
+        house.port.busy.store(case.busy, Ordering::Relaxed);
+        house.port.unreadable.store(case.busy, Ordering::Relaxed);
+        let got = match &case.bytes {
+            Some(bytes) => raw(house.address, bytes),
+            None => call(
+                house.address,
+                case.method,
+                &case.path,
+                &case.headers,
+                case.body.as_bytes(),
+            ),
+        };
+        assert_eq!(got.status, case.status, "{what}: {got:?}");
+        check_answer(&whole, &case, &got);
+        if case.status >= 400 {
+            assert_eq!(house.port.snapshot(), before, "{what}: changed something");
+        }
+        seen.insert((
+            case.template.to_owned(),
+            case.method.to_owned(),
+            case.status,
+        ));
+    }
+    assert_eq!(seen, documented());
+}
+
+#[test]
+fn methods_that_are_not_documented_are_refused_with_those_that_are() {
+    let house = house(With::default());
+    let whole = description();
+    let before = house.port.snapshot();
+    for (path, item) in whole["paths"].as_object().unwrap() {
+        let real = path
+            .replace("{conversationId}", ID)
+            .replace("{file}", "page.js");
+        for method in [
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
+        ] {
+            let documented = item.get(method.to_lowercase()).is_some();
+            let got = call(house.address, method, &real, &[], b"");
+            assert_eq!(got.status != 405, documented, "{method} {path}: {got:?}");
+            if !documented {
+                let allowed: BTreeSet<_> = got.header("allow").unwrap().split(", ").collect();
+                let described = item.as_object().unwrap().keys();
+                let described: BTreeSet<_> = described
+                    .filter(|m| *m != "parameters")
+                    .map(|m| m.to_uppercase())
+                    .collect();
+                assert!(allowed.iter().eq(described.iter()), "{path}: {allowed:?}");
+                assert_eq!(got.header("content-type"), Some("application/problem+json"));
+            }
+        }
+    }
+    for nowhere in [
+        "/",
+        "/customers",
+        "/customers/supportInteraction/",
+        "/customers/supportResult/x",
+        "/agent-desktop",
+        "/openapi.json/",
+    ] {
+        assert_eq!(house.get(nowhere).status, 404, "{nowhere}");
+    }
+    assert_eq!(house.port.snapshot(), before);
+}
+
+// ---- What callers rely on ----------------------------------------------------------------
+
+#[test]
+fn an_accepted_interaction_is_answered_with_its_place_and_can_be_seen_there() {
+    let house = house(With::default());
+    let upper = ID.to_uppercase();
+    let got = house.post(INTERACTIONS, &format!("{{\"conversationId\":\"{upper}\"}}"));
+    assert_eq!(got.status, 202);
+    assert_eq!(
+        got.text(),
+        format!(
+            "{{\"conversationId\":\"{ID}\",\"state\":\"accepted\",\"acceptedAt\":\"2026-01-08T15:35:12.345Z\"}}"
+        )
+    );
+    let location = got.header("location").unwrap().to_owned();
+    assert_eq!(location, format!("{INTERACTIONS}/{ID}"));
+    assert_eq!(house.get(&location).json()["state"], "accepted");
+    assert_eq!(house.get(&location.replace(ID, &upper)).status, 200);
+    let again = house.post(INTERACTIONS, &with_id(""));
+    assert_eq!(again.status, 200);
+    house.port.end(id(), "finished");
+    assert_eq!(house.post(INTERACTIONS, &with_id("")).status, 202);
+}
+
+#[test]
+fn the_other_members_reach_the_port_exactly_as_sent() {
+    let house = house(With::default());
+    let others = r#""n":123456789012345678901234567890.10E+400,"\u0061b":{ "x" : [ 1.0 , null ] },"e":"\u00e9é\/""#;
+    house.post(
+        INTERACTIONS,
+        &format!(" {{ \"conversationId\" : \"{ID}\" , {others} }} "),
+    );
+    let CallerRequest::Accept { members, .. } = &house.port.asked()[0] else {
+        panic!("{:?}", house.port.asked());
+    };
+    assert_eq!(members, &format!("{{{others}}}"));
+    let shown = house.get(&format!("{INTERACTIONS}/{ID}"));
+    assert!(
+        shown
+            .text()
+            .contains(&format!("\"interaction\":{{{others}}}")),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn the_id_is_found_where_the_configuration_says() {
+    let nested = house(With {
+        id_at: Some("/data/ids/0"),
+        ..With::default()
+    });
+    let body = format!("{{\"data\":{{\"ids\":[\"{ID}\"]}},\"conversationId\":7}}");
+    assert_eq!(nested.post(INTERACTIONS, &body).status, 202);
+    let CallerRequest::Accept { members, .. } = &nested.port.asked()[0] else {
+        panic!();
+    };
+    assert_eq!(*members, body, "a nested id stays where it is");
+    let got = nested.post(INTERACTIONS, &with_id(""));
+    assert_eq!(got.status, 400);
+    assert_eq!(got.json()["errors"][0]["pointer"], "/data/ids/0");
+
+    let renamed = house(With {
+        id_at: Some("/call~1id"),
+        ..With::default()
+    });
+    let body = format!("{{\"a\":1,\"call/id\":\"{ID}\",\"conversationId\":7}}");
+    assert_eq!(renamed.post(INTERACTIONS, &body).status, 202);
+    let CallerRequest::Accept { members, .. } = &renamed.port.asked()[0] else {
+        panic!();
+    };
+    assert_eq!(members, "{\"a\":1,\"conversationId\":7}");
+}
+
+#[test]
+fn a_refusal_points_to_the_culprit() {
+    let house = house(With::default());
+    for (body, status, pointer) in [
+        (String::from("{}"), 400, "/conversationId"),
+        (
+            String::from("{\"conversationId\":null}"),
+            400,
+            "/conversationId",
+        ),
+        (
+            String::from("{\"conversationId\":12}"),
+            400,
+            "/conversationId",
+        ),
+        (
+            format!("{{\"conversationId\":\"{}\"}}", ID.replace('-', "")),
+            400,
+            "/conversationId",
+        ),
+        (
+            format!("{{\"conversationId\":\"{{{ID}}}\"}}"),
+            400,
+            "/conversationId",
+        ),
+        (
+            with_id(&format!(",\"conversationId\":\"{ID}\"")),
+            400,
+            "/conversationId",
+        ),
+        (
+            with_id(",\"a\":{\"b\":[{\"c\":1,\"c\":2}]}"),
+            400,
+            "/a/b/0/c",
+        ),
+        (with_id(",\"a\":[1,2"), 400, "/a"),
+        (with_id(",\"a\":tru}"), 400, "/a"),
+        (
+            with_id(&format!(",\"a\":{}{}", "[".repeat(64), "]".repeat(64))),
+            400,
+            &format!("/a{}", "/0".repeat(63)),
+        ),
+        (with_id(",\"a\":\"\\ud800\""), 400, "/a"),
+        (with_id("} x"), 400, ""),
+        (String::from("\"text\""), 422, ""),
+        (String::from("7"), 422, ""),
+        (String::from("null"), 422, ""),
+    ] {
+        let got = house.post(INTERACTIONS, &body);
+        assert_eq!(got.status, status, "{body}: {got:?}");
+        let problem = got.json();
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}");
+        assert!(problem["errors"][0]["detail"].is_string());
+        assert_eq!(got.header("content-type"), Some("application/problem+json"));
+    }
+    let mut bytes = with_id(",\"a\":[\"").into_bytes();
+    bytes.pop();
+    bytes.extend_from_slice(b"\xff\"]}");
+    let got = call(house.address, "POST", INTERACTIONS, &[JSON], &bytes);
+    assert_eq!(
+        (got.status, &got.json()["errors"][0]["pointer"]),
+        (400, &"/a/0".into())
+    );
+    assert!(house.port.asked().is_empty());
+}
+
+#[test]
+fn bodies_up_to_the_limit_are_taken_and_not_a_byte_more() {
+    let house = house(With::default());
+    let empty = with_id(",\"a\":\"\"");
+    let fill = "x".repeat(65536 - empty.len());
+    let full = with_id(&format!(",\"a\":\"{fill}\""));
+    assert_eq!(full.len(), 65536);
+    assert_eq!(house.post(INTERACTIONS, &full).status, 202);
+    let got = house.post(INTERACTIONS, &with_id(&format!(",\"a\":\"{fill}x\"")));
+    assert_eq!(got.status, 413);
+    assert_eq!(house.port.asked().len(), 1);
+}
+
+#[test]
+fn media_types_of_json_are_taken_and_no_other() {
+    let house = house(With::default());
+    let status =
+        |headers: &[(&str, &str)]| call(house.address, "POST", RESULTS, headers, b"{}").status;
+    for good in [
+        "application/json",
+        "application/json; charset=UTF-8",
+        "application/vnd.bofe+json",
+    ] {
+        assert_eq!(status(&[("Content-Type", good)]), 202, "{good}");
+    }
+    for bad in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "text/json",
+        "",
+    ] {
+        assert_eq!(status(&[("Content-Type", bad)]), 415, "{bad}");
+    }
+    assert_eq!(status(&[]), 415);
+    assert_eq!(status(&[JSON, ("Content-Encoding", "gzip")]), 415);
+    assert_eq!(status(&[JSON, ("Content-Encoding", "identity")]), 202);
+}
+
+#[test]
+fn a_support_result_is_filed_as_it_is_and_once_per_key() {
+    let house = house(With::default());
+    let body = format!(
+        " {{\"b\" : 1.50, \"conversationId\":\"{}\"}} ",
+        ID.to_uppercase()
+    );
+    let key = ("Idempotency-Key", "order 66");
+    let send = |body: &str, key: (&str, &str)| {
+        call(
+            house.address,
+            "POST",
+            RESULTS,
+            &[JSON, key],
+            body.as_bytes(),
+        )
+    };
+    let first = send(&body, key);
+    assert_eq!(first.status, 202);
+    assert_eq!(first.json()["state"], "queued");
+    let CallerRequest::SupportResult {
+        idempotency_key,
+        body_digest,
+        conversation,
+        result,
+    } = &house.port.asked()[0]
+    else {
+        panic!();
+    };
+    assert_eq!(idempotency_key.as_deref(), Some("order 66"));
+    assert_eq!(*body_digest, sha256(body.as_bytes()));
+    assert_eq!(*conversation, Some(id()));
+    assert_eq!(result, body.trim());
+    assert_eq!(send(&body, key).json(), first.json());
+    assert_eq!(send("{}", key).status, 422);
+    assert_ne!(
+        send("{}", ("Idempotency-Key", "another")).json(),
+        first.json()
+    );
+    let long = "k".repeat(256);
+    for bad in ["", long.as_str()] {
+        assert_eq!(send("{}", ("Idempotency-Key", bad)).status, 400, "{bad}");
+    }
+    let got = house.post(RESULTS, "{\"conversationId\":null}");
+    assert_eq!(got.status, 400);
+    assert_eq!(got.json()["errors"][0]["pointer"], "/conversationId");
+}
+
+#[test]
+fn an_ended_interaction_is_shown_with_its_reason_and_its_records() {
+    let house = house(With::default());
+    let record = "11111111-2222-4333-8444-555555555555".parse().unwrap();
+    let mut view = InteractionView {
+        conversation: id(),
+        state: "finished".into(),
+        accepted_at: ACCEPTED_AT,
+        watched_since: Some(ACCEPTED_AT),
+        finished_at: Some(ACCEPTED_AT),
+        reason: Some(("conversation-finished".into(), "Every leg is done.".into())),
+        members: None,
+        records: vec![
+            record_view(record, "delivered"),
+            record_view(record, "dead"),
+        ],
+    };
+    house.port.put_interaction(view.clone());
+    let path = format!("{INTERACTIONS}/{ID}");
+    let at = "2026-01-08T15:35:12.345Z";
+    let got = house.get(&path);
+    assert_eq!(
+        got.json(),
+        serde_json::json!({
+            "conversationId": ID, "state": "finished", "acceptedAt": at, "watchedSince": at, "finishedAt": at,
+            "reason": {"code": "conversation-finished", "detail": "Every leg is done."},
+            "records": [
+                {"recordId": record.to_string(), "source": "notification", "eventTime": at, "receivedAt": at,
+                 "state": "delivered", "attempts": 2, "deliveredAt": at},
+                {"recordId": record.to_string(), "source": "notification", "eventTime": at, "receivedAt": at,
+                 "state": "dead", "attempts": 2, "lastError": "503 \"down\""},
+            ],
+        })
+    );
+    assert_eq!(got.header("cache-control"), Some("no-store"));
+    view.watched_since = None;
+    view.finished_at = None;
+    view.reason = None;
+    view.records.clear();
+    house.port.put_interaction(view);
+    let bare = house.get(&path).json();
+    assert_eq!(bare.as_object().unwrap().len(), 4, "{bare}");
+}
+
+#[test]
+fn a_full_store_is_said_with_the_time_to_come_back() {
+    let house = house(With::default());
+    house.port.busy.store(true, Ordering::Relaxed);
+    let got = house.post(INTERACTIONS, &with_id(""));
+    assert_eq!((got.status, got.header("retry-after")), (503, Some("3")));
+    assert_eq!(got.json()["detail"], "The disk is full.");
+    house.port.unreadable.store(true, Ordering::Relaxed);
+    let got = house.get(&format!("{INTERACTIONS}/{ID}"));
+    assert_eq!((got.status, got.header("retry-after")), (503, Some("5")));
+    assert!(
+        !got.text().contains("malformed"),
+        "what the store says is for the log"
+    );
+}
+
+#[test]
+fn a_connection_survives_refusals_that_left_the_framing_intact() {
+    let house = house(With::default());
+    let mut s = connect(house.address);
+    for (body, status) in [("{", 400), ("[]", 422), ("{}", 202)] {
+        std::io::Write::write_all(&mut s, &request("POST", RESULTS, &[JSON], body.as_bytes()))
+            .unwrap();
+        assert_eq!(read_answer(&mut s, false).status, status);
+    }
+}
+
+#[test]
+fn each_of_several_tokens_opens_what_holds_data_and_pages_need_none() {
+    let house = house(With {
+        tokens: &["alpha", "beta"],
+        ..With::default()
+    });
+    let status = |value: &str, path: &str| {
+        let headers = [("Authorization", value)];
+        call(house.address, "GET", path, &headers, b"").status
+    };
+    let data = format!("{INTERACTIONS}/{ID}");
+    assert_eq!(status("Bearer alpha", &data), 404);
+    assert_eq!(status("bearer beta", &data), 404);
+    for bad in [
+        "Bearer gamma",
+        "Bearer",
+        "Basic alpha",
+        "alpha",
+        "Bearer alpha beta",
+    ] {
+        assert_eq!(status(bad, &data), 401, "{bad}");
+    }
+    let got = house.get(&data);
+    assert_eq!(got.status, 401);
+    assert!(
+        got.header("www-authenticate")
+            .unwrap()
+            .starts_with("Bearer")
+    );
+    for public in ["/openapi.json", "/agent-desktop/", "/agent-desktop/page.js"] {
+        assert_eq!(house.get(public).status, 200, "{public}");
+    }
+}
+
+#[test]
+fn only_listed_origins_may_read_and_ask_beforehand() {
+    let listed = "https://apps.mypurecloud.de";
+    let house = house(With {
+        origins: &["https://apps.mypurecloud.de", "*"],
+        tokens: &["t"],
+        ..With::default()
+    });
+    let preflight = |origin: &str, path: &str| {
+        let headers = [
+            ("Origin", origin),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "content-type"),
+        ];
+        call(house.address, "OPTIONS", path, &headers, b"")
+    };
+    let got = preflight(listed, INTERACTIONS);
+    assert_eq!(got.status, 204, "without a token: browsers send none here");
+    assert_eq!(got.header("access-control-allow-origin"), Some(listed));
+    assert_eq!(got.header("access-control-allow-methods"), Some("POST"));
+    assert!(
+        got.header("access-control-allow-headers")
+            .unwrap()
+            .contains("Authorization")
+    );
+    assert_eq!(got.header("vary"), Some("Origin"));
+    for other in [
+        "https://evil.example",
+        "null",
+        "*",
+        "https://apps.mypurecloud.de.evil.example",
+    ] {
+        let got = preflight(other, INTERACTIONS);
+        assert!(got.status >= 400, "{other}: {got:?}");
+        assert_eq!(got.header("access-control-allow-origin"), None, "{other}");
+        assert_eq!(got.header("vary"), Some("Origin"), "{other}");
+    }
+    // Refusals are readable too, else a page cannot say what was wrong.
+    let headers = [JSON, ("Origin", listed)];
+    let got = call(house.address, "POST", INTERACTIONS, &headers, b"{}");
+    assert_eq!(got.status, 401);
+    assert_eq!(got.header("access-control-allow-origin"), Some(listed));
+}
+
+#[test]
+fn pages_are_served_with_their_types() {
+    let house = house(With::default());
+    for asset in &ASSETS {
+        let got = house.get(asset.path);
+        assert_eq!(got.body, asset.body);
+        assert_eq!(got.header("content-type"), Some(asset.content_type));
+        assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(got.header("content-security-policy"), Some(POLICY));
+        let head = call(house.address, "HEAD", asset.path, &[], b"");
+        assert_eq!(
+            head.header("content-length").unwrap(),
+            asset.body.len().to_string()
+        );
+    }
+    let made = house.get("/agent-desktop/config.json");
+    assert_eq!(made.text(), "{\"desktopOrigins\":[]}");
+    assert_eq!(made.header("content-security-policy"), Some(POLICY));
+    for other in [
+        "/agent-desktop/../agent-desktop/",
+        "/agent-desktop//page.js",
+        "/agent-desktop/PAGE.js",
+        "/agent-desktop/%70age.js",
+    ] {
+        assert_eq!(house.get(other).status, 404, "{other}");
+    }
+}
