@@ -13,11 +13,16 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 mod agenda;
+mod checks;
 mod clock;
+mod disk;
 mod faults;
+mod full;
 mod half;
+mod history;
 mod net;
 mod plan;
 mod report;
 mod runner;
+mod saboteur;
 mod trace;

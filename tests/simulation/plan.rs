@@ -141,6 +141,10 @@ pub(crate) struct Plan {
     /// How long an agent talks, at most.
     pub(crate) talk: Time,
     pub(crate) acw: Time,
+    pub(crate) max_age: Time,
+    pub(crate) workers: usize,
+    /// `until = "first-event"`.
+    pub(crate) first_event: bool,
 }
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
@@ -176,6 +180,9 @@ impl Plan {
             conversations: 500 + rng.below(150),
             talk,
             acw: pick(&mut rng, &[20_000, 2 * MINUTE, 10 * MINUTE]),
+            max_age: pick(&mut rng, &[16 * HOUR, 16 * HOUR, 72 * HOUR]),
+            workers: pick(&mut rng, &[1, 4, 4, 16]),
+            first_event: rng.chance(8),
         }
     }
 
@@ -193,6 +200,9 @@ impl Plan {
             conversations: 0,
             talk: 10 * MINUTE,
             acw: MINUTE,
+            max_age: 72 * HOUR,
+            workers: 4,
+            first_event: false,
         }
     }
 

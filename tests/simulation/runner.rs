@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::full::Full;
 use crate::half::Half;
-use crate::plan::Plan;
+use crate::plan::{GATEWAY_KINDS, Plan};
 use crate::report::Tally;
 
 /// Seeds of an ordinary run.
@@ -34,6 +35,24 @@ pub(crate) fn half(seed: u64, telling: bool) -> (Result<(), String>, Half) {
     let result = world.run();
     world.tally.runs = 1;
     (result, world)
+}
+
+/// One seed of the whole gateway.
+pub(crate) fn full(seed: u64, telling: bool) -> (Result<(), String>, Full) {
+    let mut world = Full::new(Plan::draw(seed, GATEWAY_KINDS), telling);
+    let result = world.run();
+    world.tally.runs = 1;
+    (result, world)
+}
+
+fn tell_full(seed: u64) -> String {
+    let (result, world) = full(seed, true);
+    format!(
+        "{}\n\nplan: {:?}\nseed {seed}: {}\nreplay: SEED={seed} cargo test --release --test simulation -- replay_full --nocapture",
+        world.trace.story(),
+        world.plan,
+        result.err().unwrap_or_default()
+    )
 }
 
 fn tell_half(seed: u64) -> String {
@@ -117,6 +136,27 @@ fn replay_half() {
     if let Some(seed) = number("SEED") {
         let (result, world) = half(seed, true);
         println!("{}\nplan: {:?}\n{}", world.story(), world.plan, world.tally);
+        result.unwrap();
+    }
+}
+
+#[test]
+fn seeds_of_the_whole_gateway() {
+    let run = |seed| {
+        let (result, world) = full(seed, false);
+        if let Err(text) = &result {
+            println!("seed {seed}: {text}");
+        }
+        (result.is_ok(), world.tally)
+    };
+    many("whole gateway", run, tell_full);
+}
+
+#[test]
+fn replay_full() {
+    if let Some(seed) = number("SEED") {
+        let (result, world) = full(seed, true);
+        println!("{}\nplan: {:?}\n{}", world.trace.story(), world.plan, world.tally);
         result.unwrap();
     }
 }
