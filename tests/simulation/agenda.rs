@@ -42,8 +42,4 @@ impl<E> Agenda<E> {
         let first = self.due.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.due.len()
-    }
 }

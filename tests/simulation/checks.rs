@@ -2,6 +2,7 @@
 //! what is on the disk, by what the platform knows and the history manager has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use genesys_gateway::filing::rows::{
     Change, InteractionState, RecordKind, RecordState, Source, StoreOrder,
@@ -11,6 +12,7 @@ use genesys_gateway::ids::{ConversationId, RecordId, Topic};
 use genesys_gateway::notice::Notice;
 use genesys_gateway::platform::limits;
 use genesys_gateway::platform::session::{self, SocketRef};
+use genesys_gateway::secret::Secret;
 use genesys_gateway::simulator::model::WrapUp;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
@@ -43,8 +45,8 @@ pub(crate) struct Checks {
     deaf: BTreeMap<ConversationId, Time>,
     processes: Vec<(Time, Time)>,
     results: BTreeSet<u64>,
-    refused_seen: bool,
-    secret_cursor: usize,
+    /// Sockets that were told that they will be closed.
+    pub(crate) noticed: BTreeSet<SocketRef>,
 }
 
 impl Checks {
@@ -70,10 +72,6 @@ impl Checks {
 
     fn died_within(&self, from: Time, to: Time) -> bool {
         self.processes.iter().any(|(_, end)| (from..=to).contains(end))
-    }
-
-    pub(crate) fn filed_wraps(&self) -> usize {
-        self.filed.len()
     }
 }
 
@@ -204,9 +202,14 @@ impl Full {
         }
     }
 
-    pub(crate) fn check_open(&mut self, socket: SocketRef) {
+    /// Invariant 3: two sockets on one channel only to take over from one that will be closed.
+    pub(crate) fn check_open(&mut self, socket: SocketRef, uri: &Secret) {
         if socket.slot < 1 || socket.slot > self.plan.max_channels {
-            self.fail(format!("a socket for slot {}", socket.slot));
+            return self.fail(format!("a socket for slot {}", socket.slot));
+        }
+        let others: Vec<SocketRef> = self.net.sockets_on(uri.expose()).collect();
+        if others.iter().any(|s| !self.checks.noticed.contains(s)) {
+            self.fail(format!("two sockets on one channel: {others:?} and {socket:?}"));
         }
     }
 
@@ -269,20 +272,47 @@ impl Full {
     /// What is called finished is finished.
     fn check_finished(&mut self, id: ConversationId, code: &str) {
         if code != "conversation-finished" {
+            let told = [
+                Kind::ConversationRefused,
+                Kind::PermissionLost,
+                Kind::Outage,
+                Kind::BlackHole,
+                Kind::LoginTrouble,
+                Kind::LoginRefused,
+                Kind::Unauthorized,
+                Kind::Garbage,
+                Kind::WebPage,
+                Kind::Limited,
+            ];
+            if !told.iter().any(|k| self.plan.has(*k)) && !self.plan.first_event {
+                self.fail(format!("{id} ended as {code}, although REST could tell"));
+            }
+            return;
+        }
+        if self.plan.has(Kind::ClockForward) || self.plan.has(Kind::ClockBack) {
+            // The row's time says nothing then.
             return;
         }
         let truth = self.net.platform.truth();
         let Some(c) = truth.conversation(id) else {
             return self.fail(format!("{id} is finished, but never began"));
         };
-        // Re-opened within the time of a question, its answer and a slow commit: nobody could know.
-        let late = c
+        let Some(at) = self.disk.interactions.get(&id).and_then(|i| i.row.ended_at) else {
+            return self.fail(format!("{id} ended without a time"));
+        };
+        // What began after the question was asked nobody could know.
+        let asked = at - Duration::from_secs(90);
+        let open = c
             .agent_legs
             .iter()
             .filter_map(|(p, l)| c.participants.get(*p)?.legs.get(*l))
-            .any(|l| self.clock.platform().wall.since(l.start).as_secs() < 3600);
-        if c.end.is_none() && !late {
-            self.fail(format!("{id} is called finished, but goes on"));
+            .filter(|l| l.start < asked)
+            .any(|l| {
+                let working = l.acw.required && l.acw.end().is_none_or(|e| e > at);
+                working || l.disconnected.is_none_or(|d| d > at)
+            });
+        if open {
+            self.fail(format!("{id} is called finished at {at}, but an agent was not done"));
         }
     }
 
@@ -298,7 +328,7 @@ impl Full {
     }
 
     /// Invariant 5: a new body at the history manager is a wrap-up that it does not have.
-    pub(crate) fn check_filed(&mut self, record: RecordId, body: &str) {
+    pub(crate) fn check_filed(&mut self, record: RecordId, key: RecordId, body: &str) {
         let Some(row) = self.disk.records.get(&record).map(|r| r.row.clone()) else { return };
         if row.kind == RecordKind::SupportResult {
             return;
@@ -333,10 +363,10 @@ impl Full {
             .min();
         match found {
             Some((off, n)) if off <= SKEW_MAX => {
-                let doubled = self.checks.filed.insert(n, record).filter(|other| *other != record);
+                let doubled = self.checks.filed.insert(n, key).filter(|other| *other != key);
                 if let Some(other) = doubled {
                     self.fail(format!(
-                        "wrap-up {n} of {id} is filed twice: {other} and {record} ({:?})",
+                        "wrap-up {n} of {id} is filed twice: {other} and {key} ({:?})",
                         row.source
                     ));
                 }
@@ -360,8 +390,6 @@ impl Full {
         if notice.label == "defect" {
             self.fail(format!("the core reports a defect: {}", notice.text));
         }
-        self.checks.refused_seen |= notice.label == "interaction-refused";
-        self.checks.secret_cursor = self.net.secrets.len();
     }
 
     /// Invariants 3 and 8, after every step that did something.
@@ -388,8 +416,7 @@ impl Full {
             return self.fail(text);
         }
         let ledger = self.net.platform.truth().ledger();
-        let most = usize::try_from(self.net.platform.switches().topics_max).unwrap_or(1000);
-        if ledger.topics_most > most || (ledger.over_limit > 0 && self.plan.topics_per_channel <= most && !self.leaky()) {
+        if ledger.topics_most > self.plan.topics_per_channel || ledger.over_limit > 0 {
             return self.fail(format!(
                 "{} topics on a channel, {} subscribes over the limit",
                 ledger.topics_most, ledger.over_limit
@@ -397,8 +424,9 @@ impl Full {
         }
         let Some(gateway) = &self.gateway else { return };
         let mut heard: BTreeSet<&str> = BTreeSet::new();
-        let mut sockets = 0;
+        let (mut sockets, mut held) = (0, 0);
         for c in self.net.platform.truth().channels() {
+            held += usize::from(c.usable && (c.socket.is_some() || c.topics > 0));
             if c.socket.is_some_and(|s| self.net.heard_by_session(s)) {
                 sockets += 1;
                 heard.extend(c.topic_names());
@@ -407,6 +435,9 @@ impl Full {
         let mut trouble = None;
         if sockets > usize::from(self.plan.max_channels) {
             trouble = Some(format!("{sockets} channels have a socket"));
+        }
+        if held > usize::from(self.plan.max_channels) {
+            trouble = Some(format!("{held} channels are held"));
         }
         let mut deaf = BTreeMap::new();
         for (id, state) in gateway.filing().live_interactions() {
@@ -432,11 +463,6 @@ impl Full {
         if let Some(text) = trouble {
             self.fail(text);
         }
-    }
-
-    /// Channels may hold topics that their owner does not know of.
-    fn leaky(&self) -> bool {
-        true
     }
 
     /// At the end: everything owed is there.

@@ -161,10 +161,6 @@ impl Full {
         }
     }
 
-    pub(crate) fn rng(&mut self) -> &mut Rng {
-        &mut self.rng
-    }
-
     /// A day of trouble, then peace until everything is in order.
     pub(crate) fn run(&mut self) -> Result<(), String> {
         self.run_until(self.plan.trouble);
@@ -277,6 +273,9 @@ impl Full {
                     self.trace.add(&self.clock, "fact", u64::from(socket.generation), || {
                         format!("{socket:?} {fact:?}")
                     });
+                    if fact == session::Fact::Closing {
+                        self.checks.noticed.insert(socket);
+                    }
                     if let session::Fact::Event { topic, body } = &fact {
                         self.tally.events += 1;
                         let (topic, body) = (topic.clone(), body.clone());
@@ -565,6 +564,10 @@ impl Full {
                 return true;
             }
         }
+        let more = self.sabotage.as_mut().map(|s| s.more()).unwrap_or_default();
+        for output in more {
+            self.obey(output);
+        }
         let now = self.clock.now();
         self.due = self
             .gateway
@@ -581,7 +584,7 @@ impl Full {
                 self.trace.add(&self.clock, "open", u64::from(socket.generation), || {
                     format!("{socket:?}")
                 });
-                self.check_open(socket);
+                self.check_open(socket, &connect_uri);
                 self.net.open(socket, &connect_uri, &self.clock);
             }
             Output::Session { socket, order } => {
@@ -594,6 +597,7 @@ impl Full {
             Output::Call { call, op, token } => self.net.call(call, op, token.as_ref(), &self.clock),
             Output::Store(order) => {
                 self.check_store(&order);
+                self.disk.lie |= self.sabotage.as_mut().is_some_and(|s| s.lies());
                 self.disk.order(order, self.clock.time, &mut self.rng);
             }
             Output::Post { record } => {
@@ -629,9 +633,12 @@ impl Full {
         let digest = body.bytes().fold(7u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let (takes, outcome) = self.history.post(key, digest, self.clock.time, &mut self.rng);
         self.trace.add(&self.clock, "post", 0, || format!("{record} {outcome:?}"));
+        if self.history.changed {
+            self.fail(format!("{record} came again with another body"));
+        }
         if self.history.filed.len() > before {
             self.tally.filed += 1;
-            self.check_filed(record, &body);
+            self.check_filed(record, key, &body);
         }
         self.agenda
             .plan(self.clock.time + takes, Event::Posted(epoch, record, outcome));

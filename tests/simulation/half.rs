@@ -201,10 +201,6 @@ impl Half {
         self.trace.story()
     }
 
-    pub(crate) fn client(&self) -> Option<&Client> {
-        self.client.as_ref()
-    }
-
     /// A day of trouble, then peace until everything is in order.
     pub(crate) fn run(&mut self) -> Result<(), String> {
         self.run_until(self.plan.trouble);

@@ -29,9 +29,8 @@ pub(crate) enum Mood {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Filed {
-    pub(crate) at: Time,
     pub(crate) times: u32,
-    /// Position in the order of arrival.
+    /// Digest of the body that came first.
     pub(crate) body: u64,
 }
 
@@ -42,6 +41,8 @@ pub(crate) struct History {
     /// Refused for good.
     pub(crate) dead: BTreeMap<RecordId, u16>,
     pub(crate) posts: u64,
+    /// A repeated key came with another body.
+    pub(crate) changed: bool,
     /// Closed to us: `(status, since)` of the posts seen meanwhile.
     pub(crate) while_closed: Vec<Time>,
     /// Posts fail from this one (counted from 0) on, so many times.
@@ -56,14 +57,16 @@ impl History {
             filed: BTreeMap::new(),
             dead: BTreeMap::new(),
             posts: 0,
+            changed: false,
             while_closed: Vec::new(),
             fail_from: None,
         }
     }
 
-    fn accept(&mut self, key: RecordId, body: u64, now: Time) {
-        let filed = self.filed.entry(key).or_insert(Filed { at: now, times: 0, body });
+    fn accept(&mut self, key: RecordId, body: u64) {
+        let filed = self.filed.entry(key).or_insert(Filed { times: 0, body });
         filed.times += 1;
+        self.changed |= filed.body != body;
     }
 
     /// A post arrives. Gives the outcome and how long it takes; `None` for the body
@@ -78,18 +81,18 @@ impl History {
         let quick = 5 + rng.below(200);
         match mood {
             Mood::Good => {
-                self.accept(key, body, now);
+                self.accept(key, body);
                 (quick, answered([200, 201, 202, 204][rng.below(4) as usize], None))
             }
             Mood::Conflict => {
                 let known = self.filed.contains_key(&key);
-                self.accept(key, body, now);
+                self.accept(key, body);
                 (quick, answered(if known { 409 } else { 200 }, None))
             }
             Mood::Down { accepts } => {
                 let accepts = accepts && rng.chance(50);
                 if accepts {
-                    self.accept(key, body, now);
+                    self.accept(key, body);
                 }
                 let how = match (accepts, rng.below(3)) {
                     (false, 0) => NoAnswer::NotSent,
@@ -105,7 +108,7 @@ impl History {
                 (quick, answered(status, None))
             }
             Mood::Slow => {
-                self.accept(key, body, now);
+                self.accept(key, body);
                 (10 * SECOND, PostOutcome::NoAnswer(NoAnswer::TimedOut))
             }
             Mood::Dead(percent) => {
@@ -114,7 +117,7 @@ impl History {
                     self.dead.insert(key, status);
                     return (quick, answered(status, None));
                 }
-                self.accept(key, body, now);
+                self.accept(key, body);
                 (quick, answered(200, None))
             }
         }

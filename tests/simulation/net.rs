@@ -226,9 +226,8 @@ impl Net {
             Event::Upgraded(e, socket, result) => {
                 let known = e == epoch && self.links.get(&socket).is_some_and(|l| !l.closing);
                 match result {
-                    Ok(id) if known => {
+                    Ok(_) if known => {
                         self.session(socket, session::Input::Opened, clock);
-                        debug_assert!(self.peers.contains_key(&id) || true);
                     }
                     Ok(id) => self.agenda.plan(clock.time + 1, Event::ClosedByClient(id)),
                     Err(end) if known => self.session(socket, session::Input::Ended(end), clock),
@@ -633,8 +632,10 @@ impl Net {
         self.weather.black_hole_until = 0;
     }
 
-    pub(crate) fn links(&self) -> usize {
-        self.links.len()
+    /// Sockets that are open, or being opened, on a channel.
+    pub(crate) fn sockets_on<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = SocketRef> + 'a {
+        let mine = move |l: &Link| l.uri == uri && !l.closing;
+        self.links.iter().filter(move |(_, l)| mine(l)).map(|(s, _)| *s)
     }
 
     /// The platform's socket reaches a session that listens.
@@ -643,9 +644,5 @@ impl Net {
             .get(&id)
             .and_then(|s| self.links.get(s))
             .is_some_and(|l| !l.cut && !l.closing)
-    }
-
-    pub(crate) fn waiting(&self) -> usize {
-        self.agenda.len()
     }
 }
