@@ -172,10 +172,13 @@ impl Client {
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Deadline> {
         let mut soonest = self.token.deadline(now);
-        if let Some(d) = soonest.as_mut()
-            && d.why == "token kept warm"
-        {
-            d.at = d.at.max(self.warm_from);
+        // While the call is out nothing is due: a deadline in the past would make the loop spin.
+        if !self.calls.pending(|p| *p == Purpose::Warm) {
+            let warm = self.token.warm_deadline(now).map(|d| Deadline {
+                at: d.at.max(self.warm_from),
+                ..d
+            });
+            soonest = Deadline::sooner(soonest, warm);
         }
         soonest = Deadline::sooner(soonest, self.calls.deadline(&self.token, &self.budget, now));
         Deadline::sooner(soonest, self.rollover_deadline(now))
