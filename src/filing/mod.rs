@@ -18,6 +18,7 @@ mod checks;
 mod commit;
 mod commits;
 pub mod destination;
+mod draft;
 mod events;
 mod interaction;
 mod machine;
@@ -38,10 +39,12 @@ use crate::notice::Notice;
 
 pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
 pub use caller::{Act, Answer, CallerId, CallerRequest};
-pub use machine::{Filing, WatchState};
+pub use machine::Filing;
 pub use rows::{StoreFact, StoreOrder};
 pub use settings::{Settings, Until};
-pub use snapshot::{AGE_BOUNDS, FilingSnapshot, LATENCY_BOUNDS_MS, Latency, TroubleSnapshot};
+pub use snapshot::{
+    AGE_BOUNDS, FilingSnapshot, LATENCY_BOUNDS_MS, Latency, TroubleSnapshot, WatchState,
+};
 
 /// What filing is told.
 #[derive(Clone, PartialEq)]

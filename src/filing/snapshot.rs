@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::destination::DestinationSnapshot;
+use super::interaction::Watched;
 use super::machine::{Filing, Kept};
 use super::rows::{
     InteractionState, RecordKind, RecordRow, RecordState, Recovered, Source, StoreTrouble,
 };
-use crate::time::{Now, Wall};
+use crate::ids::{ConversationId, RecordId};
+use crate::time::{Mono, Now, Wall};
 
 /// Upper bounds of the latency histogram, in milliseconds; one bucket more has no bound.
 pub const LATENCY_BOUNDS_MS: [u64; 10] = [
@@ -207,6 +209,46 @@ pub struct FilingSnapshot {
 }
 
 impl Filing {
+    /// Where an interaction stands, for the checkers of a simulation and for the API; `None`
+    /// if it is not in memory.
+    #[must_use]
+    pub fn watch_state(&self, conversation: ConversationId) -> Option<WatchState> {
+        self.interactions
+            .get(&conversation)
+            .map(|w| self.state_of(conversation, w))
+    }
+
+    /// Every interaction in memory that has not ended.
+    pub fn live_interactions(&self) -> impl Iterator<Item = (ConversationId, WatchState)> + '_ {
+        self.interactions
+            .iter()
+            .filter(|(_, w)| !w.ended())
+            .map(|(id, w)| (*id, self.state_of(*id, w)))
+    }
+
+    fn state_of(&self, id: ConversationId, w: &Watched) -> WatchState {
+        WatchState {
+            state: w.row.state,
+            accepted_at: w.row.accepted_at,
+            live: w.live_since.is_some(),
+            due_at: self.checks.due_at(id),
+            owed: w.owed.is_some(),
+            records: w.records.len(),
+        }
+    }
+
+    /// The row of a record in memory: not over, or of a remembered interaction.
+    #[must_use]
+    pub fn record(&self, record: RecordId) -> Option<&RecordRow> {
+        self.records.get(&record).map(|r| &r.row)
+    }
+
+    /// Whether anything changed that no commit has confirmed yet.
+    #[must_use]
+    pub fn uncommitted(&self) -> bool {
+        self.ledger.backlog() > 0
+    }
+
     /// The picture of now. Walks everything that is remembered: at most once a second.
     #[must_use]
     pub fn snapshot(&self, now: Now) -> FilingSnapshot {
@@ -294,4 +336,21 @@ impl Filing {
 fn older<K: Ord>(map: &mut BTreeMap<K, Duration>, key: K, age: Duration) {
     let oldest = map.entry(key).or_default();
     *oldest = (*oldest).max(age);
+}
+
+/// Where an interaction stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WatchState {
+    /// Its state, which may not be committed yet.
+    pub state: InteractionState,
+    /// When it was accepted.
+    pub accepted_at: Wall,
+    /// The topic is live.
+    pub live: bool,
+    /// When REST is asked next; the past if as soon as possible.
+    pub due_at: Option<Mono>,
+    /// Evidence over REST is owed, after a gap or a late subscription.
+    pub owed: bool,
+    /// Records known of it.
+    pub records: usize,
 }
