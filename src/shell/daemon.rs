@@ -183,8 +183,42 @@ pub fn settings(config: &Config) -> gateway::Settings {
 ///
 /// # Errors
 /// The template does not compile, or gives no JSON.
-pub fn renderer(config: &Config) -> Result<Renderer, TemplateError> {
+pub fn renderer(config: &Config) -> Result<Renderer, StartError> {
     Renderer::new(config.history.template.as_ref().map(|t| t.text.as_str()))
+        .map_err(StartError::Template)
+}
+
+/// How the history manager is reached.
+fn history_http(config: &Config) -> Result<HttpSettings, StartError> {
+    let history = &config.history;
+    let identity = match &history.client_identity {
+        Some(identity) => {
+            let pem = identity.key_pem.expose().as_bytes();
+            let file = Path::new("[history] client-key-file");
+            Some(Identity::of(&identity.certificates.der, pem, file).map_err(StartError::Tls)?)
+        }
+        None => None,
+    };
+    Ok(HttpSettings {
+        trust: trust(history.ca.as_ref()),
+        identity,
+        // The history manager is an internal service: it is reached directly.
+        proxy: None,
+        timeout: history.timeout,
+        connect_timeout: history.timeout,
+        threads: history.workers,
+    })
+}
+
+/// Everything of the start that needs no network, no address and no database.
+///
+/// # Errors
+/// What [`Daemon::start`] would refuse as well.
+pub fn rehearse(config: &Config) -> Result<(), StartError> {
+    Outside::new(config, Arc::new(Clock::new())).map_err(StartError::Outside)?;
+    renderer(config)?;
+    rest::agent(&history_http(config)?).map_err(StartError::Proxy)?;
+    Ok(())
 }
 
 fn start_rest(outside: &Outside, events: &Sender<Event>) -> io::Result<RestPool> {
@@ -213,23 +247,7 @@ fn start_forward(
     clock: &Arc<Clock>,
 ) -> Result<ForwardPool, StartError> {
     let history = &config.history;
-    let identity = match &history.client_identity {
-        Some(identity) => {
-            let pem = identity.key_pem.expose().as_bytes();
-            let file = Path::new("[history] client-key-file");
-            Some(Identity::of(&identity.certificates.der, pem, file).map_err(StartError::Tls)?)
-        }
-        None => None,
-    };
-    let http = HttpSettings {
-        trust: trust(history.ca.as_ref()),
-        identity,
-        // The history manager is an internal service: it is reached directly.
-        proxy: None,
-        timeout: history.timeout,
-        connect_timeout: history.timeout,
-        threads: history.workers,
-    };
+    let http = history_http(config)?;
     let facts = events.clone();
     let readers = Readers::new(database);
     ForwardPool::start(Forwarders {
@@ -354,7 +372,7 @@ impl Daemon {
     pub fn start(config: &Config, inherited: Inherited) -> Result<Daemon, StartError> {
         let clock = Arc::new(Clock::new());
         let outside = Outside::new(config, clock.clone()).map_err(StartError::Outside)?;
-        let renderer = renderer(config).map_err(StartError::Template)?;
+        let renderer = renderer(config)?;
         let intake = bind(&config.http.listen, inherited.http)?;
         let operators = bind(&config.status.listen, inherited.status)?;
         let (http_at, status_at) = (intake.address(), operators.address());

@@ -8,3 +8,4 @@ mod support;
 
 mod callers;
 mod life;
+mod outbox;

@@ -23,7 +23,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_genesys-gateway");
 /// A directory with a configuration file, a database and secrets; outlives the
 /// processes that run on it.
 pub(crate) struct Setup {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     sections: BTreeMap<String, Vec<String>>,
     environment: Vec<(String, String)>,
 }
@@ -40,7 +40,7 @@ impl Setup {
     /// Listeners and store only.
     pub(crate) fn blank() -> Setup {
         let mut setup = Setup {
-            directory: tempfile::tempdir().unwrap(),
+            directory: Arc::new(tempfile::tempdir().unwrap()),
             sections: BTreeMap::new(),
             environment: vec![("RUST_LOG".into(), "debug".into())],
         };
@@ -156,6 +156,7 @@ impl Setup {
         let mut gateway = Gateway {
             child,
             log,
+            _directory: Arc::clone(&self.directory),
             intake: String::new(),
             operators: String::new(),
         };
@@ -291,6 +292,8 @@ fn signal(id: u32, signal: Signal) {
 pub(crate) struct Gateway {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Its database lives as long as it does.
+    _directory: Arc<TempDir>,
     /// Base URL of the callers' listener.
     pub(crate) intake: String,
     /// Base URL of the operators' listener.
