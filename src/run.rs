@@ -62,6 +62,15 @@ pub fn run(config: Config, mut activated: Activated) -> ExitCode {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
+        if daemon.damaged() {
+            log::error!(
+                "the database is damaged and takes no more changes: ending with {}, so that the \
+                 service manager starts the gateway anew and what is readable is carried over",
+                ExitCode::Software.number()
+            );
+            daemon.stop();
+            return ExitCode::Software;
+        }
         if daemon.ended() {
             log::error!("the loop has ended by itself; restarting is the cure");
             daemon.stop();

@@ -82,7 +82,7 @@ impl Filing {
             forgets: BTreeSet::new(),
             live_count: 0,
             undelivered: 0,
-            counters: Counters::new(recovered),
+            counters: Counters::new(recovered, now),
             settings,
         };
         filing.ledger.maintenance_at = now.mono;

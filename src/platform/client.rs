@@ -563,13 +563,23 @@ impl Client {
                 lost.push(topic);
             }
         }
-        self.gap(lost, why, now);
+        self.gap(slot, lost, why, now);
     }
 
-    pub(super) fn gap(&mut self, topics: Vec<Topic>, cause: &'static str, now: Now) {
+    /// Topics of a channel that nothing live stood behind for a while.
+    pub(super) fn gap(&mut self, slot: u8, topics: Vec<Topic>, cause: &'static str, now: Now) {
         if topics.is_empty() {
             return;
         }
+        let name = self
+            .channels
+            .get(&slot)
+            .map_or_else(|| slot.to_string(), Channel::name);
+        let text = format!(
+            "{} topics are not live ({cause}); what is announced meanwhile is found out over REST",
+            topics.len()
+        );
+        self.notice(Notice::new(Level::Warn, "gap", text).on(name));
         self.totals.gaps += 1;
         self.totals.gap_topics += topics.len() as u64;
         self.last_gap = Some(now.mono);

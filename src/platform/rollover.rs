@@ -287,7 +287,7 @@ impl Client {
                 lost.push(topic);
             }
         }
-        self.gap(lost, why, now);
+        self.gap(slot, lost, why, now);
     }
 
     /// The platform will close this socket within a minute.
@@ -388,7 +388,7 @@ impl Client {
             .into_iter()
             .filter(|t| self.topics.get(t).is_some_and(|e| e.reported))
             .collect();
-        self.gap(doubted.clone(), cause, now);
+        self.gap(slot, doubted.clone(), cause, now);
         for topic in doubted {
             self.out.push_back(Output::Fact(Fact::Live { topic }));
         }

@@ -251,11 +251,12 @@ fn start_forward(
     database: &Path,
     events: &Sender<Event>,
     clock: &Arc<Clock>,
+    published: &Arc<Published>,
 ) -> Result<ForwardPool, StartError> {
     let history = &config.history;
     let http = history_http(config)?;
     let facts = events.clone();
-    let readers = Readers::new(database);
+    let readers = Readers::new(database, published.clone());
     ForwardPool::start(Forwarders {
         workers: history.workers,
         url: history.url.clone(),
@@ -264,8 +265,7 @@ fn start_forward(
         agent: rest::agent(&http).map_err(StartError::Proxy)?,
         load: Box::new(move |id| {
             let stored = readers.read(|r| r.record(id))?;
-            let stored = stored.ok_or_else(|| "the record is not in the database".to_string())?;
-            Ok((stored.row, stored.body, stored.members))
+            Ok(stored.map(|s| (s.row, s.body, s.members)))
         }),
         render: Box::new(move |row, body, members| {
             renderer
@@ -340,7 +340,8 @@ fn watchdog() -> Box<dyn FnMut(&Published) + Send> {
         .map(Duration::from_secs);
     let began = Instant::now();
     let mut fed = began;
-    let mut said = String::new();
+    let mut said: Arc<str> = Arc::from("");
+    let mut told = began;
     Box::new(move |published| {
         if hang_after.is_some_and(|after| began.elapsed() >= after) {
             log::warn!("hanging, as the test switch asks for");
@@ -352,13 +353,20 @@ fn watchdog() -> Box<dyn FnMut(&Published) + Send> {
             fed = Instant::now();
             sd::alive();
         }
-        let verdict = published.verdict();
-        if verdict != said {
-            sd::status(&verdict);
-            said = verdict;
+        // Reasons count seconds; nobody reads faster than this.
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            let verdict = published.verdict();
+            if *verdict != *said {
+                sd::status(&verdict);
+                said = verdict;
+            }
         }
     })
 }
+
+/// How often the service manager is told of another verdict.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Only for jitter; a predictable one does no harm.
 fn seed() -> u64 {
@@ -395,18 +403,20 @@ impl Daemon {
 
         let (events, taken) = bounded(EVENTS_MAX);
         let (store_orders, store_taken) = bounded(STORE_ORDERS_MAX);
-        let (facts, watching) = (events.clone(), published.clone());
-        let store = store::thread::spawn(store, store_taken, move |fact| {
+        let (facts, watching, telling) = (events.clone(), published.clone(), published.clone());
+        let answered = move |fact| {
             watching.store_answered();
             let _ = facts.send(Event::Core(Input::Store(fact)));
-        })
-        .map_err(StartError::Environment)?;
+        };
+        let asides = move |aside| telling.aside(aside);
+        let store = store::thread::spawn_telling(store, store_taken, answered, asides)
+            .map_err(StartError::Environment)?;
         let hands = Hands {
             clock: clock.clone(),
             events: events.clone(),
             store: store_orders,
             rest: start_rest(&outside, &events).map_err(StartError::Environment)?,
-            forward: start_forward(config, renderer, &path, &events, &clock)?,
+            forward: start_forward(config, renderer, &path, &events, &clock, &published)?,
             connector: outside.connector.clone(),
             session: outside.session,
             published: published.clone(),
@@ -458,6 +468,13 @@ impl Daemon {
         self.main_loop.is_finished()
     }
 
+    /// True once the database turned out to be damaged: nothing more can be committed, and a
+    /// new start carries over what is readable.
+    #[must_use]
+    pub fn damaged(&self) -> bool {
+        self.published.damaged()
+    }
+
     /// Stops in order; within 10 s (design, section 6). True if nothing was cut short.
     pub fn stop(self) -> bool {
         self.published.stop();
@@ -485,8 +502,6 @@ fn say_recovered(recovered: &Recovered) {
         recovered.channels.len()
     );
     if let Some(path) = &recovered.damaged {
-        log::error!(
-            "store: a damaged database was set aside as {path}; what was readable was carried over"
-        );
+        log::error!("store: {}", status::verdict::set_aside(path));
     }
 }

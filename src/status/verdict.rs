@@ -39,6 +39,15 @@ pub struct Verdict {
     pub reasons: Vec<String>,
 }
 
+/// What is said of a damaged database that was carried over, until it is acknowledged.
+#[must_use]
+pub fn set_aside(path: &str) -> String {
+    format!(
+        "a damaged database was set aside as {path}, and what was readable was carried over; \
+         when you have seen to it, move or remove that file, and this is no longer said"
+    )
+}
+
 /// Judges a snapshot.
 #[must_use]
 pub fn of(s: &Snapshot) -> Verdict {
@@ -51,12 +60,7 @@ pub fn of(s: &Snapshot) -> Verdict {
         say(Level::Bad, format!("nothing can be committed: {trouble}"));
     }
     if let Some(path) = &s.damaged {
-        say(
-            Level::Warn,
-            format!(
-                "a damaged database was set aside as {path}; what was readable was carried over"
-            ),
-        );
+        say(Level::Warn, set_aside(path));
     }
     if !s.platform.token_held {
         let why = s
