@@ -404,7 +404,7 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();
-        let name = series.split('{').next().unwrap();
+        let name = series.split('{').next().unwrap().trim_end_matches("_count");
         assert!(
             text.contains(&format!("# TYPE {name} ")),
             "no {name} in:\n{text}"
