@@ -63,12 +63,13 @@ pub fn of(s: &Snapshot) -> Verdict {
         say(Level::Warn, set_aside(path));
     }
     if !s.platform.token_held {
-        let why = s
-            .platform
-            .token_trouble
-            .as_deref()
-            .unwrap_or("it is being asked for");
-        say(Level::Bad, format!("no token is held: {why}"));
+        match &s.platform.token_trouble {
+            Some(why) => say(Level::Bad, format!("no token is held: {why}")),
+            None => say(
+                Level::Warn,
+                "no token is held yet: it is being asked for".into(),
+            ),
+        }
     }
     match s.history_state {
         "closed" => say(
