@@ -98,9 +98,6 @@ impl Published {
             ..Snapshot::default()
         };
         let counters = snapshot.fill(&gateway.filing().snapshot(now));
-        if snapshot.store_trouble.is_none() {
-            snapshot.store_trouble = self.pulse().err().map(|t| t.sentence().to_string());
-        }
         let mut inner = lock(&self.inner);
         inner.minutes.update(now.wall, counters);
         snapshot.minutes = inner.minutes.kept();
@@ -172,6 +169,9 @@ impl Published {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         let mut current = lock(&self.inner).current.clone();
+        if let (None, Err(trouble)) = (&current.store_trouble, self.pulse()) {
+            Arc::make_mut(&mut current).store_trouble = Some(trouble.sentence().to_string());
+        }
         let refused: Vec<_> = lock(&self.refusals).iter().flat_map(|of| of()).collect();
         if !refused.is_empty() {
             Arc::make_mut(&mut current).refused = refused;

@@ -221,7 +221,7 @@ impl Store {
     /// # Errors
     /// What kept it from being written.
     pub fn alive(&mut self, now: Wall) -> Result<(), StoreTrouble> {
-        self.transact(now, |_| Ok(())).map_err(|e| trouble_of(&e))
+        self.transact(now, |_| Ok(())).map_err(|e| self.trouble(&e))
     }
 
     /// One small step of housekeeping: gives free pages back to the file system, then cuts
@@ -231,7 +231,7 @@ impl Store {
     /// # Errors
     /// What kept it from being done; nothing is lost by it, ask again later.
     pub fn upkeep(&mut self) -> Result<bool, StoreTrouble> {
-        self.upkeep_step().map_err(|e| trouble_of(&e))
+        self.upkeep_step().map_err(|e| self.trouble(&e))
     }
 
     /// Whether erased content still waits to be cut out of the write-ahead log: a reader was in
@@ -392,8 +392,15 @@ impl Store {
             })
     }
 
+    fn trouble(&self, error: &rusqlite::Error) -> StoreTrouble {
+        match trouble_of(error) {
+            StoreTrouble::Io => files::why_not_written(&self.path).unwrap_or(StoreTrouble::Io),
+            trouble => trouble,
+        }
+    }
+
     fn note_trouble(&self, doing: &str, error: &rusqlite::Error) -> StoreTrouble {
-        let trouble = trouble_of(error);
+        let trouble = self.trouble(error);
         // The core tells people; this is for whoever looks for the system's own words.
         log::debug!("{doing} failed ({}): {error}", trouble.label());
         trouble

@@ -237,8 +237,7 @@ fn killed_at_any_moment_nothing_that_was_accepted_is_missing() {
     });
     // A kill between the filing and its commit may send it again, under the same key.
     for id in &accepted {
-        let keys: BTreeSet<String> = history
-            .filed_of(id)
+        let keys: BTreeSet<String> = work_of(&history, id)
             .iter()
             .map(|r| r.key().to_owned())
             .collect();
@@ -297,10 +296,14 @@ fn status_and_acts_without_the_daemon_end_with_69_and_the_database_is_looked_at(
     finish(&platform, &id);
     let record = gateway.wait_record(&id, "dead");
     let record = record["recordId"].as_str().unwrap();
-    assert_eq!(
-        setup.operate(&["status", "--json"]).expect(0).json()["records"]["dead"],
-        1
-    );
+    wait_for("the snapshot to show it", || {
+        let seen = setup.operate(&["status", "--json"]).expect(0).json();
+        if seen["records"]["dead"] == 1 {
+            Ok(())
+        } else {
+            Err(seen)
+        }
+    });
     assert_eq!(gateway.sigterm().0, 0);
     let status = setup.operate(&["status", "--json"]).expect(69);
     assert_eq!(status.json()["records"]["dead"], 1);

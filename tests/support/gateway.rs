@@ -329,6 +329,14 @@ impl Gateway {
         (code_of(status), asked.elapsed())
     }
 
+    /// Waits until it ends by itself; gives the exit code.
+    #[track_caller]
+    pub(crate) fn wait_end(&mut self) -> i32 {
+        code_of(wait_for("the gateway to end", || {
+            self.child.try_wait().unwrap().ok_or("it still runs")
+        }))
+    }
+
     /// Ends it without a chance to say goodbye.
     pub(crate) fn kill9(&mut self) {
         let _ = self.child.kill();
@@ -404,7 +412,7 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();
-        let name = series.split('{').next().unwrap();
+        let name = series.split('{').next().unwrap().trim_end_matches("_count");
         assert!(
             text.contains(&format!("# TYPE {name} ")),
             "no {name} in:\n{text}"
