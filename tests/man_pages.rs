@@ -127,8 +127,8 @@ fn every_reason_of_the_verdict_is_explained() {
             .filter(|part| part.contains(' '))
             .max_by_key(|part| part.len())
             .unwrap_or_else(|| panic!("no words in {reason:?}"));
-        // The first clause is the heading; what follows a semicolon explains.
-        let part = part.split(';').next().unwrap();
+        // The first clause is the heading; what follows it explains.
+        let part = part.split([';', ':']).next().unwrap();
         assert!(
             page.contains(part),
             "genesys-gateway.8 does not explain {part:?}"
