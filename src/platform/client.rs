@@ -315,9 +315,13 @@ impl Client {
                     self.refused(socket.slot, batch, &confirmed, result, &message, now);
                 }
             }
-            session::Fact::ChannelGone if current => self.die(socket.slot, "channel-gone", now),
+            session::Fact::ChannelGone if current => {
+                self.doubt_handed_over(socket.slot, "channel-gone", now);
+                self.die(socket.slot, "channel-gone", now);
+            }
             session::Fact::NoLongerSubscribed if current => {
-                self.die(socket.slot, "no-longer-subscribed", now)
+                self.doubt_handed_over(socket.slot, "no-longer-subscribed", now);
+                self.die(socket.slot, "no-longer-subscribed", now);
             }
             session::Fact::ChannelGone | session::Fact::NoLongerSubscribed => {}
             session::Fact::TokenRevoked => {
@@ -450,6 +454,15 @@ impl Client {
                         channel.drop.insert(topic.clone());
                     }
                 }
+            } else if batch.topics.len() > 1 {
+                // Perhaps one topic was not there, and none was removed: in smaller lots.
+                channel.drop_most = batch.topics.len().div_ceil(2);
+                for topic in &batch.topics {
+                    if channel.subs.get(topic) == Some(&Sub::DropSent) {
+                        channel.subs.insert(topic.clone(), Sub::Drop);
+                        channel.drop.insert(topic.clone());
+                    }
+                }
             } else {
                 for topic in &batch.topics {
                     self.dropped(slot, topic);
@@ -541,6 +554,9 @@ impl Client {
             );
         }
         self.lose(slot, why, now);
+        if why == "worn-out" {
+            self.clear_abandoned(slot, now);
+        }
         self.remove(slot, now);
     }
 
@@ -600,6 +616,18 @@ impl Client {
                         .get(&slot)
                         .is_some_and(|c| c.live(topic) && !c.suspect)
                 })
+    }
+
+    /// Has the topics taken off a channel that is given up although the platform may still
+    /// know it: with topics it counts as held, and is not the first to be evicted.
+    pub(super) fn clear_abandoned(&mut self, slot: u8, now: Now) {
+        if let Some(c) = self.channels.get(&slot)
+            && let Some(id) = c.id.clone()
+            && !c.subs.is_empty()
+        {
+            self.calls
+                .queue(Op::ReplaceTopics(id, Vec::new()), Purpose::Clear, now);
+        }
     }
 
     /// Takes a channel out of the table; its sockets are told to close, its topics wait.
@@ -1138,6 +1166,9 @@ impl Client {
             // While a second socket takes over, what is new waits for it.
             if channel.next.is_some() || (channel.want.is_empty() && channel.drop.is_empty()) {
                 continue;
+            }
+            if channel.drop.is_empty() && channel.flight.values().all(|b| b.subscribe) {
+                channel.drop_most = super::TOPICS_PER_MESSAGE_MAX;
             }
             while channel.flight.len() < MESSAGES_IN_FLIGHT_MAX {
                 let Some(batch) = channel.next_batch() else {

@@ -480,6 +480,12 @@ impl Full {
         let known = [Some(0), Some(5 * SECOND), None][self.rng.below(3) as usize];
         self.net.forget_process(known, &self.clock);
         self.disk.crash();
+        let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
+        for c in self.net.platform.truth().channels() {
+            if !known(c.id) {
+                self.checks.leaked.insert(c.id.to_owned());
+            }
+        }
         self.checks.process_ended(self.clock.time);
         for (_, waiting) in std::mem::take(&mut self.callers) {
             self.again(waiting, SECOND);

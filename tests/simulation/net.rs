@@ -638,6 +638,11 @@ impl Net {
         self.links.iter().filter(move |(_, l)| mine(l)).map(|(s, _)| *s)
     }
 
+    /// The platform's end of a socket.
+    pub(crate) fn platform_socket(&self, socket: SocketRef) -> Option<SocketId> {
+        self.links.get(&socket)?.platform
+    }
+
     /// The platform's socket reaches a session that listens.
     pub(crate) fn heard_by_session(&self, id: SocketId) -> bool {
         self.peers

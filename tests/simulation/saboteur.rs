@@ -96,11 +96,12 @@ const OWN_CALLS: u64 = 1 << 60;
 
 impl Broken {
     fn own_call(&mut self) -> Option<Output> {
+        let token = Some(self.token.clone()?);
         self.extra += 1;
         Some(Output::Call {
             call: CallId(OWN_CALLS + self.extra),
             op: Op::IdleTimeout,
-            token: Some(self.token.clone()?),
+            token,
         })
     }
 }
@@ -333,7 +334,7 @@ fn caught(what: Breakage, by: &str) {
         let mut world = Full::new(plan, false);
         world.sabotage = Some(sabotage(what));
         match world.run() {
-            Ok(()) => told.push("nothing".to_owned()),
+            Ok(()) => told.push(format!("nothing; {} requests, {} in a minute", world.net.requests_total, world.net.most_in_a_minute)),
             Err(text) if text.contains(by) => return,
             Err(text) => told.push(text),
         }

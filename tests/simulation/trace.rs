@@ -8,12 +8,13 @@ use std::rc::Rc;
 use crate::clock::Clock;
 
 /// Lines kept for the story of a failing seed.
-const LINES: usize = 400;
+const LINES: u64 = 400;
 
 #[derive(Default)]
 struct Inner {
     hash: u64,
     lines: Option<VecDeque<String>>,
+    most: usize,
 }
 
 /// Shared by the parts of one world.
@@ -25,6 +26,7 @@ impl Trace {
         Trace(Rc::new(RefCell::new(Inner {
             hash: 0xcbf2_9ce4_8422_2325,
             lines: telling.then(VecDeque::new),
+            most: crate::runner::number("LINES").unwrap_or(LINES) as usize,
         })))
     }
 
@@ -44,9 +46,10 @@ impl Trace {
         for word in [clock.time, number] {
             hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         }
+        let inner = &mut *inner;
         inner.hash = hash;
         if let Some(lines) = &mut inner.lines {
-            if lines.len() >= LINES {
+            if lines.len() >= inner.most {
                 lines.pop_front();
             }
             let mut text = text();
