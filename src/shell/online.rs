@@ -87,7 +87,10 @@ impl Steps<'_> {
             },
             connect_uri,
             // A person waits: ask for the pong at once.
-            session: SessionSettings { ping_interval: Duration::from_millis(500), ..outside.session },
+            session: SessionSettings {
+                ping_interval: Duration::from_millis(500),
+                ..outside.session
+            },
             connector: outside.connector.clone(),
             facts: Box::new(move |_, fact| {
                 let _ = facts.send(fact);
