@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::calls::{Answered, Calls, ChannelRef, Done, Purpose};
-use super::channel::{Batch, Channel, Phase, Renew, Sub};
+use super::channel::{Batch, Channel, Phase, Renew, Sub, Term};
 use super::limits::{CHANNELS_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE, RETIRE_PATIENCE};
 use super::pacing::Budget;
 use super::rest::{self, Failure, Op, Outcome};
@@ -131,8 +131,15 @@ impl Client {
                 Channel::new(row.slot, self.last_incarnation, now.mono, row.created_at);
             channel.id = Some(row.id.clone());
             channel.uri = Some(row.connect_uri.clone());
-            channel.expires_at = row.expires_at;
-            channel.token_ends_at = row.token_ends_at;
+            channel.expires = Term {
+                mono: now.mono + row.expires_at.since(now.wall),
+                wall: row.expires_at,
+            };
+            channel.life = row.expires_at.since(row.created_at);
+            channel.token_ends = Term {
+                mono: now.mono + row.token_ends_at.since(now.wall),
+                wall: row.token_ends_at,
+            };
             channel.resync = true;
             channel.phase = Phase::Waiting(now.mono);
             self.channels.insert(row.slot, channel);
@@ -414,7 +421,9 @@ impl Client {
             return;
         }
         channel.forget(topic);
-        let again = !channel.retiring() && channel.successor.is_none();
+        let again = !channel.retiring()
+            && channel.successor.is_none()
+            && channel.kept() < self.settings.topics_per_channel;
         let wanted = self
             .topics
             .get(topic)
@@ -930,9 +939,9 @@ impl Client {
                 c.token_serial = serial;
                 c.created = now.mono;
                 c.created_at = now.wall;
-                c.expires_at = expires.unwrap_or(now.wall + super::limits::CHANNEL_LIFE);
-                if let Some(held) = self.token.current(now).filter(|h| h.serial == serial) {
-                    c.token_ends_at = held.ends_at;
+                c.begin_life(expires, now);
+                if let Some((mono, wall)) = self.token.end_of(serial) {
+                    c.token_ends = Term { mono, wall };
                 }
                 c.phase = Phase::Connecting;
                 self.totals.channels_made += 1;
@@ -981,7 +990,7 @@ impl Client {
                         .topics
                         .get(&state.topic)
                         .is_some_and(|e| e.wanted && e.slots == 0);
-                    if free {
+                    if free && self.make_room(channel.slot) {
                         self.place(&state.topic, channel.slot);
                     } else if !c_holds(self.channels.get(&channel.slot), &state.topic) {
                         // Nobody wants it here: make room.
@@ -994,6 +1003,7 @@ impl Client {
                             slots: 0,
                         });
                         entry.slots |= bit(channel.slot);
+                        self.waiting.remove(&entry.seq);
                         if let Some(c) = self.channels.get_mut(&channel.slot) {
                             c.subs.insert(state.topic.clone(), Sub::Drop);
                             c.drop.insert(state.topic);
@@ -1013,6 +1023,24 @@ impl Client {
             // It cannot be asked: it serves all the same, and is replaced if it turns out to be full.
             _ => c.resync = false,
         }
+    }
+
+    /// True if one more topic fits on a channel, if need be in place of one that has only
+    /// been meant for it.
+    fn make_room(&mut self, slot: u8) -> bool {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return false;
+        };
+        if channel.kept() < self.settings.topics_per_channel {
+            return true;
+        }
+        let meant = |t: &&Topic| channel.subs.get(*t) == Some(&Sub::Want);
+        let Some(other) = channel.want.iter().find(meant).cloned() else {
+            return false;
+        };
+        channel.forget(&other);
+        self.detach(&other, slot);
+        true
     }
 
     pub(super) fn next_seq(&mut self) -> u64 {
@@ -1094,11 +1122,21 @@ impl Client {
         let (seq, slots) = (entry.seq, entry.slots);
         self.waiting.remove(&seq);
         for slot in 1..=CHANNELS_MAX {
-            if slots & bit(slot) != 0 {
-                if let Some(channel) = self.channels.get_mut(&slot) {
+            if slots & bit(slot) == 0 {
+                continue;
+            }
+            // An earlier subscription may outlive the permission: it is taken off.
+            match self.channels.get_mut(&slot) {
+                Some(channel) if channel.phase == Phase::Open => {
                     channel.forget(topic);
+                    channel.subs.insert(topic.clone(), Sub::Drop);
+                    channel.drop.insert(topic.clone());
                 }
-                self.detach(topic, slot);
+                Some(channel) => {
+                    channel.forget(topic);
+                    self.detach(topic, slot);
+                }
+                None => self.detach(topic, slot),
             }
         }
         if wanted {
@@ -1170,7 +1208,7 @@ impl Client {
     fn keep(&mut self) {
         let lasting = |c: &&Channel| c.id.is_some() && c.uri.is_some() && !c.dead && !c.retiring();
         let same = |c: &Channel, row: &ChannelRow| {
-            (c.slot, c.id.as_ref(), c.expires_at, c.token_ends_at)
+            (c.slot, c.id.as_ref(), c.expires.wall, c.token_ends.wall)
                 == (row.slot, Some(&row.id), row.expires_at, row.token_ends_at)
         };
         let mut kept = self.kept.iter();
@@ -1188,8 +1226,8 @@ impl Client {
                 id: c.id.clone()?,
                 connect_uri: c.uri.clone()?,
                 created_at: c.created_at,
-                expires_at: c.expires_at,
-                token_ends_at: c.token_ends_at,
+                expires_at: c.expires.wall,
+                token_ends_at: c.token_ends.wall,
             })
         };
         let rows: Vec<ChannelRow> = self

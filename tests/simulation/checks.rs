@@ -74,7 +74,9 @@ impl Checks {
     }
 
     fn died_within(&self, from: Time, to: Time) -> bool {
-        self.processes.iter().any(|(_, end)| (from..=to).contains(end))
+        self.processes
+            .iter()
+            .any(|(_, end)| (from..=to).contains(end))
     }
 }
 
@@ -106,10 +108,20 @@ impl Full {
         ) else {
             return;
         };
-        let text = |n: &str| body.get(n).and_then(|v| v.as_str()).unwrap_or("").to_owned();
+        let text = |n: &str| {
+            body.get(n)
+                .and_then(|v| v.as_str())
+                .unwrap_or("")
+                .to_owned()
+        };
         let time = body.get("eventTime").and_then(serde_json::Value::as_i64);
         if self.gateway.is_some() {
-            let key = (id, text("participantId"), text("sessionId"), time.unwrap_or(0));
+            let key = (
+                id,
+                text("participantId"),
+                text("sessionId"),
+                time.unwrap_or(0),
+            );
             let now = self.clock.time;
             self.checks.heard.entry(key).or_insert(now);
         }
@@ -121,13 +133,22 @@ impl Full {
         let Some(waiting) = self.callers.remove(&caller) else {
             return self.fail("an answer for a caller who does not wait");
         };
-        self.trace.add(&self.clock, "answer", caller.0, || format!("{answer:?}"));
+        self.trace
+            .add(&self.clock, "answer", caller.0, || format!("{answer:?}"));
         match (&waiting.ask, &answer) {
             (_, Answer::Busy { retry_after, .. }) => {
                 let after = (retry_after.as_millis() as Time).clamp(100, 10 * MINUTE);
                 self.again(waiting, after);
             }
-            (Ask::Accept(id, n), Answer::Interaction { conversation, accepted_at, fresh, .. }) => {
+            (
+                Ask::Accept(id, n),
+                Answer::Interaction {
+                    conversation,
+                    accepted_at,
+                    fresh,
+                    ..
+                },
+            ) => {
                 let there = self.disk.interactions.get(id);
                 if conversation != id || there.is_none() {
                     return self.fail(format!("2xx for {id} before its commit"));
@@ -136,9 +157,12 @@ impl Full {
                     return self.fail(format!("2xx for {id} with a time that is not committed"));
                 }
                 let mark = format!("c-{n}");
-                if there.is_some_and(|i| i.members.as_ref().is_some_and(|m| !m.contains(&mark))) && *n == 1 {
+                if there.is_some_and(|i| i.members.as_ref().is_some_and(|m| !m.contains(&mark)))
+                    && *n == 1
+                {
                     // A later call may have replaced the member; the last one wins.
-                    let replaced = there.is_some_and(|i| i.members.as_ref().is_some_and(|m| m.contains("c-")));
+                    let replaced =
+                        there.is_some_and(|i| i.members.as_ref().is_some_and(|m| m.contains("c-")));
                     if !replaced {
                         return self.fail(format!("2xx for {id} without its members"));
                     }
@@ -146,9 +170,16 @@ impl Full {
                 self.checks.promised.entry(*id).or_insert(now);
                 self.unanswered -= 1;
             }
-            (Ask::Stop(_), Answer::Stopping { .. } | Answer::AlreadyEnded { .. } | Answer::NotFound) => {
+            (
+                Ask::Stop(_),
+                Answer::Stopping { .. } | Answer::AlreadyEnded { .. } | Answer::NotFound,
+            ) => {
                 if let (Ask::Stop(id), Answer::Stopping { .. }) = (&waiting.ask, &answer)
-                    && !self.disk.interactions.get(id).is_some_and(|i| i.row.state.ended())
+                    && !self
+                        .disk
+                        .interactions
+                        .get(id)
+                        .is_some_and(|i| i.row.state.ended())
                 {
                     return self.fail(format!("the stop of {id} was answered before its commit"));
                 }
@@ -173,13 +204,24 @@ impl Full {
         match order {
             session::Order::Unsubscribe { topics, .. } => {
                 for topic in topics {
-                    let Some(id) = conversation_of(topic) else { continue };
+                    let Some(id) = conversation_of(topic) else {
+                        continue;
+                    };
                     let over = self
                         .disk
                         .interactions
                         .get(&id)
                         .is_none_or(|i| i.row.state.ended());
                     if over {
+                        continue;
+                    }
+                    // What is not said to be live is checked once it is; what the platform
+                    // refuses has nothing to lose.
+                    let believed = self
+                        .gateway
+                        .as_ref()
+                        .is_some_and(|g| g.platform().is_live(topic));
+                    if !believed {
                         continue;
                     }
                     let here = self.net.platform_socket(socket);
@@ -209,13 +251,17 @@ impl Full {
         }
         let others: Vec<SocketRef> = self.net.sockets_on(uri.expose()).collect();
         if others.iter().any(|s| !self.checks.noticed.contains(s)) {
-            self.fail(format!("two sockets on one channel: {others:?} and {socket:?}"));
+            self.fail(format!(
+                "two sockets on one channel: {others:?} and {socket:?}"
+            ));
         }
     }
 
     /// What goes to the disk: a record is delivered only if the history manager has it.
     pub(crate) fn check_store(&mut self, order: &StoreOrder) {
-        let StoreOrder::Commit { changes, .. } = order else { return };
+        let StoreOrder::Commit { changes, .. } = order else {
+            return;
+        };
         if changes.len() > 600 {
             return self.fail(format!("{} changes in one commit", changes.len()));
         }
@@ -226,12 +272,18 @@ impl Full {
             };
             let known = self.history.filed.contains_key(&row.record);
             if row.state == RecordState::Delivered && !known {
-                return self.fail(format!("{} is delivered, the history manager has it not", row.record));
+                return self.fail(format!(
+                    "{} is delivered, the history manager has it not",
+                    row.record
+                ));
             }
             if row.state == RecordState::Dead && !self.history.dead.contains_key(&row.record) {
                 let waited = self.clock.time;
                 if waited < 60 * HOUR {
-                    return self.fail(format!("{} is dead without a cause: {:?}", row.record, row.last_error));
+                    return self.fail(format!(
+                        "{} is dead without a cause: {:?}",
+                        row.record, row.last_error
+                    ));
                 }
             }
         }
@@ -308,11 +360,15 @@ impl Full {
             .filter_map(|(p, l)| c.participants.get(*p)?.legs.get(*l))
             .filter(|l| l.start < asked)
             .any(|l| {
-                let working = l.acw.required && l.acw.end().is_none_or(|e| e > at);
+                // A changed mind afterwards is another matter.
+                let done = l.acw.wraps.first().map(|w| w.end).or(l.acw.skipped);
+                let working = l.acw.required && done.is_none_or(|e| e > at);
                 working || l.disconnected.is_none_or(|d| d > at)
             });
         if open {
-            self.fail(format!("{id} is called finished at {at}, but an agent was not done"));
+            self.fail(format!(
+                "{id} is called finished at {at}, but an agent was not done"
+            ));
         }
     }
 
@@ -329,7 +385,9 @@ impl Full {
 
     /// Invariant 5: a new body at the history manager is a wrap-up that it does not have.
     pub(crate) fn check_filed(&mut self, record: RecordId, key: RecordId, body: &str) {
-        let Some(row) = self.disk.records.get(&record).map(|r| r.row.clone()) else { return };
+        let Some(row) = self.disk.records.get(&record).map(|r| r.row.clone()) else {
+            return;
+        };
         if row.kind == RecordKind::SupportResult {
             return;
         }
@@ -337,7 +395,10 @@ impl Full {
             return self.fail(format!("the body of {record} is not JSON"));
         };
         let text = |n: &str| body.get(n).and_then(|v| v.as_str()).unwrap_or("");
-        let time = body.get("eventTime").and_then(serde_json::Value::as_i64).unwrap_or(0);
+        let time = body
+            .get("eventTime")
+            .and_then(serde_json::Value::as_i64)
+            .unwrap_or(0);
         let Some(id) = row.conversation else {
             return self.fail("a record without a conversation");
         };
@@ -356,14 +417,20 @@ impl Full {
                 let w = &wraps[n];
                 let off = match row.source {
                     Source::Notification => (w.event_time.0 - time).abs(),
-                    _ => (w.rest_end.0 - time).abs().min((w.event_time.0 - time).abs()),
+                    _ => (w.rest_end.0 - time)
+                        .abs()
+                        .min((w.event_time.0 - time).abs()),
                 };
                 (off, n)
             })
             .min();
         match found {
             Some((off, n)) if off <= SKEW_MAX => {
-                let doubled = self.checks.filed.insert(n, key).filter(|other| *other != key);
+                let doubled = self
+                    .checks
+                    .filed
+                    .insert(n, key)
+                    .filter(|other| *other != key);
                 if let Some(other) = doubled {
                     self.fail(format!(
                         "wrap-up {n} of {id} is filed twice: {other} and {key} ({:?})",
@@ -381,7 +448,10 @@ impl Full {
     /// Invariant 9.
     pub(crate) fn check_notice(&mut self, notice: &Notice) {
         self.trace.add(&self.clock, "notice", 0, || {
-            format!("{} {:?} {:?} {}", notice.label, notice.channel, notice.conversation, notice.text)
+            format!(
+                "{} {:?} {:?} {}",
+                notice.label, notice.channel, notice.conversation, notice.text
+            )
         });
         let shows = |text: &str| self.net.secrets.iter().any(|s| text.contains(s.as_str()));
         if shows(&notice.text) || notice.channel.as_deref().is_some_and(shows) {
@@ -404,7 +474,10 @@ impl Full {
             return self.fail(format!("{channels} channels, {topics} topics on one"));
         }
         if self.disk.outstanding() > 3 {
-            self.fail(format!("{} orders are outstanding at the store", self.disk.outstanding()));
+            self.fail(format!(
+                "{} orders are outstanding at the store",
+                self.disk.outstanding()
+            ));
         }
     }
 
@@ -445,14 +518,25 @@ impl Full {
             // Emptying what was given up takes a request, which may have to wait.
             let since = *self.checks.held_since.get_or_insert(now);
             if now - since > 20 * MINUTE {
-                trouble = Some(format!("{held} channels are held"));
+                let there: Vec<_> = self
+                    .net
+                    .platform
+                    .truth()
+                    .channels()
+                    .map(|c| (c.id.len(), &c.id[c.id.len() - 4..], c.socket, c.topics, c.usable, c.expires))
+                    .collect();
+                let known = gateway.platform().snapshot(self.clock.now()).channels;
+                trouble = Some(format!("{held} channels are held: {there:?}, known: {known:?}"));
             }
         }
         let mut deaf = BTreeMap::new();
         for (id, state) in gateway.filing().live_interactions() {
             let topic = topic_of(id);
             if !gateway.platform().is_wanted(&topic) {
-                trouble = Some(format!("{id} is {:?} and its topic is not wanted", state.state));
+                trouble = Some(format!(
+                    "{id} is {:?} and its topic is not wanted",
+                    state.state
+                ));
             }
             if state.due_at.is_none() && !(state.live && !state.owed) {
                 trouble = Some(format!("{id} is neither live nor due: {state:?}"));
@@ -464,7 +548,10 @@ impl Full {
                 let since = self.checks.deaf.get(&id).copied().unwrap_or(now);
                 deaf.insert(id, since);
                 if now - since > DEAF_MAX && !self.plan.has(Kind::ExpireChannel) {
-                    trouble = Some(format!("{id} is believed live, but has not been for {} ms", now - since));
+                    trouble = Some(format!(
+                        "{id} is believed live, but has not been for {} ms",
+                        now - since
+                    ));
                 }
             }
         }
@@ -477,7 +564,10 @@ impl Full {
     /// At the end: everything owed is there.
     pub(crate) fn last_look(&mut self) {
         if self.unanswered > 0 {
-            return self.fail(format!("{} callers were never answered well", self.unanswered));
+            return self.fail(format!(
+                "{} callers were never answered well",
+                self.unanswered
+            ));
         }
         for (id, at) in &self.checks.promised {
             match self.disk.interactions.get(id) {
@@ -486,7 +576,10 @@ impl Full {
                     return self.fail(text);
                 }
                 Some(i) if !i.row.state.ended() => {
-                    let watch = self.gateway.as_ref().and_then(|g| g.filing().watch_state(*id));
+                    let watch = self
+                        .gateway
+                        .as_ref()
+                        .and_then(|g| g.filing().watch_state(*id));
                     let text = format!("{id} never ended: {:?}, {watch:?}", i.row);
                     return self.fail(text);
                 }
@@ -526,12 +619,20 @@ impl Full {
         let wraps = self.net.platform.truth().wrap_ups();
         for (n, w) in wraps.iter().enumerate() {
             let id = w.conversation;
-            let Some(promised) = self.checks.promised.get(&id) else { continue };
+            let Some(promised) = self.checks.promised.get(&id) else {
+                continue;
+            };
             if self.checks.filed.contains_key(&n) {
                 continue;
             }
-            let Some((ended, state)) = self.checks.ended.get(&id).copied() else { continue };
-            let reason = self.disk.interactions.get(&id).and_then(|i| i.row.reason.clone());
+            let Some((ended, state)) = self.checks.ended.get(&id).copied() else {
+                continue;
+            };
+            let reason = self
+                .disk
+                .interactions
+                .get(&id)
+                .and_then(|i| i.row.reason.clone());
             let code = reason.as_ref().map_or("", |r| r.code.as_str());
             let first_only = self.plan.first_event;
             if w.at.0 + MINUTE > ended || first_only {
@@ -551,7 +652,10 @@ impl Full {
                 // Between the announcement and the commit the process may die.
                 !self.checks.died_within(at, at + 10 * MINUTE)
                     && !self.plan.kinds.iter().any(|k| {
-                        matches!(k, Kind::DiskFull | Kind::DiskError | Kind::DiskBusy | Kind::DiskSlow)
+                        matches!(
+                            k,
+                            Kind::DiskFull | Kind::DiskError | Kind::DiskBusy | Kind::DiskSlow
+                        )
                     })
                     && at > *promised
             });

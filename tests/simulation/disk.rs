@@ -198,15 +198,18 @@ impl Disk {
                     .order
                     .iter()
                     .filter_map(|r| self.records.get(r))
-                    .filter(|r| r.row.conversation == Some(*id) && r.row.kind == RecordKind::AfterCallWork)
+                    .filter(|r| {
+                        r.row.conversation == Some(*id) && r.row.kind == RecordKind::AfterCallWork
+                    })
                     .map(|r| r.row.clone());
                 (i.row.clone(), records.collect())
             })),
-            Lookup::Key(key) => Found::Key(
-                self.records
-                    .values()
-                    .find_map(|r| r.key.as_ref().filter(|(k, _)| k == key).map(|(_, d)| (r.row.clone(), *d))),
-            ),
+            Lookup::Key(key) => Found::Key(self.records.values().find_map(|r| {
+                r.key
+                    .as_ref()
+                    .filter(|(k, _)| k == key)
+                    .map(|(_, d)| (r.row.clone(), *d))
+            })),
             Lookup::Record(id) => Found::Record(self.records.get(id).map(|r| r.row.clone())),
         }
     }
@@ -214,12 +217,19 @@ impl Disk {
     fn apply(&mut self, change: &Change, wall: Wall, fact: &mut Applied) -> bool {
         match change {
             Change::Accept { row, members } => {
-                let old = self.interactions.get(&row.conversation).and_then(|i| i.members.clone());
+                let old = self
+                    .interactions
+                    .get(&row.conversation)
+                    .and_then(|i| i.members.clone());
                 let merged = merge(old.as_deref(), members);
                 let over_at = row.state.ended().then(|| row.ended_at.unwrap_or(wall));
                 self.interactions.insert(
                     row.conversation,
-                    StoredInteraction { row: row.clone(), members: Some(merged), over_at },
+                    StoredInteraction {
+                        row: row.clone(),
+                        members: Some(merged),
+                        over_at,
+                    },
                 );
                 true
             }
@@ -319,7 +329,12 @@ impl Disk {
             .interactions
             .values()
             .filter(|i| i.over_at.is_some_and(|t| t < before))
-            .filter(|i| !self.records.values().any(|r| r.row.conversation == Some(i.row.conversation)))
+            .filter(|i| {
+                !self
+                    .records
+                    .values()
+                    .any(|r| r.row.conversation == Some(i.row.conversation))
+            })
             .map(|i| i.row.conversation)
             .take(limit)
             .collect();

@@ -101,22 +101,54 @@ pub(crate) fn inject(
         Kind::ResetAll => touched(net.reset(false, clock)),
         Kind::CloseOne => {
             let code = Some([1000, 1001, 1011, 1012][rng.below(4) as usize]);
-            command(net, clock, Fault::DropSocket { channel: any(), code })
+            command(
+                net,
+                clock,
+                Fault::DropSocket {
+                    channel: any(),
+                    code,
+                },
+            )
         }
         Kind::CloseAll => {
             let code = Some(1001);
-            command(net, clock, Fault::DropSocket { channel: all(), code })
+            command(
+                net,
+                clock,
+                Fault::DropSocket {
+                    channel: all(),
+                    code,
+                },
+            )
         }
         Kind::CutOne => touched(net.cut(true, known, clock)),
         Kind::CutAll => touched(net.cut(false, known, clock)),
         Kind::Outage | Kind::BlackHole => {
             let most = [10 * SECOND, MINUTE, 20 * MINUTE][rng.below(3) as usize];
             let length = SECOND + rng.below(most);
-            net.outage(Duration::from_millis(length), kind == Kind::BlackHole, clock);
+            net.outage(
+                Duration::from_millis(length),
+                kind == Kind::BlackHole,
+                clock,
+            );
             Blow::Done(None)
         }
-        Kind::Silence => command(net, clock, Fault::Silence { channel: any(), replies: false }),
-        Kind::Deaf => command(net, clock, Fault::Silence { channel: any(), replies: true }),
+        Kind::Silence => command(
+            net,
+            clock,
+            Fault::Silence {
+                channel: any(),
+                replies: false,
+            },
+        ),
+        Kind::Deaf => command(
+            net,
+            clock,
+            Fault::Silence {
+                channel: any(),
+                replies: true,
+            },
+        ),
         Kind::HeartbeatLoss => {
             switch(net, clock, "heartbeat-seconds", "0");
             Blow::Done(Some(short))
@@ -155,13 +187,21 @@ pub(crate) fn inject(
         Kind::LoginTrouble => {
             let failure = status([500, 503, 429][rng.below(3) as usize], None);
             let times = 1 + rng.below(12) as u32;
-            let fault = Fault::FailRest { call: Some(Call::Token), times, failure };
+            let fault = Fault::FailRest {
+                call: Some(Call::Token),
+                times,
+                failure,
+            };
             command(net, clock, fault)
         }
         Kind::LoginRefused => {
             let failure = status([400, 401][rng.below(2) as usize], None);
             let times = 1 + rng.below(4) as u32;
-            let fault = Fault::FailRest { call: Some(Call::Token), times, failure };
+            let fault = Fault::FailRest {
+                call: Some(Call::Token),
+                times,
+                failure,
+            };
             command(net, clock, fault)
         }
         Kind::UpgradeTrouble => {
@@ -173,7 +213,11 @@ pub(crate) fn inject(
                 _ => RestFailure::NoAnswer { applied: false },
             };
             let times = 1 + rng.below(10) as u32;
-            let fault = Fault::FailRest { call: Some(Call::Upgrade), times, failure };
+            let fault = Fault::FailRest {
+                call: Some(Call::Upgrade),
+                times,
+                failure,
+            };
             command(net, clock, fault)
         }
         Kind::TopicRefused => {
@@ -185,7 +229,14 @@ pub(crate) fn inject(
         }
         Kind::ConversationRefused => {
             let status = [403, 404][rng.below(2) as usize];
-            command(net, clock, Fault::RefuseConversations { conversation: None, status });
+            command(
+                net,
+                clock,
+                Fault::RefuseConversations {
+                    conversation: None,
+                    status,
+                },
+            );
             Blow::Done(Some(short))
         }
         Kind::PermissionLost => {
@@ -219,7 +270,14 @@ pub(crate) fn inject(
                 Noise::ForeignReply,
             ];
             let sort = sorts[rng.below(sorts.len() as u64) as usize];
-            command(net, clock, Fault::Noise { channel: any(), sort })
+            command(
+                net,
+                clock,
+                Fault::Noise {
+                    channel: any(),
+                    sort,
+                },
+            )
         }
         Kind::SlowReplies => {
             let ms = [2000, 6000, 15_000][rng.below(3) as usize];
@@ -253,7 +311,11 @@ pub(crate) fn inject(
 }
 
 fn touched(n: usize) -> Blow {
-    if n > 0 { Blow::Done(None) } else { Blow::Missed }
+    if n > 0 {
+        Blow::Done(None)
+    } else {
+        Blow::Missed
+    }
 }
 
 /// Puts right what lasted.
@@ -273,7 +335,9 @@ pub(crate) fn relieve(kind: Kind, plan: &Plan, net: &mut Net, clock: &Clock) {
         }
         Kind::TopicRefused => Fault::AllowTopics,
         Kind::ConversationRefused => Fault::AllowConversations,
-        Kind::PermissionLost => Fault::Permissions { missing: Vec::new() },
+        Kind::PermissionLost => Fault::Permissions {
+            missing: Vec::new(),
+        },
         Kind::EventsRepeat | Kind::EventsSwap | Kind::EventsDelay => Fault::Events {
             mode: "in-order".into(),
             percent: 100,

@@ -119,7 +119,11 @@ impl Full {
         agenda.plan(0, Event::Boot);
         agenda.plan(30 * SECOND, Event::Look);
         let settings = filing::Settings {
-            until: if plan.first_event { Until::FirstEvent } else { Until::ConversationFinished },
+            until: if plan.first_event {
+                Until::FirstEvent
+            } else {
+                Until::ConversationFinished
+            },
             max_age: Duration::from_millis(plan.max_age),
             workers: plan.workers,
             ..filing::Settings::default()
@@ -208,7 +212,10 @@ impl Full {
                 .records
                 .values()
                 .all(|r| r.row.state.over() || r.row.state == RecordState::Dead)
-            && self.gateway.as_ref().is_some_and(|g| !g.filing().uncommitted())
+            && self
+                .gateway
+                .as_ref()
+                .is_some_and(|g| !g.filing().uncommitted())
     }
 
     pub(crate) fn run_until(&mut self, end: Time) {
@@ -240,7 +247,8 @@ impl Full {
             if let Some(fact) = fact
                 && self.gateway.is_some()
             {
-                self.trace.add(&self.clock, "store", 0, || store_text(&fact));
+                self.trace
+                    .add(&self.clock, "store", 0, || store_text(&fact));
                 self.give(Input::Store(fact));
             }
         } else if let Some(event) = self.agenda.take(now) {
@@ -252,8 +260,15 @@ impl Full {
             {
                 self.spins += 1;
                 if self.spins > 3 {
-                    let why = self.gateway.as_ref().and_then(|g| g.next_deadline(self.clock.now()));
-                    self.fail(format!("the core spins: {why:?}"));
+                    let why = self
+                        .gateway
+                        .as_ref()
+                        .and_then(|g| g.next_deadline(self.clock.now()));
+                    let channels = self
+                        .gateway
+                        .as_ref()
+                        .map(|g| g.platform().snapshot(self.clock.now()).channels);
+                    self.fail(format!("the core spins: {why:?} {channels:?}"));
                 }
             } else {
                 self.spins = 0;
@@ -270,9 +285,10 @@ impl Full {
         while let Some(incoming) = self.net.incoming.pop_front() {
             match incoming {
                 Incoming::Session(socket, fact) => {
-                    self.trace.add(&self.clock, "fact", u64::from(socket.generation), || {
-                        format!("{socket:?} {fact:?}")
-                    });
+                    self.trace
+                        .add(&self.clock, "fact", u64::from(socket.generation), || {
+                            format!("{socket:?} {fact:?}")
+                        });
                     if fact == session::Fact::Closing {
                         self.checks.noticed.insert(socket);
                     }
@@ -300,7 +316,11 @@ impl Full {
                 let kind = self.plan.kinds[self.rng.below(self.plan.kinds.len() as u64) as usize];
                 self.strike(kind);
                 let pause = 1 + self.rng.below(2 * self.plan.pause);
-                let pause = if self.rng.chance(25) { 1 + pause % (3 * SECOND) } else { pause };
+                let pause = if self.rng.chance(25) {
+                    1 + pause % (3 * SECOND)
+                } else {
+                    pause
+                };
                 self.agenda.plan(now + pause, Event::Fault);
             }
             Event::Relieve(kind) => {
@@ -338,7 +358,8 @@ impl Full {
         let control = Control::Life(life);
         let ahead = self.rng.chance(4);
         self.checks.life(id, now + length + asked);
-        self.agenda.plan(now + asked, Event::Ask(Ask::Accept(id, 1), 0));
+        self.agenda
+            .plan(now + asked, Event::Ask(Ask::Accept(id, 1), 0));
         if ahead {
             // The caller is quicker than the platform.
             self.agenda.plan(now, Event::Ask(Ask::Accept(id, 0), 0));
@@ -351,7 +372,12 @@ impl Full {
             let stop = now + asked + self.rng.below(2 * length);
             self.agenda.plan(stop, Event::Ask(Ask::Stop(id), 0));
         }
-        if self.net.platform.control(&control, self.clock.platform()).is_ok() {
+        if self
+            .net
+            .platform
+            .control(&control, self.clock.platform())
+            .is_ok()
+        {
             self.tally.conversations += 1;
         }
         self.net.collect(&self.clock);
@@ -375,7 +401,9 @@ impl Full {
                 conversation: *conversation,
                 members: format!("{{\"customer\":\"c-{n}\",\"try\":{tries}}}"),
             },
-            Ask::Stop(conversation) => CallerRequest::Stop { conversation: *conversation },
+            Ask::Stop(conversation) => CallerRequest::Stop {
+                conversation: *conversation,
+            },
             Ask::Result(n) => CallerRequest::SupportResult {
                 idempotency_key: Some(format!("result-{n}")),
                 body_digest: [*n as u8; 32],
@@ -383,14 +411,23 @@ impl Full {
                 result: format!("{{\"number\":{n}}}"),
             },
         };
-        self.trace.add(&self.clock, "ask", caller.0, || format!("{ask:?}"));
-        self.callers.insert(caller, Waiting { ask, tries, since: now });
+        self.trace
+            .add(&self.clock, "ask", caller.0, || format!("{ask:?}"));
+        self.callers.insert(
+            caller,
+            Waiting {
+                ask,
+                tries,
+                since: now,
+            },
+        );
         self.give(Input::Caller { caller, request });
     }
 
     pub(crate) fn again(&mut self, waiting: Waiting, after: Time) {
         let at = self.clock.time + after + self.rng.below(SECOND);
-        self.agenda.plan(at, Event::Ask(waiting.ask, waiting.tries + 1));
+        self.agenda
+            .plan(at, Event::Ask(waiting.ask, waiting.tries + 1));
     }
 
     pub(crate) fn strike(&mut self, kind: Kind) {
@@ -539,9 +576,15 @@ impl Full {
         }
         let quiet = matches!(
             input,
-            Input::Tick | Input::Session { fact: session::Fact::Heard, .. }
+            Input::Tick
+                | Input::Session {
+                    fact: session::Fact::Heard,
+                    ..
+                }
         );
-        let Some(gateway) = &mut self.gateway else { return };
+        let Some(gateway) = &mut self.gateway else {
+            return;
+        };
         gateway.handle(input, self.clock.now());
         let said = self.drain();
         if said || !quiet || self.core_steps.is_multiple_of(64) {
@@ -553,7 +596,9 @@ impl Full {
     fn drain(&mut self) -> bool {
         let mut said = false;
         loop {
-            let Some(output) = self.gateway.as_mut().and_then(Gateway::poll_output) else { break };
+            let Some(output) = self.gateway.as_mut().and_then(Gateway::poll_output) else {
+                break;
+            };
             said = true;
             self.outputs += 1;
             let outputs = match &mut self.sabotage {
@@ -586,21 +631,28 @@ impl Full {
     fn obey(&mut self, output: Output) {
         match output {
             Output::Answer(caller, answer) => self.answered(caller, answer),
-            Output::OpenSocket { socket, connect_uri } => {
-                self.trace.add(&self.clock, "open", u64::from(socket.generation), || {
-                    format!("{socket:?}")
-                });
+            Output::OpenSocket {
+                socket,
+                connect_uri,
+            } => {
+                self.trace
+                    .add(&self.clock, "open", u64::from(socket.generation), || {
+                        format!("{socket:?}")
+                    });
                 self.check_open(socket, &connect_uri);
                 self.net.open(socket, &connect_uri, &self.clock);
             }
             Output::Session { socket, order } => {
-                self.trace.add(&self.clock, "order", u64::from(socket.generation), || {
-                    format!("{socket:?} {order:?}")
-                });
+                self.trace
+                    .add(&self.clock, "order", u64::from(socket.generation), || {
+                        format!("{socket:?} {order:?}")
+                    });
                 self.check_order(socket, &order);
                 self.net.order(socket, order, &self.clock);
             }
-            Output::Call { call, op, token } => self.net.call(call, op, token.as_ref(), &self.clock),
+            Output::Call { call, op, token } => {
+                self.net.call(call, op, token.as_ref(), &self.clock)
+            }
             Output::Store(order) => {
                 self.check_store(&order);
                 self.disk.lie |= self.sabotage.as_mut().is_some_and(|s| s.lies());
@@ -628,7 +680,8 @@ impl Full {
         let Some(body) = self.disk.records.get(&record).and_then(|r| r.body.clone()) else {
             let why = "the body is not there".to_owned();
             let outcome = PostOutcome::Unreadable(why);
-            self.agenda.plan(self.clock.time, Event::Posted(epoch, record, outcome));
+            self.agenda
+                .plan(self.clock.time, Event::Posted(epoch, record, outcome));
             return;
         };
         let key = match &mut self.sabotage {
@@ -636,9 +689,14 @@ impl Full {
             None => record,
         };
         let before = self.history.filed.len();
-        let digest = body.bytes().fold(7u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        let (takes, outcome) = self.history.post(key, digest, self.clock.time, &mut self.rng);
-        self.trace.add(&self.clock, "post", 0, || format!("{record} {outcome:?}"));
+        let digest = body.bytes().fold(7u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
+        let (takes, outcome) = self
+            .history
+            .post(key, digest, self.clock.time, &mut self.rng);
+        self.trace
+            .add(&self.clock, "post", 0, || format!("{record} {outcome:?}"));
         if self.history.changed {
             self.fail(format!("{record} came again with another body"));
         }
@@ -646,8 +704,10 @@ impl Full {
             self.tally.filed += 1;
             self.check_filed(record, key, &body);
         }
-        self.agenda
-            .plan(self.clock.time + takes, Event::Posted(epoch, record, outcome));
+        self.agenda.plan(
+            self.clock.time + takes,
+            Event::Posted(epoch, record, outcome),
+        );
     }
 }
 

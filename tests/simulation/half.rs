@@ -219,7 +219,9 @@ impl Half {
             if self.ends.is_empty() && self.watched.is_empty() {
                 break;
             }
-            if self.ends.values().any(|at| *at > self.clock.time) && self.clock.time + 10 * MINUTE > end {
+            if self.ends.values().any(|at| *at > self.clock.time)
+                && self.clock.time + 10 * MINUTE > end
+            {
                 // Long lives go on into the second day.
                 return self.finish_long();
             }
@@ -230,7 +232,10 @@ impl Half {
     fn finish_long(&mut self) -> Result<(), String> {
         let last = self.ends.values().copied().max().unwrap_or(0) + HOUR;
         let limit = self.clock.time + 2 * DAY;
-        while self.violation.is_none() && !self.watched.is_empty() && self.clock.time < last.min(limit) {
+        while self.violation.is_none()
+            && !self.watched.is_empty()
+            && self.clock.time < last.min(limit)
+        {
             self.run_until(self.clock.time + 5 * MINUTE);
         }
         self.verdict()
@@ -246,7 +251,10 @@ impl Half {
                 w.live,
                 w.due,
                 w.asked,
-                self.client.as_ref().map(|c| (c.is_live(&topic_of(*id)), c.snapshot(self.clock.now()).channels))
+                self.client.as_ref().map(|c| (
+                    c.is_live(&topic_of(*id)),
+                    c.snapshot(self.clock.now()).channels
+                ))
             );
             self.fail(text);
         }
@@ -318,7 +326,10 @@ impl Half {
             {
                 self.spins += 1;
                 if self.spins > 3 {
-                    let why = self.client.as_ref().and_then(|c| c.next_deadline(self.clock.now()));
+                    let why = self
+                        .client
+                        .as_ref()
+                        .and_then(|c| c.next_deadline(self.clock.now()));
                     self.fail(format!("the core spins: {why:?} at {:?}", self.clock.now()));
                 }
             } else {
@@ -331,7 +342,9 @@ impl Half {
         match incoming {
             Incoming::Session(socket, fact) => {
                 self.trace
-                    .add(&self.clock, "fact", u64::from(socket.generation), || format!("{socket:?} {fact:?}"));
+                    .add(&self.clock, "fact", u64::from(socket.generation), || {
+                        format!("{socket:?} {fact:?}")
+                    });
                 self.give(Input::Session { socket, fact });
             }
             Incoming::Answered(call, outcome) => self.give(Input::Answered { call, outcome }),
@@ -351,7 +364,12 @@ impl Half {
                 };
                 let end = now + length + 10 * MINUTE;
                 let control = Control::Life(*life);
-                if self.net.platform.control(&control, self.clock.platform()).is_ok() {
+                if self
+                    .net
+                    .platform
+                    .control(&control, self.clock.platform())
+                    .is_ok()
+                {
                     self.tally.conversations += 1;
                 }
                 self.net.collect(&self.clock);
@@ -360,13 +378,23 @@ impl Half {
                 self.agenda.plan(end, Event::Stop(id));
             }
             Event::Watch(id) => {
-                self.watched.insert(id, Watched { due: true, ..Watched::default() });
+                self.watched.insert(
+                    id,
+                    Watched {
+                        due: true,
+                        ..Watched::default()
+                    },
+                );
                 self.give(Input::Watch(topic_of(id)));
                 if self.rng.chance(3) {
                     // Given up and wanted again at once.
                     self.give(Input::Unwatch(topic_of(id)));
                     if let Some(w) = self.watched.get_mut(&id) {
-                        *w = Watched { due: true, asked: w.asked, ..Watched::default() };
+                        *w = Watched {
+                            due: true,
+                            asked: w.asked,
+                            ..Watched::default()
+                        };
                     }
                     self.give(Input::Watch(topic_of(id)));
                 }
@@ -391,7 +419,11 @@ impl Half {
                 self.strike(kind);
                 let pause = 1 + self.rng.below(2 * self.plan.pause);
                 // Troubles come in bunches.
-                let pause = if self.rng.chance(25) { 1 + pause % (3 * SECOND) } else { pause };
+                let pause = if self.rng.chance(25) {
+                    1 + pause % (3 * SECOND)
+                } else {
+                    pause
+                };
                 self.agenda.plan(now + pause, Event::Fault);
             }
             Event::Relieve(kind) => {
@@ -437,7 +469,10 @@ impl Half {
                     self.fetches.clear();
                     self.checks.clear();
                     for w in self.watched.values_mut() {
-                        *w = Watched { due: true, ..Watched::default() };
+                        *w = Watched {
+                            due: true,
+                            ..Watched::default()
+                        };
                     }
                     self.agenda.plan(now + down_for, Event::Boot);
                 }
@@ -479,9 +514,15 @@ impl Half {
         }
         let quiet = matches!(
             input,
-            Input::Tick | Input::Session { fact: session::Fact::Heard, .. }
+            Input::Tick
+                | Input::Session {
+                    fact: session::Fact::Heard,
+                    ..
+                }
         );
-        let Some(client) = &mut self.client else { return };
+        let Some(client) = &mut self.client else {
+            return;
+        };
         client.handle(input, self.clock.now());
         let said = self.drain();
         if (said || !quiet || self.core_steps.is_multiple_of(64))
@@ -492,7 +533,9 @@ impl Half {
                 return;
             }
             let (channels, topics) = client.held();
-            if channels > usize::from(self.plan.max_channels) || topics > self.plan.topics_per_channel {
+            if channels > usize::from(self.plan.max_channels)
+                || topics > self.plan.topics_per_channel
+            {
                 self.fail(format!("{channels} channels, {topics} topics on one"));
             }
         }
@@ -502,20 +545,31 @@ impl Half {
     fn drain(&mut self) -> bool {
         let mut said = false;
         loop {
-            let Some(output) = self.client.as_mut().and_then(Client::poll_output) else { break };
+            let Some(output) = self.client.as_mut().and_then(Client::poll_output) else {
+                break;
+            };
             said = true;
             match output {
-                Output::OpenSocket { socket, connect_uri } => {
+                Output::OpenSocket {
+                    socket,
+                    connect_uri,
+                } => {
                     self.trace
-                        .add(&self.clock, "open", u64::from(socket.generation), || format!("{socket:?}"));
+                        .add(&self.clock, "open", u64::from(socket.generation), || {
+                            format!("{socket:?}")
+                        });
                     self.net.open(socket, &connect_uri, &self.clock);
                 }
                 Output::Session { socket, order } => {
                     self.trace
-                        .add(&self.clock, "order", u64::from(socket.generation), || format!("{socket:?} {order:?}"));
+                        .add(&self.clock, "order", u64::from(socket.generation), || {
+                            format!("{socket:?} {order:?}")
+                        });
                     self.net.order(socket, order, &self.clock);
                 }
-                Output::Call { call, op, token } => self.net.call(call, op, token.as_ref(), &self.clock),
+                Output::Call { call, op, token } => {
+                    self.net.call(call, op, token.as_ref(), &self.clock)
+                }
                 Output::Keep(rows) => self.kept = rows,
                 Output::Fact(fact) => self.fact(fact),
                 Output::Notice(notice) => {
@@ -524,7 +578,10 @@ impl Half {
                     });
                     let shown = self.net.secrets.iter().any(|s| {
                         notice.text.contains(s.as_str())
-                            || notice.channel.as_ref().is_some_and(|c| c.contains(s.as_str()))
+                            || notice
+                                .channel
+                                .as_ref()
+                                .is_some_and(|c| c.contains(s.as_str()))
                     });
                     if shown {
                         self.fail(format!("notice {} shows a secret", notice.label));
@@ -546,7 +603,9 @@ impl Half {
         match fact {
             Fact::Live { topic } => {
                 self.trace.add(&self.clock, "live", 0, || topic.to_string());
-                let Some(id) = conversation_of(&topic) else { return };
+                let Some(id) = conversation_of(&topic) else {
+                    return;
+                };
                 let Some(w) = self.watched.get_mut(&id) else {
                     return self.fail(format!("{topic} is reported live, nobody watches it"));
                 };
@@ -557,12 +616,15 @@ impl Half {
                 }
             }
             Fact::Gap { topics, cause } => {
-                self.trace
-                    .add(&self.clock, "gap", topics.len() as u64, || format!("{cause} {topics:?}"));
+                self.trace.add(&self.clock, "gap", topics.len() as u64, || {
+                    format!("{cause} {topics:?}")
+                });
                 self.tally.gaps += 1;
                 self.tally.gap_topics += topics.len() as u64;
                 for topic in topics {
-                    let Some(id) = conversation_of(&topic) else { continue };
+                    let Some(id) = conversation_of(&topic) else {
+                        continue;
+                    };
                     if let Some(w) = self.watched.get_mut(&id) {
                         w.live = false;
                         w.due = true;
@@ -571,8 +633,11 @@ impl Half {
                 }
             }
             Fact::Refused { topic, .. } => {
-                let Some(id) = conversation_of(&topic) else { return };
-                self.trace.add(&self.clock, "refused", 0, || topic.to_string());
+                let Some(id) = conversation_of(&topic) else {
+                    return;
+                };
+                self.trace
+                    .add(&self.clock, "refused", 0, || topic.to_string());
                 self.tally.refused += 1;
                 let p = &self.plan;
                 if !(p.has(Kind::TopicRefused) || p.has(Kind::PermissionLost)) {
@@ -586,21 +651,34 @@ impl Half {
                 self.tally.events += 1;
                 self.arrived(&topic, &body);
             }
-            Fact::Fetched { fetch, asked_at, outcome } => self.fetched(fetch, self.clock.world(asked_at.mono), outcome),
+            Fact::Fetched {
+                fetch,
+                asked_at,
+                outcome,
+            } => self.fetched(fetch, self.clock.world(asked_at.mono), outcome),
         }
     }
 
     fn arrived(&mut self, topic: &Topic, body: &str) {
-        let Some(id) = conversation_of(topic) else { return };
+        let Some(id) = conversation_of(topic) else {
+            return;
+        };
         let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else {
             return self.fail("an event body is not JSON");
         };
-        let text = |name: &str| body.get(name).and_then(|v| v.as_str()).unwrap_or("").to_owned();
+        let text = |name: &str| {
+            body.get(name)
+                .and_then(|v| v.as_str())
+                .unwrap_or("")
+                .to_owned()
+        };
         let (participant, session) = (text("participantId"), text("sessionId"));
         let time = body.get("eventTime").and_then(serde_json::Value::as_i64);
         if let Some(owed) = self.owed.get_mut(&id) {
             owed.retain(|o| {
-                !(o.participant == participant && o.session == session && Some(o.event_time) == time)
+                !(o.participant == participant
+                    && o.session == session
+                    && Some(o.event_time) == time)
             });
         }
     }
@@ -614,7 +692,9 @@ impl Half {
             };
             self.fetches.remove(at);
             let known = self.net.platform.truth().conversation(*id).is_some();
-            let Some(w) = self.watched.get_mut(id) else { return };
+            let Some(w) = self.watched.get_mut(id) else {
+                return;
+            };
             w.asked = false;
             match outcome {
                 FetchOutcome::Found(_) => {
@@ -655,7 +735,9 @@ impl Half {
 
     fn ask(&mut self) {
         while self.fetching < FETCHES_MAX {
-            let Some(id) = self.checks.pop_front() else { return };
+            let Some(id) = self.checks.pop_front() else {
+                return;
+            };
             if !self.watched.contains_key(&id) {
                 continue;
             }
@@ -716,7 +798,9 @@ impl Half {
             }
         }
         if let Some((id, ms)) = deaf {
-            self.fail(format!("{id} is believed live, but has not been for {ms} ms"));
+            self.fail(format!(
+                "{id} is believed live, but has not been for {ms} ms"
+            ));
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::agenda::{SECOND, Time};
 pub(crate) enum Mood {
     Good,
     /// Nobody there, or no answer although it accepted.
-    Down { accepts: bool },
+    Down {
+        accepts: bool,
+    },
     /// 408, 425, 429, 5xx.
     Later(u16, Option<u64>),
     /// 401, 403, 3xx.
@@ -71,18 +73,34 @@ impl History {
 
     /// A post arrives. Gives the outcome and how long it takes; `None` for the body
     /// means that the outcome is known before it is read.
-    pub(crate) fn post(&mut self, key: RecordId, body: u64, now: Time, rng: &mut Rng) -> (Time, PostOutcome) {
+    pub(crate) fn post(
+        &mut self,
+        key: RecordId,
+        body: u64,
+        now: Time,
+        rng: &mut Rng,
+    ) -> (Time, PostOutcome) {
         let number = self.posts;
         self.posts += 1;
-        if self.fail_from.is_some_and(|(from, n)| number >= from && number - from < n) {
+        if self
+            .fail_from
+            .is_some_and(|(from, n)| number >= from && number - from < n)
+        {
             return (10 * SECOND, PostOutcome::NoAnswer(NoAnswer::TimedOut));
         }
-        let mood = if now < self.until { self.mood } else { Mood::Good };
+        let mood = if now < self.until {
+            self.mood
+        } else {
+            Mood::Good
+        };
         let quick = 5 + rng.below(200);
         match mood {
             Mood::Good => {
                 self.accept(key, body);
-                (quick, answered([200, 201, 202, 204][rng.below(4) as usize], None))
+                (
+                    quick,
+                    answered([200, 201, 202, 204][rng.below(4) as usize], None),
+                )
             }
             Mood::Conflict => {
                 let known = self.filed.contains_key(&key);
@@ -99,7 +117,11 @@ impl History {
                     (_, 1) => NoAnswer::TimedOut,
                     _ => NoAnswer::Unknown,
                 };
-                let takes = if how == NoAnswer::TimedOut { 10 * SECOND } else { quick };
+                let takes = if how == NoAnswer::TimedOut {
+                    10 * SECOND
+                } else {
+                    quick
+                };
                 (takes, PostOutcome::NoAnswer(how))
             }
             Mood::Later(status, after) => (quick, answered(status, after)),

@@ -190,9 +190,10 @@ impl Net {
                 SocketOut::Close { socket, code, .. } => {
                     (socket, Downstream::Ended(End::Closed(code)))
                 }
-                SocketOut::Reset { socket } => {
-                    (socket, Downstream::Ended(End::Broken("reset by peer".into())))
-                }
+                SocketOut::Reset { socket } => (
+                    socket,
+                    Downstream::Ended(End::Broken("reset by peer".into())),
+                ),
             };
             let over = matches!(what, Downstream::Ended(_));
             let peer = if over {
@@ -346,7 +347,11 @@ impl Net {
             self.links.remove(&socket);
             return;
         }
-        if let Some(d) = self.links.get(&socket).and_then(|l| l.session.next_deadline()) {
+        if let Some(d) = self
+            .links
+            .get(&socket)
+            .and_then(|l| l.session.next_deadline())
+        {
             self.wake_at(socket, clock.world(d.at));
         }
     }
@@ -436,7 +441,11 @@ impl Net {
         self.trace.add(clock, "call", call.0, || {
             format!("{} {}", request.method, request.url)
         });
-        if self.exchanges.insert(call, Exchange { op, bearer }).is_some() {
+        if self
+            .exchanges
+            .insert(call, Exchange { op, bearer })
+            .is_some()
+        {
             self.fail(format!("{call:?} was made while under way"));
         }
         if self.exchanges.len() > limits::CALLS_IN_FLIGHT_MAX {
@@ -480,14 +489,17 @@ impl Net {
             }
             Some(Mark::Delay(d)) => {
                 let at = at + d.as_millis() as Time;
-                self.agenda.plan(at, Event::Answer(epoch, call, Ok(response)));
+                self.agenda
+                    .plan(at, Event::Answer(epoch, call, Ok(response)));
             }
             None if clock.time < self.weather.down_until => {
                 let lost = Event::Answer(epoch, call, Err(NoAnswer::Unknown));
                 self.agenda.plan(at, lost);
             }
             None if clock.time < self.weather.black_hole_until => {}
-            None => self.agenda.plan(at, Event::Answer(epoch, call, Ok(response))),
+            None => self
+                .agenda
+                .plan(at, Event::Answer(epoch, call, Ok(response))),
         }
         self.collect(clock);
     }
@@ -635,7 +647,10 @@ impl Net {
     /// Sockets that are open, or being opened, on a channel.
     pub(crate) fn sockets_on<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = SocketRef> + 'a {
         let mine = move |l: &Link| l.uri == uri && !l.closing;
-        self.links.iter().filter(move |(_, l)| mine(l)).map(|(s, _)| *s)
+        self.links
+            .iter()
+            .filter(move |(_, l)| mine(l))
+            .map(|(s, _)| *s)
     }
 
     /// The platform's end of a socket.

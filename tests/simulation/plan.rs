@@ -165,7 +165,16 @@ impl Plan {
         }
         let (max_channels, topics_per_channel) = pick(
             &mut rng,
-            &[(1, 1000), (2, 60), (2, 1000), (3, 40), (4, 25), (6, 20), (20, 8), (20, 1000)],
+            &[
+                (1, 1000),
+                (2, 60),
+                (2, 1000),
+                (3, 40),
+                (4, 25),
+                (6, 20),
+                (20, 8),
+                (20, 1000),
+            ],
         );
         let talk = pick(&mut rng, &[4 * MINUTE, 15 * MINUTE, 60 * MINUTE, 3 * HOUR]);
         Plan {
@@ -214,37 +223,68 @@ impl Plan {
 /// Most switches stay where they are; what moves is drawn from what matters.
 fn switches(rng: &mut Rng) -> Switches {
     let choices: &[(&str, &[&str])] = &[
-        ("ws-failure-body", &["failure", "error", "without-correlation-id", "numeric-result"]),
+        (
+            "ws-failure-body",
+            &[
+                "failure",
+                "error",
+                "without-correlation-id",
+                "numeric-result",
+            ],
+        ),
         ("ws-over-limit", &["refuse", "partial"]),
         ("unsubscribe-unknown", &["200", "400"]),
         ("ws-partial-permission", &["whole", "per-topic"]),
-        ("token-death", &["stays", "close", "silent", "notice-then-close", "deaf"]),
+        (
+            "token-death",
+            &["stays", "close", "silent", "notice-then-close", "deaf"],
+        ),
         ("eviction", &["closed", "silent", "no-longer-subscribed"]),
         ("eviction-choice", &["oldest-used", "oldest-created"]),
         ("close-code", &["1001", "1000", "1006", "1011", "1012"]),
         ("second-socket", &["close", "reset"]),
-        ("closing-notice", &["notice-then-close", "close-at-once", "notice-twice", "notice-only"]),
+        (
+            "closing-notice",
+            &[
+                "notice-then-close",
+                "close-at-once",
+                "notice-twice",
+                "notice-only",
+            ],
+        ),
         ("ws-subscribe-extends", &["yes", "no"]),
         ("channel-expiry", &["socket-stays", "close"]),
         ("channels-of-other-tokens", &["reachable", "not-found"]),
-        ("event-against-reply", &["reply-first", "event-first", "event-after-unsubscribe"]),
+        (
+            "event-against-reply",
+            &["reply-first", "event-first", "event-after-unsubscribe"],
+        ),
         ("skipped-acw", &["event", "no-event"]),
         ("re-wrap", &["second-event", "none"]),
         ("wrapup-level", &["both", "participant", "communication"]),
         ("invalid-client-status", &["401", "400"]),
         ("delete-subscriptions-status", &["200", "202", "204"]),
         ("malformed-topic", &["400", "rejected"]),
-        ("analytics-wrapup", &["with-conversation", "missing-at-first"]),
+        (
+            "analytics-wrapup",
+            &["with-conversation", "missing-at-first"],
+        ),
         ("analytics-over-max-ids", &["400", "413"]),
         ("rate-limit-headers", &["always", "never"]),
         ("rate-limit-retry-after", &["with", "without"]),
-        ("metadata-key", &["CorrelationId", "correlationId", "absent"]),
+        (
+            "metadata-key",
+            &["CorrelationId", "correlationId", "absent"],
+        ),
         ("heartbeat-seconds", &["20", "30", "35"]),
         ("reply-delay-ms", &["0", "50", "900"]),
         ("event-time-skew-ms", &["0", "200", "900"]),
         ("closing-seconds", &["5", "30", "60"]),
         ("channel-life-seconds", &["14400", "43200", "86400"]),
-        ("token-lifetime-seconds", &["300", "900", "3600", "43200", "86400", "172800"]),
+        (
+            "token-lifetime-seconds",
+            &["300", "900", "3600", "43200", "86400", "172800"],
+        ),
         ("idle-token-timeout-seconds", &["0", "300", "900", "28800"]),
         ("analytics-latency-seconds", &["0", "60", "600"]),
         ("analytics-max-ids", &["50", "100", "20"]),

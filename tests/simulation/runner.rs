@@ -156,7 +156,12 @@ fn seeds_of_the_whole_gateway() {
 fn replay_full() {
     if let Some(seed) = number("SEED") {
         let (result, world) = full(seed, true);
-        println!("{}\nplan: {:?}\n{}", world.trace.story(), world.plan, world.tally);
+        println!(
+            "{}\nplan: {:?}\n{}",
+            world.trace.story(),
+            world.plan,
+            world.tally
+        );
         result.unwrap();
     }
 }

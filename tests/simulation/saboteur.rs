@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use genesys_gateway::filing::rows::{Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder};
+use genesys_gateway::filing::rows::{
+    Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder,
+};
 use genesys_gateway::filing::{Answer, CallerId, CallerRequest};
 use genesys_gateway::gateway::{Input, Output};
 use genesys_gateway::ids::{ConversationId, RecordId, Topic};
 use genesys_gateway::notice::{Level, Notice};
+use genesys_gateway::platform::CallId;
 use genesys_gateway::platform::rest::{self, Op, Outcome};
 use genesys_gateway::platform::session::{self, Fact, SocketRef};
-use genesys_gateway::platform::CallId;
 use genesys_gateway::secret::Secret;
 
 use crate::agenda::HOUR;
@@ -112,12 +114,22 @@ impl Sabotage for Broken {
         match (self.what, input) {
             (
                 Breakage::AnswersBeforeTheCommit,
-                Input::Caller { caller, request: CallerRequest::Accept { conversation, members } },
+                Input::Caller {
+                    caller,
+                    request:
+                        CallerRequest::Accept {
+                            conversation,
+                            members,
+                        },
+                },
             ) => {
                 self.waiting.insert(conversation, caller);
                 all.push(Input::Caller {
                     caller,
-                    request: CallerRequest::Accept { conversation, members },
+                    request: CallerRequest::Accept {
+                        conversation,
+                        members,
+                    },
                 });
             }
             (Breakage::UnsubscribesAfterTheFirstEvent, Input::Session { socket, fact }) => {
@@ -131,8 +143,20 @@ impl Sabotage for Broken {
                 }
                 all.push(Input::Session { socket, fact });
             }
-            (Breakage::MissesTheEndOfSockets, Input::Session { fact: Fact::Ended(_), .. }) => {}
-            (Breakage::SwallowsEvents, Input::Session { fact: Fact::Event { .. }, .. }) => {}
+            (
+                Breakage::MissesTheEndOfSockets,
+                Input::Session {
+                    fact: Fact::Ended(_),
+                    ..
+                },
+            ) => {}
+            (
+                Breakage::SwallowsEvents,
+                Input::Session {
+                    fact: Fact::Event { .. },
+                    ..
+                },
+            ) => {}
             (Breakage::AsksWithoutBudget, Input::Answered { call, .. }) if call.0 >= OWN_CALLS => {
                 let own = self.own_call();
                 self.pending.extend(own);
@@ -156,11 +180,15 @@ impl Sabotage for Broken {
                 let result = Err(rest::Failure::NotFound);
                 all.push(Input::Answered {
                     call,
-                    outcome: Outcome { result, limits: outcome.limits },
+                    outcome: Outcome {
+                        result,
+                        limits: outcome.limits,
+                    },
                 });
             }
             (Breakage::NeverHearsOfCommits, Input::Store(StoreFact::Committed { .. })) => {}
-            (Breakage::IgnoresCallers, Input::Caller { caller, .. }) if caller.0.is_multiple_of(50) => {}
+            (Breakage::IgnoresCallers, Input::Caller { caller, .. })
+                if caller.0.is_multiple_of(50) => {}
             (_, input) => all.push(input),
         }
         all
@@ -181,11 +209,17 @@ impl Sabotage for Broken {
                     all.extend(own);
                 }
             }
-            Output::OpenSocket { socket, connect_uri } => {
+            Output::OpenSocket {
+                socket,
+                connect_uri,
+            } => {
                 self.sockets.insert(*socket, connect_uri.clone());
                 if self.what == Breakage::OpensOneChannelMore {
                     all.push(Output::OpenSocket {
-                        socket: SocketRef { slot: socket.slot + 20, generation: socket.generation },
+                        socket: SocketRef {
+                            slot: socket.slot + 20,
+                            generation: socket.generation,
+                        },
                         connect_uri: connect_uri.clone(),
                     });
                 }
@@ -193,7 +227,10 @@ impl Sabotage for Broken {
             _ => {}
         }
         match (self.what, output) {
-            (Breakage::AnswersBeforeTheCommit, Output::Store(StoreOrder::Commit { ticket, changes })) => {
+            (
+                Breakage::AnswersBeforeTheCommit,
+                Output::Store(StoreOrder::Commit { ticket, changes }),
+            ) => {
                 for change in &changes {
                     if let Change::Accept { row, .. } = change
                         && let Some(caller) = self.waiting.remove(&row.conversation)
@@ -210,23 +247,51 @@ impl Sabotage for Broken {
                 }
                 all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
             }
-            (Breakage::AnswersBeforeTheCommit, Output::Answer(caller, _)) if self.early.contains(&caller) => {}
-            (Breakage::BelievesWithoutSubscribing, Output::Session { socket, order: session::Order::Subscribe { ticket, .. } }) => {
-                self.inject.push(Input::Session { socket, fact: Fact::Subscribed { ticket } });
+            (Breakage::AnswersBeforeTheCommit, Output::Answer(caller, _))
+                if self.early.contains(&caller) => {}
+            (
+                Breakage::BelievesWithoutSubscribing,
+                Output::Session {
+                    socket,
+                    order: session::Order::Subscribe { ticket, .. },
+                },
+            ) => {
+                self.inject.push(Input::Session {
+                    socket,
+                    fact: Fact::Subscribed { ticket },
+                });
             }
-            (Breakage::SubscribesMoreTopics, Output::Session { socket, order: session::Order::Subscribe { ticket, mut topics } }) => {
+            (
+                Breakage::SubscribesMoreTopics,
+                Output::Session {
+                    socket,
+                    order: session::Order::Subscribe { ticket, mut topics },
+                },
+            ) => {
                 for _ in 0..40 {
                     self.extra += 1;
-                    let name = format!("v2.detail.events.conversation.00000000-0000-4000-8000-{:012x}.acw", self.extra);
+                    let name = format!(
+                        "v2.detail.events.conversation.00000000-0000-4000-8000-{:012x}.acw",
+                        self.extra
+                    );
                     topics.push(Topic::new(&name));
                 }
-                all.push(Output::Session { socket, order: session::Order::Subscribe { ticket, topics } });
+                all.push(Output::Session {
+                    socket,
+                    order: session::Order::Subscribe { ticket, topics },
+                });
             }
             (Breakage::PostsUnderTwoKeys, Output::Post { record }) => {
                 all.push(Output::Post { record });
                 all.push(Output::Post { record });
             }
-            (Breakage::FinishesTooEarly, Output::Store(StoreOrder::Commit { ticket, mut changes })) => {
+            (
+                Breakage::FinishesTooEarly,
+                Output::Store(StoreOrder::Commit {
+                    ticket,
+                    mut changes,
+                }),
+            ) => {
                 for change in &mut changes {
                     if let Change::Interaction(row) = change
                         && row.state == InteractionState::Settling
@@ -241,7 +306,13 @@ impl Sabotage for Broken {
                 }
                 all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
             }
-            (Breakage::CallsItDeliveredBefore, Output::Store(StoreOrder::Commit { ticket, mut changes })) => {
+            (
+                Breakage::CallsItDeliveredBefore,
+                Output::Store(StoreOrder::Commit {
+                    ticket,
+                    mut changes,
+                }),
+            ) => {
                 for change in &mut changes {
                     if let Change::Take { row, .. } = change {
                         row.state = RecordState::Delivered;
@@ -249,7 +320,10 @@ impl Sabotage for Broken {
                 }
                 all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
             }
-            (Breakage::PostsBeforeTheCommit, Output::Store(StoreOrder::Commit { ticket, changes })) => {
+            (
+                Breakage::PostsBeforeTheCommit,
+                Output::Store(StoreOrder::Commit { ticket, changes }),
+            ) => {
                 let taken: Vec<RecordId> = changes
                     .iter()
                     .filter_map(|c| match c {
@@ -260,15 +334,39 @@ impl Sabotage for Broken {
                 all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
                 all.extend(taken.into_iter().map(|record| Output::Post { record }));
             }
-            (Breakage::ShowsASecret, Output::OpenSocket { socket, connect_uri }) => {
+            (
+                Breakage::ShowsASecret,
+                Output::OpenSocket {
+                    socket,
+                    connect_uri,
+                },
+            ) => {
                 let text = format!("connecting to {}", connect_uri.expose());
                 all.push(Output::Notice(Notice::new(Level::Info, "connecting", text)));
-                all.push(Output::OpenSocket { socket, connect_uri });
+                all.push(Output::OpenSocket {
+                    socket,
+                    connect_uri,
+                });
             }
-            (Breakage::OpensASecondSocket, Output::OpenSocket { socket, connect_uri }) => {
-                all.push(Output::OpenSocket { socket, connect_uri: connect_uri.clone() });
-                let second = SocketRef { generation: socket.generation + 100_000, ..socket };
-                all.push(Output::OpenSocket { socket: second, connect_uri });
+            (
+                Breakage::OpensASecondSocket,
+                Output::OpenSocket {
+                    socket,
+                    connect_uri,
+                },
+            ) => {
+                all.push(Output::OpenSocket {
+                    socket,
+                    connect_uri: connect_uri.clone(),
+                });
+                let second = SocketRef {
+                    generation: socket.generation + 100_000,
+                    ..socket
+                };
+                all.push(Output::OpenSocket {
+                    socket: second,
+                    connect_uri,
+                });
             }
             (_, output) => all.push(output),
         }
@@ -288,7 +386,10 @@ impl Sabotage for Broken {
     fn key(&mut self, record: RecordId) -> RecordId {
         let times = self.keys.entry(record).or_default();
         *times = times.saturating_add(1);
-        let changes = matches!(self.what, Breakage::ChangesTheKeyAtARetry | Breakage::PostsUnderTwoKeys);
+        let changes = matches!(
+            self.what,
+            Breakage::ChangesTheKeyAtARetry | Breakage::PostsUnderTwoKeys
+        );
         if changes && *times > 1 {
             let mut bytes = *record.0.as_bytes();
             bytes[0] ^= *times;
@@ -334,7 +435,10 @@ fn caught(what: Breakage, by: &str) {
         let mut world = Full::new(plan, false);
         world.sabotage = Some(sabotage(what));
         match world.run() {
-            Ok(()) => told.push(format!("nothing; {} requests, {} in a minute", world.net.requests_total, world.net.most_in_a_minute)),
+            Ok(()) => told.push(format!(
+                "nothing; {} requests, {} in a minute",
+                world.net.requests_total, world.net.most_in_a_minute
+            )),
             Err(text) if text.contains(by) => return,
             Err(text) => told.push(text),
         }

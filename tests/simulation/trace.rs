@@ -44,7 +44,9 @@ impl Trace {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
         for word in [clock.time, number] {
-            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            hash = (hash ^ word)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29);
         }
         let inner = &mut *inner;
         inner.hash = hash;
@@ -54,7 +56,10 @@ impl Trace {
             }
             let mut text = text();
             if text.len() > 400 {
-                let cut = text.char_indices().nth(400).map_or(text.len(), |(at, _)| at);
+                let cut = text
+                    .char_indices()
+                    .nth(400)
+                    .map_or(text.len(), |(at, _)| at);
                 text.truncate(cut);
             }
             lines.push_back(format!("{} {kind} {number} {text}", clock.text()));
