@@ -20,7 +20,14 @@ use super::{CallId, ChannelRow, Fact, Fetch, FetchOutcome, Input, Output, Settin
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
 use crate::rng::Rng;
+use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now};
+
+/// Channels given up whose topics are still to be taken off, at most.
+const CLEARING_MAX: usize = 64;
+
+/// How often that is tried for one channel: for about half an hour.
+const CLEAR_TRIES_MAX: u32 = 10;
 
 /// What is known of a topic.
 #[derive(Debug)]
@@ -75,6 +82,8 @@ pub struct Client {
     pub(super) totals: Totals,
     pub(super) last_gap: Option<Mono>,
     warm_from: Mono,
+    /// Channels given up whose topics are still to be taken off: when, which, how many tries.
+    pub(super) clearing: VecDeque<(Mono, Secret, u32)>,
     /// Channels are not listed again before.
     pub(super) list_from: Mono,
 }
@@ -109,6 +118,7 @@ impl Client {
             totals: Totals::default(),
             last_gap: None,
             warm_from: Mono(0),
+            clearing: VecDeque::new(),
             list_from: Mono(0),
         };
         client.reattach(kept, now);
@@ -124,6 +134,7 @@ impl Client {
                 && row.token_ends_at > now.wall
                 && !self.channels.contains_key(&row.slot);
             if !usable {
+                self.clear_later(row.id.clone(), 0, now.mono);
                 continue;
             }
             self.last_incarnation += 1;
@@ -182,6 +193,12 @@ impl Client {
                 ..d
             });
             soonest = Deadline::sooner(soonest, warm);
+        }
+        if self.token.current(now).is_some()
+            && let Some(at) = self.clearing.iter().map(|(at, _, _)| *at).min()
+        {
+            let why = "channel given up";
+            soonest = Deadline::sooner(soonest, Some(Deadline { at, why }));
         }
         soonest = Deadline::sooner(soonest, self.calls.deadline(&self.token, &self.budget, now));
         Deadline::sooner(soonest, self.rollover_deadline(now))
@@ -559,7 +576,7 @@ impl Client {
             );
         }
         self.lose(slot, why, now);
-        if why == "worn-out" {
+        if why != "not-found" {
             self.clear_abandoned(slot, now);
         }
         self.remove(slot, now);
@@ -620,8 +637,47 @@ impl Client {
             && let Some(id) = c.id.clone()
             && !c.subs.is_empty()
         {
-            self.calls
-                .queue(Op::ReplaceTopics(id, Vec::new()), Purpose::Clear, now);
+            self.clear_later(id, 0, now.mono);
+        }
+    }
+
+    fn clear_later(&mut self, id: Secret, tries: u32, at: Mono) {
+        if tries >= CLEAR_TRIES_MAX {
+            return;
+        }
+        if self.clearing.len() >= CLEARING_MAX {
+            self.clearing.pop_front();
+        }
+        self.clearing.push_back((at, id, tries));
+    }
+
+    fn clear_due(&mut self, now: Now) {
+        if self.token.current(now).is_none() {
+            return;
+        }
+        for _ in 0..self.clearing.len() {
+            let Some((at, id, tries)) = self.clearing.pop_front() else {
+                return;
+            };
+            if at <= now.mono {
+                let purpose = Purpose::Clear(id.clone(), tries);
+                self.calls
+                    .queue(Op::ReplaceTopics(id, Vec::new()), purpose, now);
+            } else {
+                self.clearing.push_back((at, id, tries));
+            }
+        }
+    }
+
+    fn cleared(&mut self, id: Secret, tries: u32, outcome: &Outcome, now: Now) {
+        let again = matches!(
+            outcome.result,
+            Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Unauthorized)
+        );
+        if again {
+            let pause = Duration::from_secs(5 << tries.min(6));
+            let at = now.mono + self.rng.jitter(pause);
+            self.clear_later(id, tries + 1, at);
         }
     }
 
@@ -690,6 +746,8 @@ impl Client {
         }
         channel.socket = None;
         if channel.retiring() {
+            // It ended before it had given up everything.
+            self.clear_abandoned(slot, now);
             self.remove_if_socketless(slot, now);
             return;
         }
@@ -815,7 +873,7 @@ impl Client {
             Purpose::Resync(channel) => self.resynced(channel, done.outcome, now),
             Purpose::Blame(channel, topics) => self.blamed(channel, topics, done.outcome, now),
             Purpose::Extend(channel) => self.extended(channel, now),
-            Purpose::Clear => {}
+            Purpose::Clear(id, tries) => self.cleared(id, tries, &done.outcome, now),
             Purpose::Fetch(fetch) => {
                 let outcome = fetch_outcome(&fetch, done.outcome.result);
                 self.out.push_back(Output::Fact(Fact::Fetched {
@@ -1163,6 +1221,7 @@ impl Client {
         }
         self.roll(now);
         self.allocate(now);
+        self.clear_due(now);
         self.send_messages();
         while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {
             self.out.push_back(Output::Call {

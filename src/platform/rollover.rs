@@ -129,6 +129,10 @@ impl Client {
                         channel.old = None;
                         self.remove(slot, now);
                     } else if !channel.dead {
+                        self.clear_abandoned(slot, now);
+                        let Some(channel) = self.channels.get(&slot) else {
+                            return;
+                        };
                         let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
                         for topic in topics {
                             if let Some(channel) = self.channels.get_mut(&slot) {
