@@ -25,6 +25,7 @@ fn main() -> std::process::ExitCode {
 /// Dispatch points of the words whose bodies live elsewhere.
 const BODIES: Bodies = Bodies {
     run: genesys_gateway::run::run,
+    check: genesys_gateway::run::check,
     check_online: genesys_gateway::run::check_online,
     demo: genesys_gateway::demo::demo,
     simulate,

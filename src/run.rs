@@ -14,7 +14,7 @@ use crate::service::activation::{self, Activated};
 use crate::service::signals::{self, Signal};
 use crate::service::{ExitCode, sd};
 use crate::shell::clock::Clock;
-use crate::shell::daemon::{Daemon, Inherited};
+use crate::shell::daemon::{self, Daemon, Inherited};
 use crate::shell::gate::Listener;
 use crate::shell::online;
 use crate::shell::outside::Outside;
@@ -62,6 +62,15 @@ pub fn run(config: Config, mut activated: Activated) -> ExitCode {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
+        if daemon.damaged() {
+            log::error!(
+                "the database is damaged and takes no more changes: ending with {}, so that the \
+                 service manager starts the gateway anew and what is readable is carried over",
+                ExitCode::Software.number()
+            );
+            daemon.stop();
+            return ExitCode::Software;
+        }
         if daemon.ended() {
             log::error!("the loop has ended by itself; restarting is the cure");
             daemon.stop();
@@ -82,6 +91,20 @@ fn listener(inherited: activation::Inherited) -> Listener {
     match inherited {
         activation::Inherited::Tcp(tcp) => Listener::from(tcp),
         activation::Inherited::Unix(unix) => Listener::from(unix),
+    }
+}
+
+/// The part of `check` that goes beyond the configuration's own rules: what the start
+/// would refuse without having asked anybody.
+#[must_use]
+pub fn check(config: &Config) -> ExitCode {
+    match daemon::rehearse(config) {
+        Ok(()) => ExitCode::Done,
+        Err(error) => {
+            // A closed stderr is no reason to fail differently.
+            let _ = writeln!(std::io::stderr(), "genesys-gateway: {error}");
+            error.exit_code()
+        }
     }
 }
 

@@ -91,6 +91,10 @@ fn check(path: &Path, online: bool, bodies: &Bodies) -> ExitCode {
             for warning in warnings {
                 complain(&format!("warning: {warning}"));
             }
+            let found = (bodies.check)(&config);
+            if found != ExitCode::Done {
+                return found;
+            }
             if online {
                 logging::init();
                 return (bodies.check_online)(&config);

@@ -32,6 +32,8 @@ use crate::service::activation::Activated;
 pub struct Bodies {
     /// `run`: the daemon, until it is asked to stop.
     pub run: fn(Config, Activated) -> ExitCode,
+    /// `check`: what the start would refuse although the configuration is sound by itself.
+    pub check: fn(&Config) -> ExitCode,
     /// `check --online`: log on, open a channel, wait for a pong.
     pub check_online: fn(&Config) -> ExitCode,
     /// `demo`.

@@ -8,12 +8,14 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{ExitCode, complain};
-use crate::filing::rows::RecordRow;
+use crate::filing::rows::{RecordRow, RecordState};
 use crate::ids::RecordId;
 use crate::shell::http::view;
 use crate::shell::port::RecordView;
+use crate::status::snapshot::{AGE_LABELS, WAITING};
+use crate::status::verdict::set_aside;
 use crate::store::StoreError;
-use crate::store::inspect::{AGES, Inspect, ShapeRow, open_inspect};
+use crate::store::inspect::{BUCKETS, Inspect, ShapeRow, open_inspect};
 use crate::time::Wall;
 
 /// A database opened read-only.
@@ -42,9 +44,9 @@ impl Offline {
         Ok(found.map(|record| parsed(&view::one_record(&view_of(&record.row, record.body)))))
     }
 
-    /// `[{"state","ages":[{"upTo","n"}]}]`, ages in seconds as of `now`.
+    /// `[{"state","ages":[{"upTo","n"}]}]`, ages as of `now`.
     pub(super) fn shape(&self, now: Wall) -> Result<Value, StoreError> {
-        Ok(self.0.shape(now)?.iter().map(shape_row).collect())
+        Ok(shape_of(&self.0.shape(now)?))
     }
 
     /// What `status` can tell without the daemon.
@@ -63,7 +65,9 @@ impl Offline {
         let reasons: Vec<String> = self
             .0
             .damaged()?
-            .map(|aside| format!("a damaged database was set aside as {aside}"))
+            // Gone, it is acknowledged.
+            .filter(|aside| !matches!(Path::new(aside).try_exists(), Ok(false)))
+            .map(|aside| set_aside(&aside))
             .into_iter()
             .collect();
         Ok(json!({
@@ -99,16 +103,21 @@ fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
 }
 
-fn shape_row(row: &ShapeRow) -> Value {
-    let bounds = AGES
-        .iter()
-        .map(|(_, age)| json!(age.as_secs()))
-        .chain([Value::Null]);
-    let ages: Vec<Value> = bounds
-        .zip(row.by_age)
-        .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
-        .collect();
-    json!({"state": row.state.as_str(), "ages": ages})
+/// As the listener's `/status` says it: what waits, every state of it, and the same words for ages.
+fn shape_of(found: &[ShapeRow]) -> Value {
+    let row = |state: &RecordState| {
+        let by_age = found
+            .iter()
+            .find(|row| row.state == *state)
+            .map_or([0; BUCKETS], |row| row.by_age);
+        let ages: Vec<Value> = AGE_LABELS
+            .iter()
+            .zip(by_age)
+            .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
+            .collect();
+        json!({"state": state.as_str(), "ages": ages})
+    };
+    WAITING.iter().map(row).collect()
 }
 
 /// The exit code of a look that neither daemon nor database answered.
@@ -117,5 +126,19 @@ pub(super) fn exit_code(error: &StoreError) -> ExitCode {
         77 => ExitCode::NoPermission,
         70 => ExitCode::Software,
         _ => ExitCode::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filing::AGE_BOUNDS;
+    use crate::store::inspect::AGES;
+
+    #[test]
+    fn the_database_and_the_daemon_mean_the_same_ages() {
+        let here: Vec<_> = AGES.iter().map(|(label, age)| (*label, *age)).collect();
+        let there: Vec<_> = AGE_LABELS.into_iter().zip(AGE_BOUNDS).collect();
+        assert_eq!(here, there);
     }
 }

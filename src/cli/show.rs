@@ -150,9 +150,11 @@ pub(super) fn shape(shape: &Value) -> Vec<String> {
 fn bound(age: &Value) -> String {
     match age.get("upTo") {
         None | Some(Value::Null) => "older".to_owned(),
-        Some(up_to) => {
-            seconds(Some(up_to)).map_or_else(|| plain(up_to), |s| format!("<={}", short(s)))
-        }
+        Some(up_to) => match (seconds(Some(up_to)), plain(up_to)) {
+            (Some(s), _) => format!("<={}", short(s)),
+            (None, word) if word.starts_with(|c: char| c.is_ascii_digit()) => format!("<={word}"),
+            (None, word) => word,
+        },
     }
 }
 
@@ -196,7 +198,7 @@ mod tests {
     fn the_shape_is_a_table_of_states_and_ages() {
         let lines = shape(&json!([
             {"state": "queued", "ages": [{"upTo": 300, "n": 2}, {"upTo": 3600, "n": 0}, {"upTo": null, "n": 1}]},
-            {"state": "dead", "ages": [{"upTo": 3600, "n": 40}]},
+            {"state": "dead", "ages": [{"upTo": "1h", "n": 40}]},
         ]));
         assert_eq!(
             lines,

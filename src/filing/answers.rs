@@ -127,7 +127,7 @@ impl Filing {
         }
     }
 
-    fn expire(&mut self, id: ConversationId, now: Now, why: &str) {
+    pub(super) fn expire(&mut self, id: ConversationId, now: Now, why: &str) {
         let taken = self.interactions.get(&id).map_or(0, |w| w.taken);
         let detail = format!("max-age was reached with {taken} records taken; {why}");
         self.end(id, InteractionState::Expired, "max-age", detail, now);

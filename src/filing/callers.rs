@@ -26,6 +26,7 @@ pub(super) enum Subject {
 }
 
 /// What is to be done with a request now.
+#[expect(clippy::large_enum_variant, reason = "lives for one call")]
 pub(super) enum Weighed {
     /// Nothing changes; tell the caller.
     Answer(Answer),
@@ -194,7 +195,7 @@ impl Filing {
             (None, Some(Found::Interaction(found))) => found.clone(),
             (None, _) => return Weighed::LookUp,
         };
-        if let Some(detail) = self.full() {
+        if let Some(detail) = full(self.live_count, self.undelivered) {
             return Weighed::Answer(self.refusal(detail));
         }
         let row = InteractionRow {
@@ -219,17 +220,6 @@ impl Filing {
         Answer::Busy {
             retry_after: std::time::Duration::from_secs(60),
             detail: detail.to_owned(),
-        }
-    }
-
-    /// Which bound stands against taking in more, if one does.
-    fn full(&self) -> Option<&'static str> {
-        if self.live_count >= LIVE_INTERACTIONS_MAX {
-            Some("as many interactions are watched as the gateway can hold")
-        } else if self.undelivered >= UNDELIVERED_MAX {
-            Some("as many records wait for the history manager as the gateway can hold")
-        } else {
-            None
         }
     }
 
@@ -289,8 +279,8 @@ impl Filing {
                 _ => return Weighed::LookUp,
             }
         }
-        if self.undelivered >= UNDELIVERED_MAX {
-            let detail = "as many records wait for the history manager as the gateway can hold";
+        // A result is no interaction: only the outbox counts.
+        if let Some(detail) = full(0, self.undelivered) {
             return Weighed::Answer(self.refusal(detail));
         }
         let record = match key {
@@ -346,6 +336,17 @@ impl Filing {
     }
 }
 
+/// Which bound stands against taking in more, if one does.
+fn full(live: usize, undelivered: usize) -> Option<&'static str> {
+    if live >= LIVE_INTERACTIONS_MAX {
+        Some("as many interactions are watched as the gateway can hold")
+    } else if undelivered >= UNDELIVERED_MAX {
+        Some("as many records wait for the history manager as the gateway can hold")
+    } else {
+        None
+    }
+}
+
 /// The state after an act, if it fits (design, section 3).
 #[must_use]
 pub(super) fn after_act(state: RecordState, act: Act) -> Option<RecordState> {
@@ -372,6 +373,13 @@ fn acted(row: &RecordRow, act: Act, state: RecordState, at: Now) -> RecordRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bounds_stand_exactly_where_they_are_set() {
+        assert_eq!(full(LIVE_INTERACTIONS_MAX - 1, UNDELIVERED_MAX - 1), None);
+        assert!(full(LIVE_INTERACTIONS_MAX, 0).is_some());
+        assert!(full(0, UNDELIVERED_MAX).is_some());
+    }
 
     #[test]
     fn acts_fit_the_states_of_the_contract_and_no_others() {

@@ -20,6 +20,8 @@ use crate::time::{Mono, Now};
 
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// An empty commit costs nothing, and callers wait to be let in again.
+const PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// A request that waits.
 #[derive(Clone)]
@@ -40,12 +42,17 @@ pub(super) struct Taking {
 }
 
 /// In order of arrival.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "some thousands at most, and boxes would cost as much"
+)]
 pub(super) enum Entry {
     Take(Taking),
     Ask(Ask),
 }
 
 /// What a committed change brings about.
+#[expect(clippy::large_enum_variant, reason = "one batch of them at most")]
 pub(super) enum Effect {
     /// A record taken from the platform is durable.
     Taken(RecordId),
@@ -143,12 +150,14 @@ impl Ledger {
         self.bytes = self.bytes.saturating_sub(taking.body.len());
     }
 
-    /// Notes a failed commit; the pause doubles from 1 s to 30 s. `true` if this is the first.
-    pub(super) fn failed(&mut self, kind: StoreTrouble, now: Now) -> bool {
+    /// Notes a failed commit; the pause doubles from 1 s to 30 s, to 5 s if nothing was in it.
+    /// `true` if this is the first.
+    pub(super) fn failed(&mut self, kind: StoreTrouble, empty: bool, now: Now) -> bool {
         let first = self.trouble.is_none();
-        let (since, pause) = self.trouble.map_or((now, RETRY_MIN), |t| {
-            (t.since, (t.pause * 2).min(RETRY_MAX))
-        });
+        let longest = if empty { PROBE_MAX } else { RETRY_MAX };
+        let (since, pause) = self
+            .trouble
+            .map_or((now, RETRY_MIN), |t| (t.since, (t.pause * 2).min(longest)));
         self.trouble = Some(Trouble {
             kind,
             since,

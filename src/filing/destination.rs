@@ -253,7 +253,8 @@ impl Destination {
                 "closed",
                 Some(since),
                 format!(
-                    "the history manager answers {status} and is closed to us; check its address, our token and our permission there"
+                    "the history manager answers {status} and is closed to us; check its address, \
+                     our token and our permission there"
                 ),
             ),
             Health::Down { since, .. } => (

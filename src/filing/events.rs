@@ -46,6 +46,9 @@ impl Filing {
         if w.ended() {
             return;
         }
+        if w.row.watched_since.is_some() {
+            self.counters.gap_ended(w.dark_since, now.mono);
+        }
         // Whatever was announced before this moment may have been missed.
         w.owed = Some(now.mono);
         let mut changed = false;
@@ -86,12 +89,11 @@ impl Filing {
         }
         if touched > 0 {
             self.counters.gap(cause, touched);
+            // The warning is the platform client's, which knows the channel.
             self.say(
-                Level::Warn,
-                "gap",
-                format!(
-                    "{touched} conversations were out of sight ({cause}) and are checked over REST"
-                ),
+                Level::Debug,
+                "gap-checks",
+                format!("{touched} conversations are out of sight ({cause}) and due for a check"),
             );
         }
     }

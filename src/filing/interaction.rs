@@ -122,6 +122,12 @@ impl Watched {
         let settles_at = row
             .last_event_at
             .map(|t| now.mono + settings.settle_for.saturating_sub(now.wall.since(t)));
+        // Recovered in mid-settling: its first seconds are past.
+        let settling = if row.state == InteractionState::Settling {
+            3
+        } else {
+            0
+        };
         Watched {
             expires_at: now.mono + settings.max_age.saturating_sub(age),
             settles_at,
@@ -141,7 +147,7 @@ impl Watched {
             asked_again_early: false,
             trouble_since: None,
             troubles: 0,
-            settling: 0,
+            settling,
             quiet: 0,
             pending: 0,
         }

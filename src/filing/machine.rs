@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::checks::{Checks, Class};
 use super::commit::Ledger;
 use super::destination::Destination;
-use super::interaction::{UNWATCHED_AFTER, Watched};
+use super::interaction::{LASTING_TROUBLE, UNWATCHED_AFTER, Watched};
 use super::outbox::Outbox;
 use super::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
 use super::settings::{RECORDS_PER_INTERACTION_MAX, REMEMBER_ENDED, Settings, Until};
@@ -18,7 +18,7 @@ use super::{Fact, Order, PlatformFact, topic_of};
 use crate::ids::{ConversationId, RecordId};
 use crate::notice::{Level, Notice};
 use crate::rng::Rng;
-use crate::time::{Deadline, Mono, Now, Wall};
+use crate::time::{Deadline, Mono, Now};
 
 /// How far a record is on its way into the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,7 +82,7 @@ impl Filing {
             forgets: BTreeSet::new(),
             live_count: 0,
             undelivered: 0,
-            counters: Counters::new(recovered),
+            counters: Counters::new(recovered, now),
             settings,
         };
         filing.ledger.maintenance_at = now.mono;
@@ -245,12 +245,22 @@ impl Filing {
     }
 
     fn max_age_reached(&mut self, id: ConversationId, now: Now) {
-        if let Some(w) = self.interactions.get_mut(&id)
-            && !w.ended()
-        {
+        let Some(w) = self.interactions.get_mut(&id) else {
+            return;
+        };
+        if w.ended() {
+            return;
+        }
+        let first = !w.last_chance;
+        // Should the question find no answer at all, not even a bad one.
+        w.expires_at = now.mono + LASTING_TROUBLE;
+        self.expiries.insert((w.expires_at, id));
+        if first {
             w.last_chance = true;
             w.owed = Some(now.mono);
             self.checks.schedule(id, now.mono, Class::Prompt);
+        } else if self.ledger.trouble.is_none() {
+            self.expire(id, now, "the platform was asked and has not answered");
         }
     }
 
@@ -438,66 +448,9 @@ impl Filing {
         w.records.len() >= RECORDS_PER_INTERACTION_MAX
     }
 
-    /// Where an interaction stands, for the checkers of a simulation and for the API; `None`
-    /// if it is not in memory.
-    #[must_use]
-    pub fn watch_state(&self, conversation: ConversationId) -> Option<WatchState> {
-        self.interactions
-            .get(&conversation)
-            .map(|w| self.state_of(conversation, w))
-    }
-
-    /// Every interaction in memory that has not ended.
-    pub fn live_interactions(&self) -> impl Iterator<Item = (ConversationId, WatchState)> + '_ {
-        self.interactions
-            .iter()
-            .filter(|(_, w)| !w.ended())
-            .map(|(id, w)| (*id, self.state_of(*id, w)))
-    }
-
-    fn state_of(&self, id: ConversationId, w: &Watched) -> WatchState {
-        WatchState {
-            state: w.row.state,
-            accepted_at: w.row.accepted_at,
-            live: w.live_since.is_some(),
-            due_at: self.checks.due_at(id),
-            owed: w.owed.is_some(),
-            records: w.records.len(),
-        }
-    }
-
-    /// The row of a record in memory: not over, or of a remembered interaction.
-    #[must_use]
-    pub fn record(&self, record: RecordId) -> Option<&RecordRow> {
-        self.records.get(&record).map(|r| &r.row)
-    }
-
-    /// Whether anything changed that no commit has confirmed yet.
-    #[must_use]
-    pub fn uncommitted(&self) -> bool {
-        self.ledger.backlog() > 0
-    }
-
     /// Counts a record as out of the outbox for good.
     pub(super) fn record_over(&mut self, state: RecordState) {
         self.undelivered = self.undelivered.saturating_sub(1);
         self.counters.over(state, 1);
     }
-}
-
-/// Where an interaction stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WatchState {
-    /// Its state, which may not be committed yet.
-    pub state: InteractionState,
-    /// When it was accepted.
-    pub accepted_at: Wall,
-    /// The topic is live.
-    pub live: bool,
-    /// When REST is asked next; the past if as soon as possible.
-    pub due_at: Option<Mono>,
-    /// Evidence over REST is owed, after a gap or a late subscription.
-    pub owed: bool,
-    /// Records known of it.
-    pub records: usize,
 }

@@ -18,6 +18,7 @@ mod checks;
 mod commit;
 mod commits;
 pub mod destination;
+mod draft;
 mod events;
 mod interaction;
 mod machine;
@@ -38,10 +39,13 @@ use crate::notice::Notice;
 
 pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
 pub use caller::{Act, Answer, CallerId, CallerRequest};
-pub use machine::{Filing, WatchState};
+pub use machine::Filing;
 pub use rows::{StoreFact, StoreOrder};
 pub use settings::{Settings, Until};
-pub use snapshot::{AGE_BOUNDS, FilingSnapshot, LATENCY_BOUNDS_MS, Latency, TroubleSnapshot};
+pub use snapshot::{
+    AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
+    TroubleSnapshot, WatchState,
+};
 
 /// What filing is told.
 #[derive(Clone, PartialEq)]
@@ -82,8 +86,10 @@ pub enum PostOutcome {
     },
     /// It did not.
     NoAnswer(crate::wire::NoAnswer),
-    /// The record's body could not be read or rendered: the reason.
+    /// The record has no body that could be sent, and none will come: the reason.
     Unreadable(String),
+    /// The database could not be read just now: the reason. Not the record's fault.
+    NotRead(String),
 }
 
 /// What filing orders.

@@ -179,7 +179,8 @@ impl Filing {
                     Level::Error,
                     "history-closed",
                     format!(
-                        "the history manager answers {status} and is closed to us: nothing is filed until it lets us in; check its address, our token and our permission there"
+                        "the history manager answers {status} and is closed to us: nothing is filed \
+                         until it lets us in; check its address, our token and our permission there"
                     ),
                 );
                 self.keep_patience(now);

@@ -222,12 +222,14 @@ fn read_leg(
     } else {
         (None, None)
     };
-    let ended = matches!(
-        text(communication, "state")
-            .map(str::to_ascii_lowercase)
-            .as_deref(),
-        Some("disconnected" | "terminated")
-    ) || (communication.is_null() && instant(participant, "endTime").is_some());
+    let state = text(communication, "state").map(str::to_ascii_lowercase);
+    let ended = match state.as_deref() {
+        Some(state) => matches!(state, "disconnected" | "terminated"),
+        // It does not say; `endTime` of the whole is missing while anyone is connected.
+        None => instant(participant, "endTime")
+            .or(instant(whole, "endTime"))
+            .is_some(),
+    };
     let skipped = participant.get("wrapupSkipped") == Some(&Value::Bool(true));
     let required = participant.get("wrapupRequired") == Some(&Value::Bool(true));
     // Offered to somebody who never took it: nobody has anything to wrap up.
@@ -246,9 +248,7 @@ fn read_leg(
         (true, true)
     } else if provisional || start_acw.is_some() || (acw_start.is_some() && wrap_up_end.is_none()) {
         (false, false)
-    } else if wrap_up_end.is_some() {
-        (true, true)
-    } else if skipped && ended {
+    } else if wrap_up_end.is_some() || (skipped && ended) {
         (true, true)
     } else if acw_state == "notapplicable" && ended {
         (true, false)

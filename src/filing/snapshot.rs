@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::destination::DestinationSnapshot;
+use super::interaction::Watched;
 use super::machine::{Filing, Kept};
 use super::rows::{
     InteractionState, RecordKind, RecordRow, RecordState, Recovered, Source, StoreTrouble,
 };
-use crate::time::{Now, Wall};
+use crate::ids::{ConversationId, RecordId};
+use crate::time::{Mono, Now, Wall};
 
 /// Upper bounds of the latency histogram, in milliseconds; one bucket more has no bound.
 pub const LATENCY_BOUNDS_MS: [u64; 10] = [
@@ -30,14 +32,14 @@ pub const AGE_BOUNDS: [Duration; 5] = [
 /// Distinct causes of gaps that are told apart; further ones are counted as `other`.
 const GAP_CAUSES_MAX: usize = 32;
 
-/// Time from the event to its being filed.
+/// How long something took, counted by [`LATENCY_BOUNDS_MS`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Latency {
-    /// Records per bucket, not cumulative; the bounds are [`LATENCY_BOUNDS_MS`].
+    /// How many per bucket, not cumulative; the bounds are [`LATENCY_BOUNDS_MS`].
     pub buckets: [u64; LATENCY_BOUNDS_MS.len() + 1],
     /// Sum in milliseconds.
     pub sum_ms: u64,
-    /// Number of records.
+    /// How many in all.
     pub count: u64,
 }
 
@@ -54,6 +56,21 @@ impl Latency {
     }
 }
 
+/// What may become of an event; see [`FilingSnapshot::events`].
+pub const EVENT_OUTCOMES: [&str; 8] = [
+    "taken",
+    "duplicate",
+    "stopped",
+    "unknown-conversation",
+    "unreadable",
+    "no-room",
+    "flooded",
+    "foreign",
+];
+
+/// How a check over REST may end.
+pub const CHECK_OUTCOMES: [&str; 5] = ["found", "not-found", "denied", "too-many", "trouble"];
+
 /// Everything that is counted since the start of the process, and the totals of what is over.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counters {
@@ -66,6 +83,10 @@ pub(super) struct Counters {
     gaps: BTreeMap<&'static str, (u64, u64)>,
     checks: BTreeMap<(&'static str, &'static str), u64>,
     latency: Latency,
+    gap_lengths: Latency,
+    /// When this run began, and how long the gateway was not running before.
+    began: Mono,
+    downtime: Duration,
     pub(super) busy: u64,
 }
 
@@ -75,8 +96,12 @@ fn less<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, n: u64) {
 }
 
 impl Counters {
-    pub(super) fn new(recovered: &Recovered) -> Counters {
+    pub(super) fn new(recovered: &Recovered, now: Now) -> Counters {
         Counters {
+            began: now.mono,
+            downtime: recovered
+                .last_alive
+                .map_or(Duration::ZERO, |t| now.wall.since(t)),
             ended: recovered.ended.iter().copied().collect(),
             over: recovered.over.iter().copied().collect(),
             ..Counters::default()
@@ -123,6 +148,17 @@ impl Counters {
             .or_default();
         entry.0 += 1;
         entry.1 += topics as u64;
+    }
+
+    /// A conversation that was watched before is live again.
+    pub(super) fn gap_ended(&mut self, dark_since: Mono, now: Mono) {
+        // Dark from the beginning: the gap began when the last run ended.
+        let before = if dark_since == self.began {
+            self.downtime
+        } else {
+            Duration::ZERO
+        };
+        self.gap_lengths.add(now.since(dark_since) + before);
     }
 
     pub(super) fn check(&mut self, how: &'static str, outcome: &'static str) {
@@ -204,9 +240,53 @@ pub struct FilingSnapshot {
     pub gaps: BTreeMap<&'static str, (u64, u64)>,
     /// From event to filed.
     pub latency: Latency,
+    /// How long watched conversations were out of sight, each by itself, until they were live again.
+    pub gap_lengths: Latency,
+    /// How long the gateway was not running before this start, as far as the store knows.
+    pub downtime: Duration,
 }
 
 impl Filing {
+    /// Where an interaction stands, for the checkers of a simulation and for the API; `None`
+    /// if it is not in memory.
+    #[must_use]
+    pub fn watch_state(&self, conversation: ConversationId) -> Option<WatchState> {
+        self.interactions
+            .get(&conversation)
+            .map(|w| self.state_of(conversation, w))
+    }
+
+    /// Every interaction in memory that has not ended.
+    pub fn live_interactions(&self) -> impl Iterator<Item = (ConversationId, WatchState)> + '_ {
+        self.interactions
+            .iter()
+            .filter(|(_, w)| !w.ended())
+            .map(|(id, w)| (*id, self.state_of(*id, w)))
+    }
+
+    fn state_of(&self, id: ConversationId, w: &Watched) -> WatchState {
+        WatchState {
+            state: w.row.state,
+            accepted_at: w.row.accepted_at,
+            live: w.live_since.is_some(),
+            due_at: self.checks.due_at(id),
+            owed: w.owed.is_some(),
+            records: w.records.len(),
+        }
+    }
+
+    /// The row of a record in memory: not over, or of a remembered interaction.
+    #[must_use]
+    pub fn record(&self, record: RecordId) -> Option<&RecordRow> {
+        self.records.get(&record).map(|r| &r.row)
+    }
+
+    /// Whether anything changed that no commit has confirmed yet.
+    #[must_use]
+    pub fn uncommitted(&self) -> bool {
+        self.ledger.backlog() > 0
+    }
+
     /// The picture of now. Walks everything that is remembered: at most once a second.
     #[must_use]
     pub fn snapshot(&self, now: Now) -> FilingSnapshot {
@@ -287,6 +367,8 @@ impl Filing {
             failed: self.counters.failed.clone(),
             gaps: self.counters.gaps.clone(),
             latency: self.counters.latency.clone(),
+            gap_lengths: self.counters.gap_lengths.clone(),
+            downtime: self.counters.downtime,
         }
     }
 }
@@ -294,4 +376,21 @@ impl Filing {
 fn older<K: Ord>(map: &mut BTreeMap<K, Duration>, key: K, age: Duration) {
     let oldest = map.entry(key).or_default();
     *oldest = (*oldest).max(age);
+}
+
+/// Where an interaction stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WatchState {
+    /// Its state, which may not be committed yet.
+    pub state: InteractionState,
+    /// When it was accepted.
+    pub accepted_at: Wall,
+    /// The topic is live.
+    pub live: bool,
+    /// When REST is asked next; the past if as soon as possible.
+    pub due_at: Option<Mono>,
+    /// Evidence over REST is owed, after a gap or a late subscription.
+    pub owed: bool,
+    /// Records known of it.
+    pub records: usize,
 }

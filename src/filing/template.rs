@@ -272,7 +272,16 @@ fn context(row: &RecordRow, body: &str, members: &str) -> Value {
     Value::from(pairs.into_iter().collect::<BTreeMap<_, _>>())
 }
 
-const EXAMPLE_BODY: &str = r#"{"eventTime":1767886512345,"conversationId":"7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47","participantId":"b9d2a3f0-61c4-4e0b-8d77-1f0c9a5e2b36","sessionId":"e40c7d15-2b8f-4f63-a1d9-7735c0f68e21","mediaType":"VOICE","provider":"Edge","direction":"INBOUND","ani":"tel:+15555550123","dnis":"tel:+15555550199","userId":"0f3b6a42-9c1d-4a57-b2e8-64d9f1c07a35","queueId":"d5a8e1c3-7f24-4b90-96ce-3b0a2d4f8e17","wrapupCode":"ININ-WRAP-UP-TIMEOUT","wrapupNotes":"A note with \"quotes\",\na second line and a \\.","wrapupDurationMs":18250}"#;
+const EXAMPLE_BODY: &str = r#"{
+"eventTime":1767886512345,"conversationId":"7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47",
+"participantId":"b9d2a3f0-61c4-4e0b-8d77-1f0c9a5e2b36",
+"sessionId":"e40c7d15-2b8f-4f63-a1d9-7735c0f68e21","mediaType":"VOICE","provider":"Edge",
+"direction":"INBOUND","ani":"tel:+15555550123","dnis":"tel:+15555550199",
+"userId":"0f3b6a42-9c1d-4a57-b2e8-64d9f1c07a35",
+"queueId":"d5a8e1c3-7f24-4b90-96ce-3b0a2d4f8e17","wrapupCode":"ININ-WRAP-UP-TIMEOUT",
+"wrapupNotes":"A note with \"quotes\",\na second line and a \\.",
+"wrapupDurationMs":18250
+}"#;
 const EXAMPLE_MEMBERS: &str = r#"{"note":"\"quoted\"\n","number":12345678901234567890123456789}"#;
 
 fn example(kind: RecordKind) -> RecordRow {
@@ -352,6 +361,12 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn forwarders_can_share_one_renderer() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Renderer>();
     }
 
     #[test]

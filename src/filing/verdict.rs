@@ -42,7 +42,7 @@ pub enum Verdict {
 }
 
 /// Labels of causes, for metrics; the last two come from the outbox.
-pub const CAUSES: [&str; 10] = [
+pub const CAUSES: [&str; 11] = [
     "rate-limited",
     "server-error",
     "not-reached",
@@ -51,6 +51,7 @@ pub const CAUSES: [&str; 10] = [
     "garbled",
     "refused",
     "unreadable",
+    "not-read",
     "closed",
     "given-up",
 ];
@@ -62,6 +63,12 @@ pub fn verdict(outcome: &PostOutcome) -> Verdict {
         PostOutcome::Unreadable(reason) => Verdict::Dead {
             cause: "unreadable",
             error: reason.clone(),
+        },
+        PostOutcome::NotRead(reason) => Verdict::Later {
+            retry_after: None,
+            unreachable: false,
+            cause: "not-read",
+            error: format!("the database could not be read: {reason}"),
         },
         PostOutcome::NoAnswer(why) => Verdict::Later {
             retry_after: None,
@@ -185,8 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_dead() {
+    fn what_can_never_be_sent_is_dead_and_a_failing_database_is_not_the_records_fault() {
         let v = verdict(&PostOutcome::Unreadable("the template failed".into()));
         assert_eq!(kind(&v), "dead");
+        let v = verdict(&PostOutcome::NotRead("disk I/O error".into()));
+        assert_eq!(kind(&v), "later");
+        assert!(
+            matches!(v, Verdict::Later { cause, unreachable: false, .. } if CAUSES.contains(&cause))
+        );
     }
 }

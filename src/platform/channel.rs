@@ -134,6 +134,8 @@ pub(super) struct Channel {
     pub(super) reopen_at: Option<Mono>,
     pub(super) closing_until: Option<Mono>,
     pub(super) reopens_failed: u32,
+    /// Topics in one unsubscribe: fewer after a refusal, which may be about one of them alone.
+    pub(super) drop_most: usize,
     /// The platform says it is full although we count fewer.
     pub(super) sealed: bool,
     /// Kept from an earlier run: which topics it holds is not known yet.
@@ -181,6 +183,7 @@ impl Channel {
             reopen_at: None,
             closing_until: None,
             reopens_failed: 0,
+            drop_most: TOPICS_PER_MESSAGE_MAX,
             sealed: false,
             resync: false,
             renew: Renew::Idle,
@@ -251,13 +254,18 @@ impl Channel {
     /// The next message to send: unsubscribes first, they make room.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         let subscribe = self.drop.is_empty();
+        let most = if subscribe {
+            TOPICS_PER_MESSAGE_MAX
+        } else {
+            self.drop_most
+        };
         let from = if subscribe {
             &mut self.want
         } else {
             &mut self.drop
         };
         let mut topics = Vec::new();
-        while topics.len() < TOPICS_PER_MESSAGE_MAX {
+        while topics.len() < most {
             let Some(topic) = from.pop_first() else { break };
             topics.push(topic);
         }

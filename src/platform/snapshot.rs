@@ -10,6 +10,30 @@ use super::client::Client;
 use crate::ids::Topic;
 use crate::time::Now;
 
+/// Why topics may be out of sight: the causes of [`Fact::Gap`](super::Fact::Gap).
+pub const GAP_CAUSES: [&str; 20] = [
+    "broken",
+    "channel-gone",
+    "closed",
+    "closing",
+    "handed-over-broken",
+    "handover-overdue",
+    "life-ending",
+    "misbehaved",
+    "no-longer-subscribed",
+    "no-pong",
+    "not-connected",
+    "not-found",
+    "not-made",
+    "ordered",
+    "silent",
+    "token-ended",
+    "token-ending",
+    "token-revoked",
+    "upgrade-refused",
+    "worn-out",
+];
+
 /// One channel as it may be shown.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChannelView {

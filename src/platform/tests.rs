@@ -702,3 +702,23 @@ fn silence_three_times_in_a_row_replaces_the_channel() {
     }
     assert_eq!((b.made, b.live()), (2, 1));
 }
+
+#[test]
+fn a_deadline_that_passed_before_anybody_looked_is_still_named() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    let socket = b.sockets[0].0;
+    b.end(socket, End::UpgradeRefused(404));
+    let due = b.client.next_deadline(b.now).unwrap();
+    assert_eq!(due.why, "channel creation");
+    // Whoever waits for it wakes a little late, asks again whether anything is due, and
+    // ticks only then.
+    let late = b
+        .now
+        .plus(due.at.since(b.now.mono) + Duration::from_millis(3));
+    let still = b.client.next_deadline(late).unwrap();
+    assert!(still.at <= late.mono, "{still:?} at {late:?}");
+    b.now = late;
+    b.give(Input::Tick);
+    assert_eq!(b.live(), 1);
+}

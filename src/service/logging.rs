@@ -137,6 +137,29 @@ struct Bucket {
     suppressed: u64,
 }
 
+impl Bucket {
+    /// Counts up what has become allowed since the last time.
+    fn refill(&mut self, every: Duration, burst: u32, now: Mono) {
+        let periods = millis(now.since(self.counted)) / millis(every);
+        if periods > 0 {
+            let gained = u32::try_from(periods).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(gained).min(burst);
+            // The part of a period that has begun is kept.
+            self.counted = Mono(
+                self.counted
+                    .0
+                    .saturating_add(periods.saturating_mul(millis(every))),
+            );
+        }
+    }
+
+    /// Takes one off, and with it what is to be said about the suppressed ones.
+    fn spend(&mut self) -> Option<u64> {
+        self.left = self.left.checked_sub(1)?;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
 /// Bounds how often a line that outside input can cause is written: a token
 /// bucket per key, and a count of what was left out.
 ///
@@ -187,24 +210,30 @@ impl RateLimited {
             }
         }
         let bucket = self.buckets.get_mut(key).unwrap_or(&mut self.shared);
-        let periods = millis(now.since(bucket.counted)) / millis(self.refill);
-        if periods > 0 {
-            let gained = u32::try_from(periods).unwrap_or(u32::MAX);
-            bucket.left = bucket.left.saturating_add(gained).min(self.burst);
-            // The part of a period that has begun is kept.
-            bucket.counted = Mono(
-                bucket
-                    .counted
-                    .0
-                    .saturating_add(periods.saturating_mul(millis(self.refill))),
-            );
-        }
-        if bucket.left == 0 {
+        bucket.refill(self.refill, self.burst, now);
+        let spent = bucket.spend();
+        if spent.is_none() {
             bucket.suppressed = bucket.suppressed.saturating_add(1);
-            return None;
         }
-        bucket.left -= 1;
-        Some(std::mem::take(&mut bucket.suppressed))
+        spent
+    }
+
+    /// What was suppressed and may be said by now, so that a burst which nothing follows is
+    /// counted as well: keys with their counts, each taken off the key's allowance. The
+    /// shared bucket answers to the empty key.
+    pub fn owed(&mut self, now: Mono) -> Vec<(String, u64)> {
+        let (refill, burst) = (self.refill, self.burst);
+        let shared = std::iter::once((String::new(), &mut self.shared));
+        self.buckets
+            .iter_mut()
+            .map(|(key, bucket)| (key.clone(), bucket))
+            .chain(shared)
+            .filter(|(_, bucket)| bucket.suppressed > 0)
+            .filter_map(|(key, bucket)| {
+                bucket.refill(refill, burst, now);
+                bucket.spend().map(|n| (key, n))
+            })
+            .collect()
     }
 
     /// Drops keys that have been silent long enough to have their whole burst
@@ -302,6 +331,22 @@ mod tests {
         assert_eq!(limited.allow("a", at(10)), Some(5));
         assert_eq!(limited.allow("a", at(11)), None);
         assert_eq!(limited.allow("a", at(1000)), Some(1));
+    }
+
+    #[test]
+    fn what_was_suppressed_is_owed_once_even_if_nothing_follows() {
+        let mut limited = RateLimited::new(1, Duration::from_secs(10), 1);
+        for _ in 0..4 {
+            limited.allow("a", Mono(0));
+            limited.allow("b", Mono(0));
+        }
+        assert_eq!(limited.owed(Mono(9_000)), [], "not yet");
+        assert_eq!(
+            limited.owed(Mono(10_000)),
+            [("a".to_owned(), 3), (String::new(), 3)]
+        );
+        assert_eq!(limited.owed(Mono(60_000)), [], "said already");
+        assert_eq!(limited.allow("a", Mono(60_000)), Some(0));
     }
 
     #[test]

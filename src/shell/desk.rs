@@ -12,7 +12,7 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use super::main_loop::Event;
 use super::port::{Health, InteractionView, Port, RecordView};
 use super::published::Published;
-use crate::filing::rows::{RecordRow, RecordState};
+use crate::filing::rows::{RecordRow, RecordState, StoreTrouble};
 use crate::filing::{Answer, CallerRequest};
 use crate::ids::{ConversationId, RecordId};
 use crate::status;
@@ -30,15 +30,17 @@ const READERS_KEPT: usize = 16;
 /// Read connections to the database, opened as needed and kept.
 pub struct Readers {
     path: PathBuf,
+    published: Arc<Published>,
     kept: Mutex<Vec<Reader>>,
 }
 
 impl Readers {
-    /// For the database at `path`.
+    /// For the database at `path`; damage that shows in reading is made known.
     #[must_use]
-    pub fn new(path: &Path) -> Readers {
+    pub fn new(path: &Path, published: Arc<Published>) -> Readers {
         Readers {
             path: path.to_path_buf(),
+            published,
             kept: Mutex::new(Vec::new()),
         }
     }
@@ -57,7 +59,12 @@ impl Readers {
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
         let mut reader = kept.unwrap_or_else(|| Reader::new(&self.path));
-        let read = what(&mut reader).map_err(|e| e.to_string());
+        let read = what(&mut reader).map_err(|e| {
+            if e.trouble() == StoreTrouble::Damaged {
+                self.published.found_damaged();
+            }
+            e.to_string()
+        });
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if read.is_ok() && kept.len() < READERS_KEPT {
             kept.push(reader);
@@ -79,8 +86,8 @@ impl Desk {
     pub fn new(events: Sender<Event>, published: Arc<Published>, path: &Path) -> Desk {
         Desk {
             events,
+            readers: Readers::new(path, published.clone()),
             published,
-            readers: Readers::new(path),
         }
     }
 }

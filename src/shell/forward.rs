@@ -52,8 +52,9 @@ const OWN_HEADERS: [&str; 7] = [
 /// A record with its body and the members of its interaction.
 pub type Loaded = (RecordRow, Option<String>, Option<String>);
 
-/// Reads a record from the store; the reason if it cannot.
-pub type Load = Box<dyn Fn(RecordId) -> Result<Loaded, String> + Send + Sync>;
+/// Reads a record from the store: nothing if it is not there; the reason if it cannot be read
+/// just now.
+pub type Load = Box<dyn Fn(RecordId) -> Result<Option<Loaded>, String> + Send + Sync>;
 
 /// Makes the body to post from the row, the record's body and the members; the reason if it cannot.
 pub type Render =
@@ -196,9 +197,12 @@ fn check(forwarders: &Forwarders) -> Result<(), StartError> {
 }
 
 fn post(forwarders: &Forwarders, bearer: Option<&Bearer>, record: RecordId) -> PostOutcome {
-    let rendered = (forwarders.load)(record).and_then(|(row, body, members)| {
-        (forwarders.render)(&row, body.as_deref(), members.as_deref())
-    });
+    let (row, body, members) = match (forwarders.load)(record) {
+        Ok(Some(loaded)) => loaded,
+        Ok(None) => return PostOutcome::Unreadable("it is not in the database".into()),
+        Err(reason) => return PostOutcome::NotRead(one_line(&reason, EXCERPT_MAX)),
+    };
+    let rendered = (forwarders.render)(&row, body.as_deref(), members.as_deref());
     let body = match rendered {
         Ok(body) => body,
         Err(reason) => return PostOutcome::Unreadable(one_line(&reason, EXCERPT_MAX)),

@@ -143,6 +143,12 @@ pub struct GateCounts {
     pub turned_away: u64,
     /// Requests refused because they were not clean, too large or late.
     pub refused: u64,
+    /// Of these: too large, head or body.
+    pub too_large: u64,
+    /// Of these: late.
+    pub late: u64,
+    /// Of these: without a length.
+    pub without_length: u64,
     /// Requests that the server behind the gate left without an answer.
     pub unanswered: u64,
 }
@@ -167,6 +173,9 @@ struct Shared {
     accepted: AtomicU64,
     turned_away: AtomicU64,
     refused: AtomicU64,
+    too_large: AtomicU64,
+    late: AtomicU64,
+    without_length: AtomicU64,
     unanswered: AtomicU64,
     complaints: Seldom,
 }
@@ -201,6 +210,9 @@ impl Shared {
             accepted: self.accepted.load(Ordering::Relaxed),
             turned_away: self.turned_away.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            too_large: self.too_large.load(Ordering::Relaxed),
+            late: self.late.load(Ordering::Relaxed),
+            without_length: self.without_length.load(Ordering::Relaxed),
             unanswered: self.unanswered.load(Ordering::Relaxed),
         }
     }
@@ -222,14 +234,23 @@ impl Shared {
             self.complain(|| format!("a request was left without an answer ({refusal:?})"));
         } else {
             self.refused.fetch_add(1, Ordering::Relaxed);
+            let among = match refusal {
+                Refusal::BodyTooLarge(_) | Refusal::HeadTooLarge => Some(&self.too_large),
+                Refusal::Late => Some(&self.late),
+                Refusal::NoLength => Some(&self.without_length),
+                _ => None,
+            };
+            if let Some(count) = among {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
             log::debug!("{}: a request was refused ({refusal:?})", self.name);
         }
     }
 
     /// Says it as a warning, at most once in [`LOG_EVERY`].
     fn complain(&self, what: impl FnOnce() -> String) {
-        if self.complaints.now() {
-            log::warn!("{}: {}", self.name, what());
+        if let Some(left_out) = self.complaints.now() {
+            log::warn!("{}: {}{left_out}", self.name, what());
         }
     }
 
@@ -376,6 +397,9 @@ impl Gate {
             accepted: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            too_large: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            without_length: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
             complaints: Seldom::new(LOG_EVERY),
         });

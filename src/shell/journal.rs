@@ -13,8 +13,14 @@ use crate::time::Mono;
 /// Lines of one kind in a burst.
 const BURST: u32 = 10;
 
-/// One more line of a kind is allowed after this.
-const REFILL: Duration = Duration::from_secs(30);
+/// One more line of a kind is allowed after this: what goes on for a night is said six times an hour.
+const REFILL: Duration = Duration::from_secs(600);
+
+/// Below info, where there may be a line per event: for whoever asked for it.
+const DEBUG_BURST: u32 = 1_000;
+
+/// The same for one more of those.
+const DEBUG_REFILL: Duration = Duration::from_millis(20);
 
 /// Kinds that are told apart.
 const KINDS_MAX: usize = 256;
@@ -22,6 +28,7 @@ const KINDS_MAX: usize = 256;
 /// Writes notices.
 pub struct Journal {
     limiter: RateLimited,
+    debug: RateLimited,
 }
 
 impl Journal {
@@ -30,6 +37,7 @@ impl Journal {
     pub fn new() -> Journal {
         Journal {
             limiter: RateLimited::new(BURST, REFILL, KINDS_MAX),
+            debug: RateLimited::new(DEBUG_BURST, DEBUG_REFILL, KINDS_MAX),
         }
     }
 
@@ -41,13 +49,24 @@ impl Journal {
             Level::Info => log::Level::Info,
             Level::Debug => log::Level::Debug,
         };
-        if !log::log_enabled!(target: "genesys_gateway", level) {
+        if !log::log_enabled!(target: TARGET, level) {
             return;
         }
-        let Some(suppressed) = self.limiter.allow(notice.label, now) else {
-            return;
+        let limiter = match notice.level {
+            Level::Debug => &mut self.debug,
+            _ => &mut self.limiter,
         };
-        log::log!(target: "genesys_gateway", level, "{}", line(notice, suppressed));
+        if let Some(suppressed) = limiter.allow(notice.label, now) {
+            log::log!(target: TARGET, level, "{}", line(notice, suppressed));
+        }
+    }
+
+    /// Says how many were left out of a burst that nothing followed. To be called now and then.
+    pub fn settle(&mut self, now: Mono) {
+        for (label, n) in self.limiter.owed(now) {
+            let label = if label.is_empty() { "others" } else { &label };
+            log::warn!(target: TARGET, "{label}: {n} more lines like this were not shown");
+        }
     }
 }
 
@@ -56,6 +75,9 @@ impl Default for Journal {
         Journal::new()
     }
 }
+
+/// The target that every notice is written under.
+const TARGET: &str = "genesys_gateway";
 
 fn line(notice: &Notice, suppressed: u64) -> String {
     let mut line = format!("{}: {}", notice.label, notice.text);

@@ -45,8 +45,17 @@ pub const STORE_ORDERS_MAX: usize = 4;
 /// Events handled before the clock, the snapshot and the watchdog are looked at again.
 const EVENTS_PER_TURN: usize = 256;
 
-/// The snapshot is published at most, and the loop turns at least, this often.
+/// The snapshot is published, and the loop turns, at least this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
+
+/// After something happened it is published this soon.
+const PUBLISH_SOON: Duration = Duration::from_millis(100);
+
+/// But a snapshot may not take a larger part of the loop's time than one in so many.
+const PUBLISH_SHARE: u32 = 20;
+
+/// What was left out of the journal is looked after this often.
+const SETTLE_EVERY: Duration = Duration::from_secs(10);
 
 /// One thing that happened, for the loop.
 pub enum Event {
@@ -101,10 +110,15 @@ struct Loop {
     posts_outstanding: usize,
     stopping: Option<Instant>,
     published_at: Option<Mono>,
+    /// Something happened since the snapshot was published.
+    news: bool,
+    /// How long to wait between two snapshots while things happen.
+    pause: Duration,
+    settled_at: Mono,
 }
 
 /// How long workers and channel threads are waited for at the end.
-const WORKERS_STOP: Duration = Duration::from_secs(2);
+pub(super) const WORKERS_STOP: Duration = Duration::from_secs(2);
 
 /// Runs until it is told to stop and everything under way has ended, or until the
 /// stop has taken too long; then ends the workers and the channel threads. Returns
@@ -122,6 +136,9 @@ pub fn run(gateway: Gateway, events: Receiver<Event>, hands: Hands) -> bool {
         posts_outstanding: 0,
         stopping: None,
         published_at: None,
+        news: false,
+        pause: PUBLISH_SOON,
+        settled_at: Mono(0),
     };
     this.obey();
     let whole = this.run(&events);
@@ -138,7 +155,7 @@ impl Loop {
                 .gateway
                 .next_deadline(now)
                 .map_or(Mono::NEVER, |d| d.at);
-            let wait = self.hands.clock.until(due).min(PUBLISH_EVERY);
+            let wait = self.hands.clock.until(due).min(self.publish_in(now.mono));
             let mut event = match events.recv_timeout(wait) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -156,13 +173,13 @@ impl Loop {
                 };
             }
             let now = self.hands.clock.now();
-            if self
-                .gateway
-                .next_deadline(now)
-                .is_some_and(|d| d.at <= now.mono)
-            {
+            // What was due before the wait is due: some deadlines are named only while they
+            // lie ahead.
+            let next = self.gateway.next_deadline(now);
+            if due <= now.mono || next.is_some_and(|d| d.at <= now.mono) {
                 self.gateway.handle(Input::Tick, now);
                 self.obey();
+                self.news = true;
             }
             if let Some(until) = self.stopping {
                 let idle = self.store_outstanding == 0
@@ -227,6 +244,7 @@ impl Loop {
         };
         self.gateway.handle(input, now);
         self.obey();
+        self.news = true;
     }
 
     fn obey(&mut self) {
@@ -336,14 +354,25 @@ impl Loop {
         }
     }
 
+    /// When the next snapshot is due.
+    fn publish_in(&self, now: Mono) -> Duration {
+        let every = if self.news { self.pause } else { PUBLISH_EVERY };
+        self.published_at
+            .map_or(Duration::ZERO, |t| every.saturating_sub(now.since(t)))
+    }
+
     fn publish(&mut self) {
         let now = self.hands.clock.now();
-        let due = self
-            .published_at
-            .is_none_or(|t| now.mono.since(t) >= PUBLISH_EVERY);
-        if due {
-            self.published_at = Some(now.mono);
+        if self.publish_in(now.mono).is_zero() {
+            let began = Instant::now();
             self.hands.published.update(&self.gateway, now);
+            self.pause = (began.elapsed() * PUBLISH_SHARE).clamp(PUBLISH_SOON, PUBLISH_EVERY);
+            self.published_at = Some(now.mono);
+            self.news = false;
+        }
+        if now.mono.since(self.settled_at) >= SETTLE_EVERY {
+            self.settled_at = now.mono;
+            self.journal.settle(now.mono);
         }
         self.hands.published.turned(now.mono);
         (self.hands.turned)(&self.hands.published);

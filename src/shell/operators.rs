@@ -76,7 +76,7 @@ pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Ser
         tokens: settings.tokens,
         pages: settings.pages,
         port,
-        complaints: Seldom::new(Duration::from_secs(10)),
+        complaints: Seldom::new(Duration::from_secs(60)),
     };
     let handler: Handler = Arc::new(move |x: &Exchange| operators.reply(x));
     let served = ServedSettings {

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::filing::rows::Recovered;
+use super::http::served::Refusals;
+use crate::filing::rows::{Recovered, StoreTrouble};
 use crate::gateway::Gateway;
 use crate::status::snapshot::Histogram;
 use crate::status::{Minutes, Snapshot, verdict};
+use crate::store::thread::Aside;
 use crate::time::{Mono, Now, Wall};
 
 /// A loop that has not turned for this long is stuck: it turns twice a second.
@@ -30,6 +32,8 @@ struct Inner {
     minutes: Minutes,
     ordered: VecDeque<Instant>,
     commits: Histogram,
+    /// The verdict on `current`, for the service manager.
+    verdict: Arc<str>,
 }
 
 /// See the [module](self).
@@ -39,13 +43,15 @@ pub struct Published {
     turns: AtomicU64,
     stopping: AtomicBool,
     started_at: Wall,
-    damaged: Option<String>,
+    /// Where a damaged database was set aside that nobody has acknowledged.
+    aside: Mutex<Option<String>>,
+    /// What the store's own heartbeat came to, when nothing else is written.
+    pulse: Mutex<Result<(), StoreTrouble>>,
+    /// The database turned out to be damaged while it was in use.
+    damaged: AtomicBool,
     /// Counts of the listeners' refusals, asked when a snapshot is rendered.
     refusals: Mutex<Vec<Refusals>>,
 }
-
-/// Gives counts of refused requests by cause.
-pub type Refusals = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send>;
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -65,12 +71,15 @@ impl Published {
                 minutes: Minutes::default(),
                 ordered: VecDeque::new(),
                 commits: Histogram::new(&COMMIT_BOUNDS),
+                verdict: Arc::from("starting"),
             }),
             turned: Mutex::new(Instant::now()),
             turns: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             started_at: now.wall,
-            damaged: recovered.damaged.clone(),
+            aside: Mutex::new(recovered.damaged.clone()),
+            pulse: Mutex::new(Ok(())),
+            damaged: AtomicBool::new(false),
             refusals: Mutex::new(Vec::new()),
         }
     }
@@ -82,7 +91,7 @@ impl Published {
             started_at: self.started_at,
             stopping: self.stopping.load(Ordering::Relaxed),
             platform: gateway.platform().snapshot(now),
-            damaged: self.damaged.clone(),
+            damaged: lock(&self.aside).clone(),
             next_wake: gateway
                 .next_deadline(now)
                 .map(|d| (d.at.since(now.mono), d.why)),
@@ -93,6 +102,7 @@ impl Published {
         inner.minutes.update(now.wall, counters);
         snapshot.minutes = inner.minutes.kept();
         snapshot.commit_latency = inner.commits.clone();
+        inner.verdict = in_one_line(&snapshot).into();
         inner.current = Arc::new(snapshot);
     }
 
@@ -119,6 +129,32 @@ impl Published {
         }
     }
 
+    /// What the store thread found out between orders.
+    pub fn aside(&self, aside: Aside) {
+        match aside {
+            Aside::Pulse(pulse) => *lock(&self.pulse) = pulse,
+            Aside::Acknowledged => *lock(&self.aside) = None,
+        }
+        if aside == Aside::Pulse(Err(StoreTrouble::Damaged)) {
+            self.found_damaged();
+        }
+    }
+
+    fn pulse(&self) -> Result<(), StoreTrouble> {
+        *lock(&self.pulse)
+    }
+
+    /// The database turned out to be damaged while it was in use, by writing or by reading.
+    pub fn found_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it did: nothing more can be committed, and a new start is the cure.
+    #[must_use]
+    pub fn damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// A stop was asked for.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -133,15 +169,10 @@ impl Published {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         let mut current = lock(&self.inner).current.clone();
-        let mut refused: Vec<(&'static str, u64)> = Vec::new();
-        for source in lock(&self.refusals).iter() {
-            for (cause, n) in source() {
-                match refused.iter_mut().find(|(c, _)| *c == cause) {
-                    Some((_, sum)) => *sum += n,
-                    None => refused.push((cause, n)),
-                }
-            }
+        if let (None, Err(trouble)) = (&current.store_trouble, self.pulse()) {
+            Arc::make_mut(&mut current).store_trouble = Some(trouble.sentence().to_string());
         }
+        let refused: Vec<_> = lock(&self.refusals).iter().flat_map(|of| of()).collect();
         if !refused.is_empty() {
             Arc::make_mut(&mut current).refused = refused;
         }
@@ -157,9 +188,11 @@ impl Published {
     #[must_use]
     pub fn health(&self) -> Vec<String> {
         let current = lock(&self.inner).current.clone();
+        let pulse = || self.pulse().err().map(|t| t.sentence().to_string());
         let store = current
             .store_trouble
-            .as_ref()
+            .clone()
+            .or_else(pulse)
             .map(|t| format!("the store cannot commit: {t}"));
         self.stuck().into_iter().chain(store).collect()
     }
@@ -188,12 +221,15 @@ impl Published {
 
     /// The verdict in one sentence, for the service manager.
     #[must_use]
-    pub fn verdict(&self) -> String {
-        let current = lock(&self.inner).current.clone();
-        let verdict = verdict::of(&current);
-        match verdict.reasons.first() {
-            Some(reason) => format!("{} {reason}", verdict.sentence),
-            None => verdict.sentence,
-        }
+    pub fn verdict(&self) -> Arc<str> {
+        lock(&self.inner).verdict.clone()
+    }
+}
+
+fn in_one_line(snapshot: &Snapshot) -> String {
+    let verdict = verdict::of(snapshot);
+    match verdict.reasons.first() {
+        Some(reason) => format!("{} {reason}", verdict.sentence),
+        None => verdict.sentence,
     }
 }

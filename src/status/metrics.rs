@@ -66,6 +66,11 @@ const CHANNEL_STATES: [&str; 6] = [
     "retiring",
 ];
 
+/// The states in which something waits: interactions, then records.
+const OLDEST: [&str; 7] = [
+    "accepted", "watching", "settling", "queued", "deferred", "dead", "held",
+];
+
 /// The whole text.
 #[must_use]
 pub fn render(s: &Snapshot) -> String {
@@ -100,11 +105,12 @@ pub fn render(s: &Snapshot) -> String {
         "gauge",
         "Age of the oldest interaction or record in a state; 0 if there is none.",
     );
-    for (state, age) in &s.oldest {
+    for state in OLDEST {
+        let age = s.oldest.iter().find(|(found, _)| *found == state);
         t.value(
             "oldest_age_seconds",
             &format!("{{state=\"{state}\"}}"),
-            seconds(*age),
+            age.map_or(0.0, |(_, age)| seconds(*age)),
         );
     }
     let channels: Vec<(&'static str, u64)> = CHANNEL_STATES
@@ -165,6 +171,17 @@ pub fn render(s: &Snapshot) -> String {
     for (cause, n, _) in &s.gaps {
         t.value("gaps_total", &format!("{{cause=\"{cause}\"}}"), n);
     }
+    t.histogram(
+        "gap_seconds",
+        "How long watched conversations were out of sight, each by itself, until live again.",
+        &s.gap_lengths,
+    );
+    t.one(
+        "downtime_seconds",
+        "gauge",
+        "How long the gateway was not running before this start.",
+        seconds(s.downtime),
+    );
     t.one(
         "gap_topics_total",
         "counter",
@@ -243,6 +260,40 @@ pub fn render(s: &Snapshot) -> String {
         "Interactions due for a check over REST.",
         s.checks_due,
     );
+    t.one(
+        "checks_in_flight",
+        "gauge",
+        "Checks over REST that are asked and not answered.",
+        s.checks_in_flight,
+    );
+    t.one(
+        "checks_owed",
+        "gauge",
+        "Interactions that are owed an answer over REST.",
+        s.owed,
+    );
+    t.one(
+        "checks_unanswerable",
+        "gauge",
+        "Interactions of which REST could not tell the last time.",
+        s.cannot_tell,
+    );
+    t.head(
+        "checks_total",
+        "counter",
+        "Checks over REST, for one conversation or many, by outcome.",
+    );
+    for (how, outcome, n) in &s.checks {
+        let labels = format!("{{how=\"{how}\",outcome=\"{outcome}\"}}");
+        t.value("checks_total", &labels, n);
+    }
+    t.by(
+        "records_filed_total",
+        "counter",
+        "Records filed, by source.",
+        "source",
+        &s.filed,
+    );
     t.by(
         "history_outcomes_total",
         "counter",
@@ -275,18 +326,44 @@ pub fn render(s: &Snapshot) -> String {
         s.uncommitted,
     );
     t.one(
+        "uncommitted_records",
+        "gauge",
+        "Records taken that wait for a commit.",
+        s.uncommitted_records.0,
+    );
+    t.one(
+        "uncommitted_bytes",
+        "gauge",
+        "Bodies of the records that wait for a commit.",
+        s.uncommitted_records.1,
+    );
+    t.one(
+        "callers_waiting",
+        "gauge",
+        "Requests that wait for the store.",
+        s.callers_waiting,
+    );
+    t.one(
+        "store_damaged",
+        "gauge",
+        "1 while a damaged database is set aside and not acknowledged.",
+        u8::from(s.damaged.is_some()),
+    );
+    t.one(
         "store_trouble",
         "gauge",
         "1 while nothing can be committed.",
         u8::from(s.store_trouble.is_some()),
     );
-    t.by(
+    t.head(
         "refused_requests_total",
         "counter",
-        "Requests that the listeners refused, by cause.",
-        "cause",
-        &s.refused,
+        "Requests that were refused, by listener and cause.",
     );
+    for (listener, cause, n) in &s.refused {
+        let labels = format!("{{listener=\"{listener}\",cause=\"{cause}\"}}");
+        t.value("refused_requests_total", &labels, n);
+    }
     t.one(
         "busy_answers_total",
         "counter",
@@ -295,7 +372,7 @@ pub fn render(s: &Snapshot) -> String {
     );
     t.histogram(
         "event_to_filed_seconds",
-        "From taking a record to its being filed.",
+        "From the end of the after-call work to its being filed.",
         &s.latency,
     );
     t.histogram(

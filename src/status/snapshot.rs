@@ -2,11 +2,16 @@
 //!
 //! Invariant: plain values; taking one changes nothing and needs no lock on the loop.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::minutes::{Counters, Minute};
-use crate::filing::snapshot::{AGE_BOUNDS, FilingSnapshot, LATENCY_BOUNDS_MS, Latency};
-use crate::platform::snapshot::Snapshot as PlatformSnapshot;
+use crate::filing::rows::{RecordState, Source};
+use crate::filing::snapshot::{
+    AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
+};
+use crate::filing::verdict::CAUSES;
+use crate::platform::snapshot::{GAP_CAUSES, Snapshot as PlatformSnapshot};
 use crate::time::Wall;
 
 /// See the [module](self).
@@ -60,8 +65,24 @@ pub struct Snapshot {
     pub latency: Histogram,
     /// From an order to the store to its end.
     pub commit_latency: Histogram,
-    /// Requests refused by the listeners, by cause.
-    pub refused: Vec<(&'static str, u64)>,
+    /// Requests refused, by listener and cause.
+    pub refused: Vec<(&'static str, &'static str, u64)>,
+    /// Checks over REST by `one` or `many`, and by outcome.
+    pub checks: Vec<(&'static str, &'static str, u64)>,
+    /// How long watched conversations were out of sight.
+    pub gap_lengths: Histogram,
+    /// How long the gateway was not running before this start.
+    pub downtime: Duration,
+    /// Interactions that are owed an answer over REST.
+    pub owed: u64,
+    /// Interactions of which REST could not tell the last time.
+    pub cannot_tell: u64,
+    /// Requests that wait for the store.
+    pub callers_waiting: u64,
+    /// Records taken and not committed, and the bytes of their bodies.
+    pub uncommitted_records: (u64, u64),
+    /// Records filed, by source.
+    pub filed: Vec<(&'static str, u64)>,
     /// The last hour.
     pub minutes: Vec<Minute>,
     /// When the loop wakes next, and why.
@@ -102,6 +123,14 @@ impl Histogram {
     }
 }
 
+/// The states of records that are not over, in the order of the table of ages.
+pub const WAITING: [RecordState; 4] = [
+    RecordState::Queued,
+    RecordState::Deferred,
+    RecordState::Dead,
+    RecordState::Held,
+];
+
 /// What the page, the metrics and the command call the age buckets.
 pub const AGE_LABELS: [&str; AGE_BOUNDS.len() + 1] = ["1m", "10m", "1h", "6h", "1d", "older"];
 
@@ -121,10 +150,11 @@ impl Snapshot {
             .collect();
         self.oldest
             .extend(f.oldest_record.iter().map(|(s, age)| (s.as_str(), *age)));
-        self.shape = f
-            .shape
+        let none = [0; AGE_LABELS.len()];
+        self.shape = WAITING
             .iter()
-            .map(|(s, ages)| {
+            .map(|s| {
+                let ages = f.shape.get(s).unwrap_or(&none);
                 (
                     s.as_str(),
                     AGE_LABELS.into_iter().zip(ages.iter().copied()).collect(),
@@ -139,20 +169,36 @@ impl Snapshot {
         self.dark = f.dark;
         self.uncommitted = f.commit_backlog;
         self.store_trouble = f.store_trouble.map(|t| t.kind.sentence().to_string());
-        self.taken = f.taken.iter().map(|(s, n)| (s.as_str(), *n)).collect();
-        self.events = f.events.iter().map(|(s, n)| (*s, *n)).collect();
-        self.gaps = f
-            .gaps
-            .iter()
-            .map(|(cause, (n, topics))| (*cause, *n, *topics))
+        self.taken = of_sources(&f.taken);
+        self.filed = of_sources(&f.filed);
+        self.events = with_all(&EVENT_OUTCOMES, f.events.iter().map(|(s, n)| (*s, *n)));
+        let of = |cause: &str| f.gaps.get(cause).copied().unwrap_or_default();
+        self.gaps = with_all(&GAP_CAUSES, f.gaps.keys().map(|c| (*c, 0)))
+            .into_iter()
+            .map(|(cause, _)| (cause, of(cause).0, of(cause).1))
             .collect();
+        self.gap_lengths = histogram(&f.gap_lengths);
+        self.downtime = f.downtime;
+        self.checks = ["one", "many"]
+            .into_iter()
+            .flat_map(|how| {
+                CHECK_OUTCOMES
+                    .into_iter()
+                    .map(move |outcome| (how, outcome))
+            })
+            .map(|key| (key.0, key.1, f.checks.get(&key).copied().unwrap_or(0)))
+            .collect();
+        self.owed = f.owed;
+        self.cannot_tell = f.cannot_tell;
+        self.callers_waiting = f.callers_waiting;
+        self.uncommitted_records = (f.uncommitted_records, f.uncommitted_bytes);
         let filed: u64 = f.filed.values().sum();
         let failed: u64 = f.failed.values().sum();
         self.outcomes = std::iter::once(("filed", filed))
-            .chain(f.failed.iter().map(|(c, n)| (*c, *n)))
+            .chain(with_all(&CAUSES, f.failed.iter().map(|(c, n)| (*c, *n))))
             .collect();
         self.refused_busy = f.busy;
-        self.latency = latency(&f.latency);
+        self.latency = histogram(&f.latency);
         Counters {
             events: f.taken.values().sum(),
             filed,
@@ -179,7 +225,33 @@ impl Snapshot {
     }
 }
 
-fn latency(of: &Latency) -> Histogram {
+/// What is known, in its order and with zeroes, then whatever else there is.
+fn with_all(
+    known: &[&'static str],
+    found: impl Iterator<Item = (&'static str, u64)>,
+) -> Vec<(&'static str, u64)> {
+    let mut all: Vec<_> = known.iter().map(|key| (*key, 0)).collect();
+    for (key, n) in found {
+        match all.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, sum)) => *sum += n,
+            None => all.push((key, n)),
+        }
+    }
+    all
+}
+
+fn of_sources(found: &BTreeMap<Source, u64>) -> Vec<(&'static str, u64)> {
+    [
+        Source::Notification,
+        Source::Reconciliation,
+        Source::SupportResult,
+    ]
+    .into_iter()
+    .map(|s| (s.as_str(), found.get(&s).copied().unwrap_or(0)))
+    .collect()
+}
+
+fn histogram(of: &Latency) -> Histogram {
     let mut sum = 0;
     let below = LATENCY_BOUNDS_MS.iter().zip(of.buckets).map(|(bound, n)| {
         sum += n;

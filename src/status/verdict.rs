@@ -39,6 +39,15 @@ pub struct Verdict {
     pub reasons: Vec<String>,
 }
 
+/// What is said of a damaged database that was carried over, until it is acknowledged.
+#[must_use]
+pub fn set_aside(path: &str) -> String {
+    format!(
+        "a damaged database was set aside as {path}, and what was readable was carried over; \
+         when you have seen to it, move or remove that file, and this is no longer said"
+    )
+}
+
 /// Judges a snapshot.
 #[must_use]
 pub fn of(s: &Snapshot) -> Verdict {
@@ -51,20 +60,16 @@ pub fn of(s: &Snapshot) -> Verdict {
         say(Level::Bad, format!("nothing can be committed: {trouble}"));
     }
     if let Some(path) = &s.damaged {
-        say(
-            Level::Warn,
-            format!(
-                "a damaged database was set aside as {path}; what was readable was carried over"
-            ),
-        );
+        say(Level::Warn, set_aside(path));
     }
     if !s.platform.token_held {
-        let why = s
-            .platform
-            .token_trouble
-            .as_deref()
-            .unwrap_or("it is being asked for");
-        say(Level::Bad, format!("no token is held: {why}"));
+        match &s.platform.token_trouble {
+            Some(why) => say(Level::Bad, format!("no token is held: {why}")),
+            None => say(
+                Level::Warn,
+                "no token is held yet: it is being asked for".into(),
+            ),
+        }
     }
     match s.history_state {
         "closed" => say(
@@ -92,6 +97,13 @@ pub fn of(s: &Snapshot) -> Verdict {
         say(
             Level::Bad,
             format!("{dead} records are dead and need a person"),
+        );
+    }
+    let deferred = s.record("deferred");
+    if deferred > 0 {
+        say(
+            Level::Warn,
+            format!("{deferred} records could not be filed yet and wait for their next try"),
         );
     }
     let held = s.record("held");
@@ -153,6 +165,10 @@ mod tests {
         assert_eq!(of(&s).level, Level::Ok);
         s.platform.topics_waiting = 3;
         assert_eq!(of(&s).level, Level::Warn);
+        s.records = vec![("deferred", 2)];
+        let v = of(&s);
+        assert!(v.reasons.iter().any(|r| r.contains("2 records")), "{v:?}");
+        s.records.clear();
         s.history_state = "closed";
         s.history_detail = "it answers 401".into();
         let v = of(&s);

@@ -6,9 +6,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use super::error::trouble_of_io;
+use crate::filing::rows::StoreTrouble;
 
 /// The path with `suffix` appended to its last component.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -90,6 +93,44 @@ pub(super) fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
+
+/// Why a database cannot be written although its library only says "I/O error": a medium that
+/// turned read-only and a quota look like that to it. Nothing if writing works beside it.
+pub(super) fn why_not_written(path: &Path) -> Option<StoreTrouble> {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+    let refused = |file: &Path| {
+        matches!(
+            access(file, Access::WRITE_OK),
+            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM)
+        )
+    };
+    if refused(path) || refused(&wal_of(path)) {
+        return Some(StoreTrouble::ReadOnly);
+    }
+    let probe = beside(path, ".probe");
+    let written = remove(&probe)
+        .and_then(|()| {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&probe)
+        })
+        .and_then(|mut file| {
+            file.write_all(&[0; PROBE_BYTES])?;
+            file.sync_all()
+        });
+    // It is empty of meaning; the next probe removes it.
+    let _ = remove(&probe);
+    match trouble_of_io(&written.err()?) {
+        StoreTrouble::Io => None,
+        trouble => Some(trouble),
+    }
+}
+
+/// More than any file system keeps beside the file's own blocks.
+const PROBE_BYTES: usize = 64 * 1024;
 
 /// The directory that holds `path`.
 pub(super) fn directory_of(path: &Path) -> &Path {

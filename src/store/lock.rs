@@ -5,6 +5,7 @@
 //! Invariant: the lock is held exactly as long as the [`Lock`] lives.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -33,10 +34,12 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(|e| match trouble_of_io(&e) {
-                StoreTrouble::ReadOnly => StoreError::NotAllowed {
-                    path: path.clone(),
-                    cause: e.to_string(),
-                },
+                StoreTrouble::ReadOnly if e.kind() == ErrorKind::PermissionDenied => {
+                    StoreError::NotAllowed {
+                        path: path.clone(),
+                        cause: e.to_string(),
+                    }
+                }
                 trouble => StoreError::Trouble {
                     path: path.clone(),
                     trouble,

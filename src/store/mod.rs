@@ -76,6 +76,8 @@ pub struct Store {
     /// Erased content is still in the write-ahead log.
     log_holds_erased: bool,
     salvaged: Option<Salvaged>,
+    /// The damaged file that was set aside and that nobody has acknowledged.
+    aside: Option<PathBuf>,
     _lock: Lock,
 }
 
@@ -116,15 +118,11 @@ impl Store {
             rev,
             log_holds_erased: false,
             salvaged,
+            aside: recovered.damaged.as_ref().map(PathBuf::from),
             _lock: lock,
         };
-        if let Some(kept) = &recovered.damaged
-            && !Path::new(kept).exists()
-        {
-            // Whoever took the damaged file away has seen it.
-            if store.acknowledge().is_ok() {
-                recovered.damaged = None;
-            }
+        if store.acknowledge_if_gone() {
+            recovered.damaged = None;
         }
         match store.started(options.now) {
             Ok(()) => {}
@@ -156,7 +154,34 @@ impl Store {
     /// [`StoreError::Trouble`] if that could not be written.
     pub fn acknowledge(&mut self) -> Result<(), StoreError> {
         salvage::acknowledge_in(&self.conn)
-            .map_err(|e| open::sql_error(&self.path, "acknowledging", &e))
+            .map_err(|e| open::sql_error(&self.path, "acknowledging", &e))?;
+        self.aside = None;
+        Ok(())
+    }
+
+    /// Whether a damaged file was set aside and not acknowledged yet.
+    #[must_use]
+    pub fn unacknowledged(&self) -> bool {
+        self.aside.is_some()
+    }
+
+    /// Acknowledges if the damaged file is no longer where it was put: whoever took it away
+    /// has seen it. True if that has just happened.
+    pub fn acknowledge_if_gone(&mut self) -> bool {
+        let gone = self
+            .aside
+            .as_ref()
+            // Not being allowed to look is no sign that it is gone.
+            .is_some_and(|kept| matches!(kept.try_exists(), Ok(false)));
+        gone && self.acknowledge().is_ok()
+    }
+
+    /// Closes a database that turned out to be damaged, without another write: it is the
+    /// evidence, and what the next start carries over.
+    pub fn abandon(self) {
+        // Nothing can be done about an error on the way out.
+        let _ = open::distrust(&self.conn);
+        drop(self);
     }
 
     /// Executes one order and reports; `now` becomes the heartbeat.
@@ -196,7 +221,7 @@ impl Store {
     /// # Errors
     /// What kept it from being written.
     pub fn alive(&mut self, now: Wall) -> Result<(), StoreTrouble> {
-        self.transact(now, |_| Ok(())).map_err(|e| trouble_of(&e))
+        self.transact(now, |_| Ok(())).map_err(|e| self.trouble(&e))
     }
 
     /// One small step of housekeeping: gives free pages back to the file system, then cuts
@@ -206,7 +231,7 @@ impl Store {
     /// # Errors
     /// What kept it from being done; nothing is lost by it, ask again later.
     pub fn upkeep(&mut self) -> Result<bool, StoreTrouble> {
-        self.upkeep_step().map_err(|e| trouble_of(&e))
+        self.upkeep_step().map_err(|e| self.trouble(&e))
     }
 
     /// Whether erased content still waits to be cut out of the write-ahead log: a reader was in
@@ -367,8 +392,15 @@ impl Store {
             })
     }
 
+    fn trouble(&self, error: &rusqlite::Error) -> StoreTrouble {
+        match trouble_of(error) {
+            StoreTrouble::Io => files::why_not_written(&self.path).unwrap_or(StoreTrouble::Io),
+            trouble => trouble,
+        }
+    }
+
     fn note_trouble(&self, doing: &str, error: &rusqlite::Error) -> StoreTrouble {
-        let trouble = trouble_of(error);
+        let trouble = self.trouble(error);
         // The core tells people; this is for whoever looks for the system's own words.
         log::debug!("{doing} failed ({}): {error}", trouble.label());
         trouble

@@ -128,6 +128,12 @@ pub(super) fn trust(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The opposite of [`trust`]: closing leaves file and log as they are.
+pub(super) fn distrust(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
 /// The first thing that `quick_check` finds; errors come as rows or as errors.
 fn first_finding(conn: &Connection) -> rusqlite::Result<Option<String>> {
     let finding: Option<String> = conn

@@ -9,15 +9,32 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::Store;
-use crate::filing::rows::{StoreFact, StoreOrder};
+use crate::filing::rows::{StoreFact, StoreOrder, StoreTrouble};
 use crate::time::Wall;
 
 /// Without commits the heartbeat is written this often: how exactly a restart
 /// knows when the gateway was last running.
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// A heartbeat that failed is written again after this, so that the end of the trouble is
+/// known soon.
+const HEARTBEAT_AGAIN: Duration = Duration::from_secs(5);
+
 /// A checkpoint that a reader held up is tried again after this.
 const UPKEEP_AGAIN: Duration = Duration::from_secs(2);
+
+/// Whether a damaged file that was set aside is still there is looked at this often, while
+/// there is one: one call of the system.
+const ASIDE_LOOK: Duration = Duration::from_secs(2);
+
+/// What the thread finds out by itself, beside the facts that answer orders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Aside {
+    /// A heartbeat went well, or not; said when that changes.
+    Pulse(Result<(), StoreTrouble>),
+    /// The damaged file that was set aside is gone: somebody has seen to it.
+    Acknowledged,
+}
 
 /// Starts the thread. It ends when every sender of `orders` is gone and the
 /// queue is empty; then the log is checkpointed and the lock is free.
@@ -29,51 +46,157 @@ pub fn spawn(
     orders: Receiver<StoreOrder>,
     facts: impl Fn(StoreFact) + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
-    Builder::new()
-        .name("store".into())
-        .spawn(move || run(store, &orders, facts))
+    spawn_telling(store, orders, facts, |_| {})
 }
 
-fn run(mut store: Store, orders: &Receiver<StoreOrder>, facts: impl Fn(StoreFact)) {
-    let mut beaten = Instant::now();
-    loop {
-        let order = match orders.try_recv() {
-            Ok(order) => order,
-            Err(TryRecvError::Disconnected) => break,
-            Err(TryRecvError::Empty) => {
-                // Housekeeping only while nobody waits, a small step at a time.
-                if matches!(store.upkeep(), Ok(true)) {
-                    continue;
-                }
-                if beaten.elapsed() >= HEARTBEAT {
-                    beaten = Instant::now();
-                    if let Err(trouble) = store.alive(wall_now()) {
-                        log::debug!("the heartbeat was not written: {}", trouble.label());
+/// As [`spawn`]; what it finds out between orders goes to `asides`, which must not block.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn spawn_telling(
+    store: Store,
+    orders: Receiver<StoreOrder>,
+    facts: impl Fn(StoreFact) + Send + 'static,
+    asides: impl Fn(Aside) + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    Builder::new().name("store".into()).spawn(move || {
+        Body {
+            store,
+            facts,
+            asides,
+            beaten: Instant::now(),
+            looked: Instant::now(),
+            pulse: Ok(()),
+            damaged: false,
+        }
+        .run(&orders);
+    })
+}
+
+struct Body<F, A> {
+    store: Store,
+    facts: F,
+    asides: A,
+    /// When something was last written, or tried to be.
+    beaten: Instant,
+    /// When the damaged file was last looked for.
+    looked: Instant,
+    pulse: Result<(), StoreTrouble>,
+    damaged: bool,
+}
+
+impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
+    fn run(mut self, orders: &Receiver<StoreOrder>) {
+        loop {
+            self.look_aside();
+            let order = match orders.try_recv() {
+                Ok(order) => order,
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {
+                    // Housekeeping only while nobody waits, a small step at a time.
+                    let upkeep = self.store.upkeep();
+                    if upkeep == Ok(true) {
+                        continue;
+                    }
+                    if upkeep == Err(StoreTrouble::Damaged) {
+                        self.felt(Err(StoreTrouble::Damaged));
+                    }
+                    self.beat();
+                    match orders.recv_timeout(self.patience()) {
+                        Ok(order) => order,
+                        Err(RecvTimeoutError::Timeout) => continue,
+                        Err(RecvTimeoutError::Disconnected) => break,
                     }
                 }
-                let patience = if store.upkeep_due() {
-                    UPKEEP_AGAIN
-                } else {
-                    HEARTBEAT
-                };
-                match orders.recv_timeout(patience) {
-                    Ok(order) => order,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
+            };
+            let writes = !matches!(order, StoreOrder::Lookup { .. });
+            let fact = self.store.execute(order, wall_now());
+            let felt = match &fact {
+                StoreFact::CommitFailed { trouble, .. }
+                | StoreFact::ChannelsFailed { trouble, .. }
+                | StoreFact::LookupFailed { trouble, .. } => Err(*trouble),
+                _ => Ok(()),
+            };
+            (self.facts)(fact);
+            if writes {
+                self.beaten = Instant::now();
             }
+            // A look-up that went well proves nothing about writing.
+            if writes || felt == Err(StoreTrouble::Damaged) {
+                self.felt(felt);
+            }
+        }
+        self.close();
+    }
+
+    /// Writes the heartbeat if nothing else was written for so long.
+    fn beat(&mut self) {
+        let every = match self.pulse {
+            Ok(()) => HEARTBEAT,
+            Err(_) => HEARTBEAT_AGAIN,
         };
-        let writes = !matches!(order, StoreOrder::Lookup { .. });
-        facts(store.execute(order, wall_now()));
-        if writes {
-            beaten = Instant::now();
+        if !self.damaged && self.beaten.elapsed() >= every {
+            self.beaten = Instant::now();
+            let beaten = self.store.alive(wall_now());
+            // What fails in orders, the core tells people; this fails while nothing is ordered.
+            match (self.pulse, beaten) {
+                (Ok(()), Err(trouble)) => {
+                    log::error!(
+                        "store-trouble: nothing can be committed: {}",
+                        trouble.sentence()
+                    );
+                }
+                (Err(_), Ok(())) => log::debug!("the heartbeat is written again"),
+                _ => {}
+            }
+            self.felt(beaten);
         }
     }
-    if let Err(trouble) = store.close(wall_now()) {
-        log::warn!(
-            "the database was closed without a checkpoint ({}); the next start reads its log",
-            trouble.label()
-        );
+
+    fn felt(&mut self, pulse: Result<(), StoreTrouble>) {
+        self.damaged |= pulse == Err(StoreTrouble::Damaged);
+        if pulse != self.pulse {
+            self.pulse = pulse;
+            (self.asides)(Aside::Pulse(pulse));
+        }
+    }
+
+    fn look_aside(&mut self) {
+        if self.store.unacknowledged() && self.looked.elapsed() >= ASIDE_LOOK {
+            self.looked = Instant::now();
+            if self.store.acknowledge_if_gone() {
+                (self.asides)(Aside::Acknowledged);
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let pulse = match self.pulse {
+            Ok(()) => HEARTBEAT,
+            Err(_) => HEARTBEAT_AGAIN,
+        };
+        let upkeep = if self.store.upkeep_due() {
+            UPKEEP_AGAIN
+        } else {
+            HEARTBEAT
+        };
+        let aside = if self.store.unacknowledged() {
+            ASIDE_LOOK
+        } else {
+            HEARTBEAT
+        };
+        pulse.min(upkeep).min(aside)
+    }
+
+    fn close(self) {
+        if self.damaged {
+            self.store.abandon();
+        } else if let Err(trouble) = self.store.close(wall_now()) {
+            log::warn!(
+                "the database was closed without a checkpoint ({}); the next start reads its log",
+                trouble.label()
+            );
+        }
     }
 }
 

@@ -213,9 +213,16 @@ fn a_leg_is_done_by_the_order_of_trust() {
             false,
         ),
         (
+            "a leg without a state in a conversation that is over",
+            json!({"wrapupRequired": false}),
+            json!({"state": null}),
+            true,
+            false,
+        ),
+        (
             "odd types",
             json!({"wrapupRequired": 7, "startAcwTime": {}}),
-            json!({"state": [], "wrapup": 3, "afterCallWork": "x"}),
+            json!({"state": "?", "wrapup": 3, "afterCallWork": "x"}),
             false,
             false,
         ),

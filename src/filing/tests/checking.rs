@@ -1,1 +1,517 @@
-//! Later.
+//! Gaps, late subscriptions, missing announcements, REST that cannot tell.
+
+use super::world::*;
+use crate::filing::rows::*;
+use crate::filing::*;
+use crate::notice::Level;
+
+fn trouble() -> FetchOutcome {
+    FetchOutcome::Trouble("503".into())
+}
+
+#[test]
+fn a_late_subscription_is_followed_by_a_check_that_rebuilds_what_was_missed() {
+    let mut w = World::new(Settings::default());
+    w.accept(1);
+    w.pass(secs(30));
+    let before = w.now.wall - secs(10);
+    w.live(1);
+    w.found(over(1, &[("a", before)]));
+    let record = w.only_record();
+    assert_eq!(w.record(record).source, Source::Reconciliation);
+    assert_eq!(w.record(record).event_time, Some(before));
+    assert_eq!(w.state(1), "finished");
+    assert_eq!(w.posts, [record]);
+}
+
+#[test]
+fn what_was_probably_announced_is_rebuilt_only_on_the_second_look() {
+    let mut w = World::watching(Settings::default());
+    // The routine check happens to come just after the wrap-up.
+    w.pass(secs(1200));
+    let at = w.now.wall - secs(1);
+    let (fetch, _) = w.fetches[0].clone();
+    assert_eq!(fetch, Fetch::One(c(1)));
+    w.fetches[0].1 = w.now;
+    w.found(over(1, &[("a", at)]));
+    assert!(w.store.records.is_empty() && w.state(1) == "watching");
+    w.pass(secs(10));
+    w.found(over(1, &[("a", at)]));
+    assert_eq!(w.store.records.len(), 1);
+    assert_eq!(w.state(1), "finished");
+    // And the announcement after all: the same wrap-up.
+    w.event(1, "a", at + secs(1));
+    assert_eq!(w.store.records.len(), 1);
+    let record = w.only_record();
+    assert_eq!(w.record(record).matched_time, Some(at + secs(1)));
+}
+
+#[test]
+fn an_announcement_between_the_two_looks_is_the_one_record() {
+    let mut w = World::watching(Settings::default());
+    w.pass(secs(1200));
+    let at = w.now.wall;
+    w.fetches[0].1 = w.now;
+    w.found(over(1, &[("a", at)]));
+    w.event(1, "a", at + secs(1));
+    w.pass(secs(10));
+    w.found(over(1, &[("a", at)]));
+    let record = w.only_record();
+    assert_eq!(w.record(record).source, Source::Notification);
+    assert_eq!(w.state(1), "finished");
+}
+
+#[test]
+fn after_a_gap_only_an_answer_asked_later_is_evidence() {
+    let mut w = World::watching(Settings::default());
+    w.pass(secs(1200));
+    // A question is out when the gap begins and ends.
+    assert_eq!(w.fetches.len(), 1);
+    w.pass(secs(1));
+    let lost = w.now.wall;
+    w.gap(1);
+    assert!(!w.filing.watch_state(c(1)).unwrap().live);
+    assert_eq!(w.state(1), "watching");
+    w.pass(secs(5));
+    w.live(1);
+    // It shows the conversation over, but from before the gap.
+    w.found(conversation(1, true, &[]));
+    assert_eq!(w.state(1), "watching");
+    assert!(w.filing.watch_state(c(1)).unwrap().owed);
+    w.found(over(1, &[("a", lost)]));
+    assert_eq!((w.store.records.len(), w.state(1)), (1, "finished"));
+    assert_eq!(w.filing.snapshot(w.now).gaps["silent"], (1, 1));
+}
+
+#[test]
+fn a_lasting_gap_is_looked_after_every_ten_minutes() {
+    let mut w = World::watching(Settings::default());
+    w.gap(1);
+    w.pass(secs(121));
+    w.found(going_on(1));
+    for _ in 0..3 {
+        assert!(w.fetches.is_empty());
+        w.pass(secs(601));
+        w.found(going_on(1));
+    }
+    let lost = w.now.wall;
+    w.pass(secs(601));
+    w.found(conversation(
+        1,
+        false,
+        &[RestLeg {
+            leg: "a",
+            state: "complete",
+            wrap_up: Some(lost),
+        }],
+    ));
+    assert_eq!((w.store.records.len(), w.state(1)), (1, "settling"));
+}
+
+#[test]
+fn a_conversation_never_live_is_looked_after_too() {
+    let mut w = World::new(Settings::default());
+    w.accept(1);
+    w.pass(secs(121));
+    w.found(over(1, &[]));
+    assert_eq!(w.state(1), "finished");
+}
+
+#[test]
+fn an_answer_from_before_the_first_live_ends_nothing() {
+    let mut w = World::new(Settings::default());
+    w.accept(1);
+    w.pass(secs(121));
+    assert_eq!(w.fetches.len(), 1);
+    w.pass(secs(1));
+    w.live(1);
+    w.found(over(1, &[]));
+    assert_eq!(w.state(1), "watching");
+    w.found(over(1, &[]));
+    assert_eq!(w.state(1), "finished");
+}
+
+#[test]
+fn nothing_settles_while_the_topic_is_dark() {
+    let denied = || FetchOutcome::Denied("no".into());
+    let (mut w, _) = World::settling(Settings::default());
+    w.gap(1);
+    for _ in 0..60 {
+        w.pass(secs(60));
+        if !w.fetches.is_empty() {
+            w.tell_fetched(denied());
+        }
+        assert_eq!(w.state(1), "settling");
+    }
+    w.live(1);
+    w.tell_fetched(denied());
+    assert_eq!((w.state(1), w.reason(1).as_str()), ("finished", "settled"));
+}
+
+#[test]
+fn two_agents_wrap_up_and_the_topic_is_kept_until_both_are_done() {
+    let (mut w, _) = World::settling(Settings::default());
+    let at = w.now.wall;
+    let legs = |state, wrap_up| {
+        [
+            RestLeg {
+                leg: "a",
+                state: "complete",
+                wrap_up: Some(at),
+            },
+            RestLeg {
+                leg: "b",
+                state,
+                wrap_up,
+            },
+        ]
+    };
+    w.pass(secs(2));
+    for _ in 0..8 {
+        w.found(conversation(1, true, &legs("pending", None)));
+        assert_eq!(w.state(1), "settling");
+        w.pass(secs(1801));
+    }
+    let later = w.now.wall;
+    w.event(1, "b", later);
+    w.found(conversation(1, true, &legs("pending", None)));
+    w.pass(secs(2));
+    w.found(conversation(1, true, &legs("complete", Some(later))));
+    assert_eq!((w.store.records.len(), w.state(1)), (2, "finished"));
+}
+
+#[test]
+fn skipped_work_just_now_may_still_be_announced() {
+    let (mut w, _) = World::settling(Settings::default());
+    let at = w.now.wall;
+    let seen = |n: &World| {
+        let mut text = over(1, &[("a", at), ("b", n.now.wall)]);
+        // The second leg ended without a wrap-up.
+        let mut whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let call = &mut whole["participants"][1]["calls"][0];
+        call.as_object_mut().unwrap().remove("wrapup");
+        text = whole.to_string();
+        text
+    };
+    w.pass(secs(2));
+    let json = seen(&w);
+    w.found(json.clone());
+    assert_eq!(w.state(1), "settling");
+    w.event(1, "b", at + secs(2));
+    w.pass(secs(12));
+    w.found(json);
+    assert_eq!((w.store.records.len(), w.state(1)), (2, "finished"));
+
+    // And without an announcement it ends on the second look.
+    let (mut w, _) = World::settling(Settings::default());
+    w.pass(secs(2));
+    let json = seen(&w);
+    w.found(json.clone());
+    w.pass(secs(12));
+    w.found(json);
+    assert_eq!(w.state(1), "finished");
+}
+
+#[test]
+fn a_quiet_conversation_that_ends_without_work_is_finished_with_no_record() {
+    let mut w = World::watching(Settings::default());
+    w.pass(secs(1200));
+    w.found(conversation(
+        1,
+        true,
+        &[RestLeg {
+            leg: "a",
+            state: "notApplicable",
+            wrap_up: None,
+        }],
+    ));
+    assert_eq!(w.state(1), "finished");
+    assert!(w.store.records.is_empty());
+}
+
+#[test]
+fn when_rest_cannot_tell_it_settles_after_the_last_event() {
+    for outcome in [FetchOutcome::NotFound, FetchOutcome::Denied("no".into())] {
+        let (mut w, _) = World::settling(Settings::default());
+        w.pass(secs(2));
+        w.tell_fetched(outcome.clone());
+        let mut asked = 0;
+        while w.state(1) == "settling" {
+            w.pass(secs(60));
+            if !w.fetches.is_empty() {
+                asked += 1;
+                w.tell_fetched(outcome.clone());
+            }
+            assert!(asked < 5);
+        }
+        assert_eq!((w.state(1), w.reason(1).as_str()), ("finished", "settled"));
+        let row = &w.store.interactions[&c(1)].0;
+        let settled_after = row.ended_at.unwrap().since(row.last_event_at.unwrap());
+        assert!(
+            settled_after >= secs(900) && settled_after <= secs(1000),
+            "{settled_after:?}"
+        );
+    }
+}
+
+#[test]
+fn a_quiet_one_about_which_rest_cannot_tell_is_asked_about_hourly_until_max_age() {
+    let mut w = World::new(Settings::default());
+    w.accept(1);
+    w.live(1);
+    w.tell_fetched(FetchOutcome::NotFound);
+    w.pass(secs(60));
+    // 404 right after acceptance may just be early.
+    w.tell_fetched(FetchOutcome::NotFound);
+    let mut asked = 0;
+    while w.state(1) == "watching" {
+        w.pass(secs(600));
+        if !w.fetches.is_empty() {
+            asked += 1;
+            w.tell_fetched(FetchOutcome::NotFound);
+        }
+    }
+    assert_eq!((w.state(1), w.reason(1).as_str()), ("expired", "max-age"));
+    assert!((60..90).contains(&asked), "{asked}");
+    assert_eq!(w.said("interaction-expired"), Some(Level::Warn));
+}
+
+#[test]
+fn at_max_age_one_more_answer_decides() {
+    let aged = || {
+        let settings = Settings {
+            max_age: secs(600),
+            ..Settings::default()
+        };
+        let mut w = World::watching(settings);
+        w.pass(secs(599));
+        assert!(w.fetches.is_empty());
+        w.pass(secs(2));
+        w
+    };
+    let mut w = aged();
+    w.found(going_on(1));
+    assert_eq!(w.state(1), "expired");
+
+    let mut w = aged();
+    w.found(over(1, &[]));
+    assert_eq!(w.state(1), "finished");
+
+    // A wrap-up that nobody announced is rebuilt before it ends.
+    let mut w = aged();
+    let at = w.now.wall - secs(60);
+    let shown = || {
+        conversation(
+            1,
+            false,
+            &[RestLeg {
+                leg: "a",
+                state: "complete",
+                wrap_up: Some(at),
+            }],
+        )
+    };
+    w.found(shown());
+    w.pass(secs(11));
+    w.found(shown());
+    assert_eq!((w.store.records.len(), w.state(1)), (1, "expired"));
+
+    // Not even a bad answer: it ends all the same.
+    let mut w = aged();
+    w.pass(secs(3500));
+    assert_eq!((w.state(1), w.fetches.len()), ("watching", 1));
+    w.pass(secs(200));
+    assert_eq!(w.state(1), "expired");
+    w.found(going_on(1));
+
+    // No answer for an hour is "cannot tell".
+    let mut w = aged();
+    for _ in 0..40 {
+        if !w.fetches.is_empty() {
+            w.tell_fetched(trouble());
+        }
+        if w.state(1) != "watching" {
+            break;
+        }
+        w.pass(secs(300));
+    }
+    assert_eq!(w.state(1), "expired");
+}
+
+#[test]
+fn max_age_counts_from_acceptance_over_a_restart() {
+    let mut w = World::watching(Settings::default());
+    w.pass(secs(71 * 3600));
+    w.restart();
+    w.live(1);
+    w.found(going_on(1));
+    w.pass(secs(3601));
+    assert!(!w.fetches.is_empty());
+    while !w.fetches.is_empty() {
+        w.found(going_on(1));
+    }
+    assert_eq!(w.state(1), "expired");
+}
+
+#[test]
+fn garbled_answers_are_trouble_and_change_nothing() {
+    let (mut w, _) = World::settling(Settings::default());
+    w.pass(secs(2));
+    for text in ["", "[]", "{}", &over(2, &[])] {
+        w.found(text.to_owned());
+        assert_eq!(w.state(1), "settling");
+        w.pass(secs(60));
+    }
+}
+
+/// Many conversations, live again after a gap that touched all of them.
+fn crowd(n: u128) -> World {
+    let mut w = World::new(Settings::default());
+    for i in 0..n {
+        w.accept(i);
+        w.live(i);
+    }
+    while !w.fetches.is_empty() {
+        let (fetch, asked_at) = w.fetches.remove(0);
+        answer_all(&mut w, fetch, asked_at, &|_| None);
+    }
+    w
+}
+
+/// Answers a question about quiet conversations, with the wrap-ups that `news` gives.
+fn answer_all(
+    w: &mut World,
+    fetch: Fetch,
+    asked_at: crate::time::Now,
+    news: &dyn Fn(crate::ids::ConversationId) -> Option<crate::time::Wall>,
+) {
+    let number = |id: crate::ids::ConversationId| id.0.as_u128() - 0xc0_0000;
+    let json = match &fetch {
+        Fetch::One(id) => match news(*id) {
+            Some(at) => over(number(*id), &[("a", at)]),
+            None => going_on(number(*id)),
+        },
+        Fetch::Many(ids) => {
+            let list: Vec<_> = ids
+                .iter()
+                .map(|id| match news(*id) {
+                    Some(at) => serde_json::json!({"conversationId": id.to_string(), "participants": [
+                        {"purpose": "agent", "participantId": "p-a", "sessions": [{"sessionId": "s-a",
+                         "segments": [{"segmentType": "wrapup", "segmentEnd": at.rfc3339()}]}]}]}),
+                    None => serde_json::json!({"conversationId": id.to_string()}),
+                })
+                .collect();
+            serde_json::json!({"conversations": list}).to_string()
+        }
+    };
+    w.tell(Fact::Platform(PlatformFact::Fetched {
+        fetch,
+        asked_at,
+        outcome: FetchOutcome::Found(json),
+    }));
+}
+
+#[test]
+fn after_a_gap_of_a_crowd_bulk_answers_find_the_news_and_clear_the_rest_only_later() {
+    let mut w = crowd(1000);
+    let topics: Vec<_> = (0..1000).map(t).collect();
+    w.tell(Fact::Platform(PlatformFact::Gap {
+        topics,
+        cause: "restart",
+    }));
+    w.pass(secs(10));
+    let lost = w.now.wall;
+    w.pass(secs(1));
+    for n in 0..1000 {
+        w.live(n);
+    }
+    let (mut ones, mut manys) = (0, 0);
+    let missed = c(777);
+    let news = |id| (id == missed).then_some(lost);
+    // Four a second, as the budget allows.
+    let mut found_after = None;
+    for second in 0..1200u64 {
+        for _ in 0..4 {
+            if w.fetches.is_empty() {
+                break;
+            }
+            let (fetch, asked_at) = w.fetches.remove(0);
+            match fetch {
+                Fetch::One(_) => ones += 1,
+                Fetch::Many(_) => manys += 1,
+            }
+            answer_all(&mut w, fetch, asked_at, &news);
+        }
+        if found_after.is_none() && w.store.interactions[&missed].0.state.ended() {
+            found_after = Some(second);
+        }
+        w.pass(secs(1));
+    }
+    assert!(found_after.is_some_and(|s| s < 20), "{found_after:?}");
+    assert!(manys >= 20, "{manys}");
+    assert!(ones <= 1200, "{ones}");
+    assert_eq!(w.filing.snapshot(w.now).owed, 0);
+    assert_eq!(w.store.records.len(), 1);
+}
+
+#[test]
+fn a_bulk_answer_soon_after_the_gap_proves_nothing() {
+    let mut w = crowd(200);
+    let topics: Vec<_> = (0..200).map(t).collect();
+    w.tell(Fact::Platform(PlatformFact::Gap {
+        topics,
+        cause: "restart",
+    }));
+    for n in 0..200 {
+        w.live(n);
+    }
+    let (mut ones, mut manys) = (0, 0);
+    for _ in 0..20 {
+        let (fetch, asked_at) = w.fetches.remove(0);
+        match fetch {
+            Fetch::One(_) => ones += 1,
+            Fetch::Many(_) => manys += 1,
+        }
+        answer_all(&mut w, fetch, asked_at, &|_| None);
+        // Each prompt answer clears one, the others clear nobody.
+        assert_eq!(w.filing.snapshot(w.now).owed, 200 - ones);
+    }
+    assert!(manys >= 4, "{manys}");
+}
+
+#[test]
+fn too_large_bulk_questions_shrink_and_lose_nobody() {
+    let mut w = crowd(300);
+    let topics: Vec<_> = (0..300).map(t).collect();
+    w.tell(Fact::Platform(PlatformFact::Gap {
+        topics,
+        cause: "restart",
+    }));
+    for n in 0..300 {
+        w.live(n);
+    }
+    let mut smallest = usize::MAX;
+    for _ in 0..3000 {
+        let Some((fetch, asked_at)) = w.fetches.first().cloned() else {
+            break;
+        };
+        w.fetches.remove(0);
+        match &fetch {
+            Fetch::Many(ids) if ids.len() > 10 => {
+                let outcome = FetchOutcome::TooMany;
+                w.tell(Fact::Platform(PlatformFact::Fetched {
+                    fetch,
+                    asked_at,
+                    outcome,
+                }));
+            }
+            Fetch::Many(ids) => {
+                smallest = smallest.min(ids.len());
+                answer_all(&mut w, fetch, asked_at, &|_| None);
+            }
+            Fetch::One(_) => answer_all(&mut w, fetch, asked_at, &|_| None),
+        }
+    }
+    assert!((2..=10).contains(&smallest), "{smallest}");
+    assert_eq!(w.filing.snapshot(w.now).owed, 0);
+}

@@ -75,7 +75,6 @@ fn nothing_goes_out_before_its_commit() {
     assert_eq!(w.record_state(record), "delivered");
     w.pass(secs(2));
     w.found(over(1, &[("a", at)]));
-    w.found(over(1, &[("a", at)]));
     assert!(w.watched.contains(&t(1)));
     w.finish_commit();
     assert!(!w.watched.contains(&t(1)));
@@ -451,4 +450,71 @@ fn erasure_and_purge_are_ordered_every_ten_minutes_and_at_once_while_there_is_mo
     assert!(w.outstanding.is_empty());
     w.pass(secs(601));
     assert_eq!(changes(&w), 2);
+}
+
+#[test]
+fn stop_of_one_whose_end_is_not_durable_waits_for_it() {
+    let (mut w, _) = World::settling(Settings::default());
+    let at = w.now.wall;
+    w.pass(secs(2));
+    w.commits = Commits::Wait;
+    w.accept(2);
+    w.found(over(1, &[("a", at)]));
+    let caller = w.stop(1);
+    w.finish_commit();
+    assert_eq!((w.answer_to(caller), w.state(1)), (None, "settling"));
+    w.finish_commit();
+    assert!(matches!(
+        w.answer_to(caller),
+        Some(Answer::AlreadyEnded {
+            state: "finished",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn requests_with_one_key_in_one_look_up_are_one_record() {
+    let mut w = World::new(Settings::default());
+    w.hold_lookups = true;
+    w.accept(1);
+    let callers: Vec<u64> = [1, 1, 2]
+        .into_iter()
+        .map(|digest| {
+            w.ask(CallerRequest::SupportResult {
+                idempotency_key: Some("k".into()),
+                body_digest: [digest; 32],
+                conversation: None,
+                result: "{}".into(),
+            })
+        })
+        .collect();
+    w.hold_lookups = false;
+    w.tell(Fact::Tick);
+    let record = w.only_record();
+    for caller in &callers[..2] {
+        assert!(
+            matches!(w.answer_to(*caller), Some(Answer::SupportResult { record: r, .. }) if *r == record)
+        );
+    }
+    assert_eq!(w.answer_to(callers[2]), Some(&Answer::KeyConflict));
+}
+
+#[test]
+fn what_is_being_started_again_is_not_forgotten_meanwhile() {
+    let (mut w, _) = World::settling(Settings::default());
+    let at = w.now.wall;
+    w.post_ends(filed());
+    w.pass(secs(2));
+    w.found(over(1, &[("a", at)]));
+    w.pass(secs(595));
+    w.commits = Commits::Wait;
+    w.accept(1);
+    w.pass(secs(30));
+    w.tell(Fact::Tick);
+    w.commits = Commits::Succeed;
+    w.finish_commit();
+    w.live(1);
+    w.found(over(1, &[("a", at)]));
+    assert_eq!((w.store.records.len(), w.state(1)), (1, "finished"));
 }

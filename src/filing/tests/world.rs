@@ -262,7 +262,7 @@ impl World {
             }
             Order::Store(StoreOrder::Commit { ticket, changes }) => {
                 assert!(self.outstanding.is_empty(), "two commits outstanding");
-                assert!(changes.len() <= 514);
+                assert!(changes.len() <= 512);
                 self.outstanding.push_back((ticket, changes));
             }
             Order::Store(StoreOrder::Lookup { ticket, what }) => {

@@ -55,7 +55,7 @@ fn forwarders(url: String) -> (Forwarders, Receiver<(RecordId, PostOutcome)>) {
         headers: vec![("X-Source".into(), "genesys".into())],
         bearer_token_file: None,
         agent: agent(&settings).unwrap(),
-        load: Box::new(|record| Ok((row(record), Some("B".into()), Some("M".into())))),
+        load: Box::new(|record| Ok(Some((row(record), Some("B".into()), Some("M".into()))))),
         render: Box::new(|row, body, members| Ok(format!("{} {body:?} {members:?}", row.record))),
         report: Box::new(move |record, outcome| {
             let _ = tell.send((record, outcome));
@@ -178,8 +178,12 @@ fn no_answer_and_an_unreadable_record_are_told_apart() {
     lost.load = Box::new(|_| Err("no such\nrow".into()));
     assert_eq!(
         one(lost, &outcomes),
-        PostOutcome::Unreadable("no such row".into())
+        PostOutcome::NotRead("no such row".into())
     );
+
+    let (mut gone, outcomes) = forwarders(stub.url("/"));
+    gone.load = Box::new(|_| Ok(None));
+    assert!(matches!(one(gone, &outcomes), PostOutcome::Unreadable(_)));
 
     let (mut odd, outcomes) = forwarders(stub.url("/"));
     odd.render = Box::new(|_, _, _| Err("the template fails".into()));

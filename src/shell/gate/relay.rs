@@ -13,12 +13,17 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::head::Head;
 use super::refusal::Refusal;
 use super::stream::{Peer, Stream};
 use super::{DEADLINE_FIELD, PEER_FIELD, millis_since_start};
+use crate::shell::seldom::Seldom;
+
+/// Lines that a stream of requests could bring about.
+static UNREACHED: Seldom = Seldom::new(Duration::from_secs(60));
+static TOO_LONG: Seldom = Seldom::new(Duration::from_secs(60));
 
 /// An answer up to this size is always buffered; beyond, the budget is asked.
 const SMALL_ANSWER: usize = 64 * 1024;
@@ -118,7 +123,9 @@ pub(super) fn exchange<'a>(
     let stream = UnixStream::connect(backend)
         .map(Stream::Unix)
         .map_err(|e| {
-            log::error!("the server behind the gate cannot be reached: {e}");
+            if let Some(left_out) = UNREACHED.now() {
+                log::error!("the server behind the gate cannot be reached: {e}{left_out}");
+            }
             Refusal::Busy
         })?;
     let mut request = canonical(head, peer, deadline).into_bytes();
@@ -185,7 +192,9 @@ fn take<'a>(
         head.length
     };
     if wanted > answer_max {
-        log::error!("an answer of {wanted} bytes is above the limit of {answer_max}");
+        if let Some(left_out) = TOO_LONG.now() {
+            log::error!("an answer of {wanted} bytes is above the limit of {answer_max}{left_out}");
+        }
         return Err(Refusal::Broken);
     }
     let share = door.share(wanted).ok_or(Refusal::Busy)?;

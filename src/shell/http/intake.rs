@@ -65,7 +65,7 @@ pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served
         conversation_id_at: settings.conversation_id_at,
         pages: settings.pages,
         port,
-        complaints: Seldom::new(Duration::from_secs(10)),
+        complaints: Seldom::new(Duration::from_secs(60)),
     };
     let handler: Handler = Arc::new(move |x: &Exchange| intake.reply(x));
     let served = ServedSettings {
@@ -347,8 +347,8 @@ pub(crate) fn busy(retry_after: Duration, detail: &str) -> Reply {
 
 /// The store cannot be read; the log says why.
 pub(crate) fn unreadable(error: &str, complaints: &Seldom) -> Reply {
-    if complaints.now() {
-        log::warn!("the store cannot be read for a caller: {error}");
+    if let Some(left_out) = complaints.now() {
+        log::warn!("the store cannot be read for a caller: {error}{left_out}");
     }
     busy(STORE_PAUSE, "The store cannot be read at the moment.")
 }

@@ -28,6 +28,22 @@ use crate::shell::gate::{self, Gate, GateCounts, GateLimits, GateSettings, Liste
 const BETWEEN_REBUILDS: Duration = Duration::from_millis(100);
 const BACKEND_BACKLOG: i32 = 1024;
 
+/// Gives counts of refused requests: listener, cause, how many.
+pub type Refusals = Box<dyn Fn() -> Vec<(&'static str, &'static str, u64)> + Send>;
+
+/// The causes behind the gate, by status; the last one is for every other status from 400 on.
+const REFUSED: [(u16, &str); 9] = [
+    (400, "malformed"),
+    (401, "unauthorized"),
+    (404, "not-found"),
+    (405, "method"),
+    (409, "conflict"),
+    (415, "media-type"),
+    (422, "unprocessable"),
+    (503, "unavailable"),
+    (0, "other"),
+];
+
 /// What answers requests; called by several workers at once.
 pub type Handler = Arc<dyn Fn(&Exchange) -> Reply + Send + Sync>;
 
@@ -77,6 +93,7 @@ impl Served {
             body_max: limits.body_bytes,
             workers,
             stop: AtomicBool::new(false),
+            refused: Default::default(),
         });
         let (alive, ended) = crossbeam_channel::bounded(0);
         // From here on, leaving early ends what has been started.
@@ -110,17 +127,31 @@ impl Served {
         self.gate.as_ref().map(Gate::counts).unwrap_or_default()
     }
 
-    /// Counts of what the gate turned away, by cause, for the metrics.
+    /// Counts of requests that were refused, by the gate or behind it: the listener's name,
+    /// the cause from a closed list, how many. For the metrics.
     #[must_use]
-    pub fn refusals(&self) -> Box<dyn Fn() -> Vec<(&'static str, u64)> + Send> {
+    pub fn refusals(&self) -> Refusals {
         let counter = self.gate.as_ref().map(Gate::counter);
+        let pool = Arc::clone(&self.pool);
         Box::new(move || {
-            let counts = counter.as_ref().map(|c| c()).unwrap_or_default();
-            vec![
-                ("no-room", counts.turned_away),
-                ("not-clean", counts.refused),
-                ("no-answer", counts.unanswered),
+            let gate = counter.as_ref().map(|c| c()).unwrap_or_default();
+            let not_clean = gate.refused - gate.too_large - gate.late - gate.without_length;
+            let behind = REFUSED
+                .iter()
+                .zip(&pool.refused)
+                .map(|((_, cause), n)| (*cause, n.load(Ordering::Relaxed)));
+            [
+                ("no-room", gate.turned_away),
+                ("not-clean", not_clean),
+                ("too-large", gate.too_large),
+                ("late", gate.late),
+                ("no-length", gate.without_length),
+                ("no-answer", gate.unanswered),
             ]
+            .into_iter()
+            .chain(behind)
+            .map(|(cause, n)| (pool.name, cause, n))
+            .collect()
         })
     }
 
@@ -156,6 +187,8 @@ struct Pool {
     body_max: u64,
     workers: usize,
     stop: AtomicBool,
+    /// Counts of [`REFUSED`].
+    refused: [AtomicU64; REFUSED.len()],
 }
 
 fn build(directory: &Path, generation: u64) -> io::Result<Arc<Server>> {
@@ -244,6 +277,14 @@ impl Pool {
             (Some(_), Some(_)) => Reply::empty(503),
             _ => Reply::empty(403),
         };
+        if reply.status >= 400 {
+            let known = REFUSED
+                .iter()
+                .position(|(status, _)| *status == reply.status);
+            if let Some(count) = self.refused.get(known.unwrap_or(REFUSED.len() - 1)) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         if let Err(e) = request.respond(response(reply)) {
             log::debug!("{}: an answer could not be handed over: {e}", self.name);
         }
@@ -355,6 +396,7 @@ mod tests {
             body_max: 10,
             workers: 1,
             stop: AtomicBool::new(false),
+            refused: Default::default(),
         };
         let (_, old) = pool.current();
         assert!(pool.replace(0));

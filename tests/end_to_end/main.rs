@@ -1,0 +1,17 @@
+//! The whole program from outside: the real binary between a simulated platform
+//! and a scripted history manager, over real sockets (design, sections 2 to 6).
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod callers;
+mod life;
+mod login;
+mod operators;
+mod outbox;
+mod refusals;
+mod restarts;
+mod secrets;
+mod sockets;

@@ -1,0 +1,16 @@
+//! What the person who runs the gateway sees and does: trouble with the disk and with the
+//! database, the journal, the metrics, the status, the command line (design, sections 2, 3
+//! and 6). The real binary between a simulated platform and a scripted history manager.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command;
+mod damage;
+mod disk;
+mod journal;
+mod metrics;
+mod mount;
+mod status;
