@@ -173,11 +173,14 @@ impl Loop {
                 };
             }
             let now = self.hands.clock.now();
-            if self
-                .gateway
-                .next_deadline(now)
-                .is_some_and(|d| d.at <= now.mono)
-            {
+            // What was due when the wait began is due, even if the core, asked again, names only
+            // what is still to come.
+            let passed = due <= now.mono
+                || self
+                    .gateway
+                    .next_deadline(now)
+                    .is_some_and(|d| d.at <= now.mono);
+            if passed {
                 self.gateway.handle(Input::Tick, now);
                 self.obey();
                 self.news = true;
