@@ -173,7 +173,7 @@ impl Snapshot {
         self.filed = of_sources(&f.filed);
         self.events = with_all(&EVENT_OUTCOMES, f.events.iter().map(|(s, n)| (*s, *n)));
         let of = |cause: &str| f.gaps.get(cause).copied().unwrap_or_default();
-        self.gaps = with_all(&GAP_CAUSES, f.gaps.iter().map(|(c, _)| (*c, 0)))
+        self.gaps = with_all(&GAP_CAUSES, f.gaps.keys().map(|c| (*c, 0)))
             .into_iter()
             .map(|(cause, _)| (cause, of(cause).0, of(cause).1))
             .collect();
