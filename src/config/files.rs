@@ -77,7 +77,10 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Metadata), Troub
         ));
     }
     if content.iter().all(u8::is_ascii_whitespace) {
-        return Err(Trouble::new("the file is empty", ""));
+        return Err(Trouble::new(
+            "the file is empty",
+            "a credential is empty too where the file that LoadCredential= names is missing",
+        ));
     }
     Ok((content, seen))
 }

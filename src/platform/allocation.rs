@@ -191,12 +191,10 @@ impl Client {
             };
             channel.blamed.remove(&topic);
             match sub {
-                Sub::Want => {
-                    channel.forget(&topic);
-                    self.detach(&topic, slot);
-                }
-                Sub::Live => {
-                    channel.shed(&topic);
+                Sub::Want | Sub::Live => {
+                    if channel.shed(&topic) {
+                        self.detach(&topic, slot);
+                    }
                 }
                 Sub::Sent | Sub::Drop | Sub::DropSent => {}
             }

@@ -111,6 +111,9 @@ pub(super) struct Channel {
     /// It was told to close.
     pub(super) old_told: bool,
     pub(super) subs: BTreeMap<Topic, Sub>,
+    /// Topics that the platform may hold on this channel: a subscribe for them was sent, or
+    /// it said so, and nothing has taken them off since.
+    pub(super) told: BTreeSet<Topic>,
     pub(super) want: BTreeSet<Topic>,
     pub(super) drop: BTreeSet<Topic>,
     pub(super) flight: BTreeMap<u64, Batch>,
@@ -131,6 +134,8 @@ pub(super) struct Channel {
     pub(super) reopen_at: Option<Mono>,
     pub(super) closing_until: Option<Mono>,
     pub(super) reopens_failed: u32,
+    /// Topics in one unsubscribe: fewer after a refusal, which may be about one of them alone.
+    pub(super) drop_most: usize,
     /// The platform says it is full although we count fewer.
     pub(super) sealed: bool,
     /// Kept from an earlier run: which topics it holds is not known yet.
@@ -160,6 +165,7 @@ impl Channel {
             old: None,
             old_told: false,
             subs: BTreeMap::new(),
+            told: BTreeSet::new(),
             want: BTreeSet::new(),
             drop: BTreeSet::new(),
             flight: BTreeMap::new(),
@@ -177,6 +183,7 @@ impl Channel {
             reopen_at: None,
             closing_until: None,
             reopens_failed: 0,
+            drop_most: TOPICS_PER_MESSAGE_MAX,
             sealed: false,
             resync: false,
             renew: Renew::Idle,
@@ -219,13 +226,14 @@ impl Channel {
     pub(super) fn shed(&mut self, topic: &Topic) -> bool {
         match self.subs.get(topic) {
             None => true,
-            Some(Sub::Want) => {
+            Some(Sub::Want) if !self.told.contains(topic) => {
                 self.forget(topic);
                 true
             }
             // A subscribe under way is undone when it is confirmed.
             Some(Sub::Sent | Sub::DropSent | Sub::Drop) => false,
-            Some(Sub::Live) => {
+            // Waiting to be subscribed once more, it may be there from before.
+            Some(Sub::Live | Sub::Want) => {
                 self.want.remove(topic);
                 self.subs.insert(topic.clone(), Sub::Drop);
                 self.drop.insert(topic.clone());
@@ -237,6 +245,7 @@ impl Channel {
     /// Removes every trace of a topic from the books.
     pub(super) fn forget(&mut self, topic: &Topic) {
         self.subs.remove(topic);
+        self.told.remove(topic);
         self.want.remove(topic);
         self.drop.remove(topic);
         self.blamed.remove(topic);
@@ -245,13 +254,18 @@ impl Channel {
     /// The next message to send: unsubscribes first, they make room.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         let subscribe = self.drop.is_empty();
+        let most = if subscribe {
+            TOPICS_PER_MESSAGE_MAX
+        } else {
+            self.drop_most
+        };
         let from = if subscribe {
             &mut self.want
         } else {
             &mut self.drop
         };
         let mut topics = Vec::new();
-        while topics.len() < TOPICS_PER_MESSAGE_MAX {
+        while topics.len() < most {
             let Some(topic) = from.pop_first() else { break };
             topics.push(topic);
         }
@@ -263,7 +277,10 @@ impl Channel {
                 continue;
             };
             match (subscribe, *sub) {
-                (true, Sub::Want) => *sub = Sub::Sent,
+                (true, Sub::Want) => {
+                    *sub = Sub::Sent;
+                    self.told.insert(topic.clone());
+                }
                 (false, Sub::Drop) => *sub = Sub::DropSent,
                 // Live topics in `want` are subscribed again to extend the channel's life.
                 _ => {}

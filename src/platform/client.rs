@@ -77,6 +77,9 @@ pub struct Client {
     warm_from: Mono,
     /// Channels are not listed again before.
     pub(super) list_from: Mono,
+    /// When [`advance`](Client::advance) last looked at the clock: what has come due since
+    /// is still to be done.
+    pub(super) advanced: Mono,
 }
 
 impl Client {
@@ -110,6 +113,7 @@ impl Client {
             last_gap: None,
             warm_from: Mono(0),
             list_from: Mono(0),
+            advanced: Mono(0),
         };
         client.reattach(kept, now);
         client.advance(now);
@@ -168,10 +172,13 @@ impl Client {
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Deadline> {
         let mut soonest = self.token.deadline(now);
-        if let Some(d) = soonest.as_mut()
-            && d.why == "token kept warm"
-        {
-            d.at = d.at.max(self.warm_from);
+        // While the call is out nothing is due: a deadline in the past would make the loop spin.
+        if !self.calls.pending(|p| *p == Purpose::Warm) {
+            let warm = self.token.warm_deadline(now).map(|d| Deadline {
+                at: d.at.max(self.warm_from),
+                ..d
+            });
+            soonest = Deadline::sooner(soonest, warm);
         }
         soonest = Deadline::sooner(soonest, self.calls.deadline(&self.token, &self.budget, now));
         Deadline::sooner(soonest, self.rollover_deadline(now))
@@ -308,9 +315,13 @@ impl Client {
                     self.refused(socket.slot, batch, &confirmed, result, &message, now);
                 }
             }
-            session::Fact::ChannelGone if current => self.die(socket.slot, "channel-gone", now),
+            session::Fact::ChannelGone if current => {
+                self.doubt_handed_over(socket.slot, "channel-gone", now);
+                self.die(socket.slot, "channel-gone", now);
+            }
             session::Fact::NoLongerSubscribed if current => {
-                self.die(socket.slot, "no-longer-subscribed", now)
+                self.doubt_handed_over(socket.slot, "no-longer-subscribed", now);
+                self.die(socket.slot, "no-longer-subscribed", now);
             }
             session::Fact::ChannelGone | session::Fact::NoLongerSubscribed => {}
             session::Fact::TokenRevoked => {
@@ -443,6 +454,15 @@ impl Client {
                         channel.drop.insert(topic.clone());
                     }
                 }
+            } else if batch.topics.len() > 1 {
+                // Perhaps one topic was not there, and none was removed: in smaller lots.
+                channel.drop_most = batch.topics.len().div_ceil(2);
+                for topic in &batch.topics {
+                    if channel.subs.get(topic) == Some(&Sub::DropSent) {
+                        channel.subs.insert(topic.clone(), Sub::Drop);
+                        channel.drop.insert(topic.clone());
+                    }
+                }
             } else {
                 for topic in &batch.topics {
                     self.dropped(slot, topic);
@@ -536,6 +556,9 @@ impl Client {
             );
         }
         self.lose(slot, why, now);
+        if why == "worn-out" {
+            self.clear_abandoned(slot, now);
+        }
         self.remove(slot, now);
     }
 
@@ -597,6 +620,18 @@ impl Client {
                 })
     }
 
+    /// Has the topics taken off a channel that is given up although the platform may still
+    /// know it: with topics it counts as held, and is not the first to be evicted.
+    pub(super) fn clear_abandoned(&mut self, slot: u8, now: Now) {
+        if let Some(c) = self.channels.get(&slot)
+            && let Some(id) = c.id.clone()
+            && !c.subs.is_empty()
+        {
+            self.calls
+                .queue(Op::ReplaceTopics(id, Vec::new()), Purpose::Clear, now);
+        }
+    }
+
     /// Takes a channel out of the table; its sockets are told to close, its topics wait.
     pub(super) fn remove(&mut self, slot: u8, now: Now) {
         let Some(channel) = self.channels.get_mut(&slot) else {
@@ -609,6 +644,7 @@ impl Client {
         let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
         let (successor, predecessor) = (channel.successor.take(), channel.successor_of.take());
         channel.subs.clear();
+        channel.told.clear();
         channel.want.clear();
         channel.drop.clear();
         channel.flight.clear();
@@ -966,6 +1002,9 @@ impl Client {
                         .is_some_and(|e| e.wanted && e.slots == 0);
                     if free {
                         self.place(&state.topic, channel.slot);
+                        if let Some(c) = self.channels.get_mut(&channel.slot) {
+                            c.told.insert(state.topic);
+                        }
                     } else if !c_holds(self.channels.get(&channel.slot), &state.topic) {
                         // Nobody wants it here: make room.
                         let seq = self.next_seq();
@@ -1094,6 +1133,7 @@ impl Client {
 
     /// Orders the difference between what is wanted and what is there.
     fn advance(&mut self, now: Now) {
+        self.advanced = now.mono;
         for done in self.calls.overdue(now) {
             self.done(done, now);
         }
@@ -1128,6 +1168,9 @@ impl Client {
             // While a second socket takes over, what is new waits for it.
             if channel.next.is_some() || (channel.want.is_empty() && channel.drop.is_empty()) {
                 continue;
+            }
+            if channel.drop.is_empty() && channel.flight.values().all(|b| b.subscribe) {
+                channel.drop_most = super::TOPICS_PER_MESSAGE_MAX;
             }
             while channel.flight.len() < MESSAGES_IN_FLIGHT_MAX {
                 let Some(batch) = channel.next_batch() else {

@@ -150,13 +150,13 @@ impl Client {
         }
         match channel.renew {
             Renew::Idle
-                if channel
-                    .replace
-                    .is_none_or(|r| r.why == "token-ending" && r.from > now.mono) =>
+                if channel.phase == Phase::Open
+                    && channel.renewal_at(renew_before) <= now.wall
+                    && channel
+                        .replace
+                        .is_none_or(|r| r.why == "token-ending" && r.from > now.mono) =>
             {
-                if channel.renewal_at(renew_before) <= now.wall && channel.phase == Phase::Open {
-                    channel.renew = Renew::Reading;
-                }
+                channel.renew = Renew::Reading;
             }
             Renew::Resubscribing if channel.phase == Phase::Open && channel.settled() => {
                 channel.renew = Renew::ReadingAgain;
@@ -360,7 +360,11 @@ impl Client {
             return;
         };
         channel.reopens_failed += 1;
-        if matches!(end, End::UpgradeRefused(401 | 403 | 404)) || channel.reopens_failed >= 3 {
+        if matches!(end, End::UpgradeRefused(401 | 403 | 404)) {
+            // The channel is gone already, and who knows since when: its first socket may
+            // beat on without bringing events.
+            self.suspect(slot, "upgrade-refused", now);
+        } else if channel.reopens_failed >= 3 {
             let by = channel.closing_until.unwrap_or(now.mono).minus(LAST_MOMENT);
             channel.replace = Some(Replace {
                 why: "closing",
@@ -394,6 +398,24 @@ impl Client {
         }
     }
 
+    /// A predecessor that turns out to be gone while it gives up its topics was perhaps gone
+    /// long before its successor had them: they are live there, and may have missed an event.
+    pub(super) fn doubt_handed_over(&mut self, slot: u8, cause: &'static str, now: Now) {
+        let Some(channel) = self.channels.get(&slot).filter(|c| c.retiring() && !c.dead) else {
+            return;
+        };
+        let doubted: Vec<Topic> = channel
+            .subs
+            .keys()
+            .filter(|t| self.topics.get(*t).is_some_and(|e| e.wanted && e.reported))
+            .cloned()
+            .collect();
+        self.gap(slot, doubted.clone(), cause, now);
+        for topic in doubted {
+            self.out.push_back(Output::Fact(Fact::Live { topic }));
+        }
+    }
+
     /// A channel that takes part in a hand-over has lost its socket, or was not made.
     pub(super) fn handover_socket_lost(&mut self, slot: u8, why: &'static str, now: Now) {
         let predecessor = self.channels.get(&slot).and_then(|c| c.successor_of);
@@ -412,6 +434,7 @@ impl Client {
         }
         // A lost predecessor leaves its successor as an ordinary channel; a lost
         // successor leaves its predecessor in place.
+        self.clear_abandoned(slot, now);
         self.remove(slot, now);
     }
 
@@ -495,6 +518,7 @@ impl Client {
                     .unwrap_or_default();
                 self.notice(Notice::new(Level::Warn, "handover-gap", text).on(name));
                 self.lose(slot, replace.why, now);
+                self.clear_abandoned(slot, now);
                 self.remove(slot, now);
                 self.next_handover = now.mono + Duration::from_millis(200);
             }
@@ -554,7 +578,7 @@ impl Client {
                 at(t + super::limits::EMPTY_CHANNEL_KEPT, "empty channel");
             }
         }
-        if self.renewing() && self.list_from > now.mono {
+        if self.renewing() && self.list_from > self.advanced {
             at(self.list_from, "channel life");
         }
         if !self.handover_running()
@@ -572,10 +596,10 @@ impl Client {
                 "hand-over",
             );
         }
-        if token && self.create_from > now.mono {
+        if token && self.create_from > self.advanced {
             at(self.create_from, "channel creation");
         }
-        if self.reattach_until > now.mono {
+        if self.reattach_until > self.advanced {
             at(self.reattach_until, "re-attachment");
         }
         soonest

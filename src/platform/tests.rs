@@ -298,6 +298,32 @@ fn a_lost_socket_is_a_gap_and_its_topics_become_live_again_on_the_same_channel()
 }
 
 #[test]
+fn a_topic_given_up_while_its_socket_is_lost_is_taken_off_the_channel_before_its_place_is_used() {
+    let mut b = Bench::new(settings());
+    for n in 0..30 {
+        b.watch(n);
+    }
+    let full = b.sockets[0].0.slot;
+    b.confirming = false;
+    b.end(b.sockets[0].0, End::Broken("reset".into()));
+    // The platform still has it on the channel, whatever became of the socket.
+    b.give(Input::Unwatch(topic(3)));
+    b.orders.clear();
+    b.pass(Duration::from_secs(1));
+    let first = b.orders.iter().find(|(s, _)| s.slot == full);
+    assert!(
+        matches!(first, Some((_, session::Order::Unsubscribe { topics, .. })) if *topics == [topic(3)]),
+        "{first:?}"
+    );
+    for n in 30..40 {
+        b.watch(n);
+    }
+    let on_it = b.client.snapshot(b.now).channels;
+    let on_it = on_it.iter().find(|c| c.slot == full).unwrap().topics;
+    assert_eq!(on_it, 10, "the place is not free yet");
+}
+
+#[test]
 fn a_channel_that_is_gone_is_replaced_by_a_new_one() {
     for end in [
         End::UpgradeRefused(404),
@@ -675,4 +701,24 @@ fn silence_three_times_in_a_row_replaces_the_channel() {
         b.pass(Duration::from_secs(40));
     }
     assert_eq!((b.made, b.live()), (2, 1));
+}
+
+#[test]
+fn a_deadline_that_passed_before_anybody_looked_is_still_named() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    let socket = b.sockets[0].0;
+    b.end(socket, End::UpgradeRefused(404));
+    let due = b.client.next_deadline(b.now).unwrap();
+    assert_eq!(due.why, "channel creation");
+    // Whoever waits for it wakes a little late, asks again whether anything is due, and
+    // ticks only then.
+    let late = b
+        .now
+        .plus(due.at.since(b.now.mono) + Duration::from_millis(3));
+    let still = b.client.next_deadline(late).unwrap();
+    assert!(still.at <= late.mono, "{still:?} at {late:?}");
+    b.now = late;
+    b.give(Input::Tick);
+    assert_eq!(b.live(), 1);
 }

@@ -180,14 +180,11 @@ impl Keeper {
         self.failures
     }
 
-    /// When to look again.
+    /// When to ask for a token again; `None` while the answer is out.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<Deadline> {
         if self.asking {
-            return self.current(now).map(|_| Deadline {
-                at: self.warmed + self.warm_every(),
-                why: "token kept warm",
-            });
+            return None;
         }
         match &self.held {
             None => Some(Deadline {
@@ -196,17 +193,21 @@ impl Keeper {
             }),
             Some(h) => {
                 let to_renewal = h.renew.since(now.mono).min(h.renew_at.since(now.wall));
-                let renewal = Deadline {
+                Some(Deadline {
                     at: (now.mono + to_renewal).max(self.retry),
                     why: "token renewal",
-                };
-                let warm = Deadline {
-                    at: self.warmed + self.warm_every(),
-                    why: "token kept warm",
-                };
-                Deadline::sooner(Some(renewal), Some(warm))
+                })
             }
         }
+    }
+
+    /// When a call that resets the idle timer is due.
+    #[must_use]
+    pub fn warm_deadline(&self, now: Now) -> Option<Deadline> {
+        self.current(now).map(|_| Deadline {
+            at: self.warmed + self.warm_every(),
+            why: "token kept warm",
+        })
     }
 }
 

@@ -118,7 +118,7 @@ struct Loop {
 }
 
 /// How long workers and channel threads are waited for at the end.
-const WORKERS_STOP: Duration = Duration::from_secs(2);
+pub(super) const WORKERS_STOP: Duration = Duration::from_secs(2);
 
 /// Runs until it is told to stop and everything under way has ended, or until the
 /// stop has taken too long; then ends the workers and the channel threads. Returns
@@ -173,14 +173,10 @@ impl Loop {
                 };
             }
             let now = self.hands.clock.now();
-            // What was due when the wait began is due, even if the core, asked again, names only
-            // what is still to come.
-            let passed = due <= now.mono
-                || self
-                    .gateway
-                    .next_deadline(now)
-                    .is_some_and(|d| d.at <= now.mono);
-            if passed {
+            // What was due before the wait is due: some deadlines are named only while they
+            // lie ahead.
+            let next = self.gateway.next_deadline(now);
+            if due <= now.mono || next.is_some_and(|d| d.at <= now.mono) {
                 self.gateway.handle(Input::Tick, now);
                 self.obey();
                 self.news = true;

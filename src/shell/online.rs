@@ -18,7 +18,7 @@ use super::outside::Outside;
 use crate::filing::topic_of;
 use crate::ids::ConversationId;
 use crate::platform::rest::{self, Answer, Failure, Op};
-use crate::platform::session::{Fact, SocketRef};
+use crate::platform::session::{Fact, SessionSettings, SocketRef};
 use crate::secret::Secret;
 use crate::service::ExitCode;
 
@@ -86,7 +86,11 @@ impl Steps<'_> {
                 generation: 1,
             },
             connect_uri,
-            session: outside.session,
+            // A person waits: ask for the pong at once.
+            session: SessionSettings {
+                ping_interval: Duration::from_millis(500),
+                ..outside.session
+            },
             connector: outside.connector.clone(),
             facts: Box::new(move |_, fact| {
                 let _ = facts.send(fact);

@@ -99,6 +99,13 @@ pub fn of(s: &Snapshot) -> Verdict {
             format!("{dead} records are dead and need a person"),
         );
     }
+    let deferred = s.record("deferred");
+    if deferred > 0 {
+        say(
+            Level::Warn,
+            format!("{deferred} records could not be filed yet and wait for their next try"),
+        );
+    }
     let held = s.record("held");
     if held > 0 {
         say(
@@ -158,6 +165,10 @@ mod tests {
         assert_eq!(of(&s).level, Level::Ok);
         s.platform.topics_waiting = 3;
         assert_eq!(of(&s).level, Level::Warn);
+        s.records = vec![("deferred", 2)];
+        let v = of(&s);
+        assert!(v.reasons.iter().any(|r| r.contains("2 records")), "{v:?}");
+        s.records.clear();
         s.history_state = "closed";
         s.history_detail = "it answers 401".into();
         let v = of(&s);

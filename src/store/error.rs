@@ -103,16 +103,18 @@ impl StoreError {
         match self {
             StoreError::InUse { .. } => 75,
             StoreError::Missing { .. } => 69,
-            StoreError::NoDirectory { .. } => 78,
+            // Another start would find the same until an operator has put another
+            // program, or another file, in the place: not to be tried again.
+            StoreError::NoDirectory { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Foreign { .. } => 78,
             StoreError::NotAllowed { .. } => 77,
             StoreError::Trouble { trouble, .. } => match trouble {
                 StoreTrouble::ReadOnly => 77,
                 StoreTrouble::Busy => 75,
                 _ => 70,
             },
-            StoreError::Newer { .. }
-            | StoreError::Foreign { .. }
-            | StoreError::BeyondHelp { .. } => 70,
+            StoreError::BeyondHelp { .. } => 70,
         }
     }
 

@@ -8,4 +8,10 @@ mod support;
 
 mod callers;
 mod life;
+mod login;
+mod operators;
 mod outbox;
+mod refusals;
+mod restarts;
+mod secrets;
+mod sockets;

@@ -69,11 +69,9 @@ impl Setup {
         lines.push(line.to_owned());
     }
 
-    /// Takes a key out again.
-    pub(crate) fn unset(&mut self, section: &str, name: &str) {
-        if let Some(lines) = self.sections.get_mut(section) {
-            lines.retain(|l| l.split('=').next().unwrap().trim() != name);
-        }
+    /// Takes a section out again.
+    pub(crate) fn clear(&mut self, section: &str) {
+        self.sections.remove(section);
     }
 
     pub(crate) fn env(&mut self, name: &str, value: &str) {
@@ -410,15 +408,19 @@ impl Gateway {
             .text
     }
 
-    /// The value of a series, written with its labels.
+    /// The value of a series, written with its labels. What has never been counted has none.
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();
+        let name = series.split('{').next().unwrap().trim_end_matches("_count");
+        assert!(
+            text.contains(&format!("# TYPE {name} ")),
+            "no {name} in:\n{text}"
+        );
         let line = text
             .lines()
             .find_map(|l| l.strip_prefix(series)?.strip_prefix(' '));
-        let value = line.unwrap_or_else(|| panic!("no series {series} in:\n{text}"));
-        value.parse().unwrap()
+        line.map_or(0.0, |value| value.parse().unwrap())
     }
 
     pub(crate) fn ready(&self) -> Answer {

@@ -28,7 +28,7 @@ use crate::shell::seldom::Seldom;
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// Threads that answer callers; each waits for one commit at a time.
-pub const WORKERS: usize = 4;
+pub const WORKERS: usize = 16;
 
 const KEY_LEN_MAX: usize = 255;
 const STORE_PAUSE: Duration = Duration::from_secs(5);

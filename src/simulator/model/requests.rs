@@ -163,6 +163,12 @@ impl Platform {
             EventAgainstReply::EventFirst => EVENT_FIRST,
             _ => Duration::ZERO,
         };
+        self.journal.add(
+            now.wall + extra,
+            "confirmation",
+            id_of(&self.channels, number),
+            || listed(&good_names),
+        );
         self.say_later(socket, reply, extra, now);
     }
 

@@ -105,6 +105,8 @@ pub struct ChannelView<'a> {
     pub topics: usize,
     /// When it expires.
     pub expires: Mono,
+    /// Whether the token that made it is alive.
+    pub usable: bool,
     channel: &'a Channel,
 }
 
@@ -152,6 +154,7 @@ impl<'a> Truth<'a> {
             socket: channel.socket,
             topics: channel.topics.len(),
             expires: channel.expires.mono,
+            usable: self.0.tokens.is_alive(channel.token),
             channel,
         })
     }

@@ -52,7 +52,7 @@ fn a_newer_database_is_refused_and_left_alone() {
             known: schema::KNOWN_VERSION
         }
     );
-    assert_eq!(error.exit_code(), 70);
+    assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("schema version 99"), "{error}");
     assert!(fs::read(place.path()).unwrap() == before);
     assert!(matches!(

@@ -1,0 +1,160 @@
+//! The man pages against the program: what it can say, they explain.
+//!
+//! Labels of the journal and reasons of the verdict are taken from the source,
+//! because nothing makes the program say all of them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Command, CommandFactory};
+use genesys_gateway::cli::Arguments;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A page as words: without requests and fonts, one space between words.
+fn page(name: &str) -> String {
+    let source = fs::read_to_string(root().join("systemd").join(name)).unwrap();
+    let mut words = String::new();
+    for line in source.lines() {
+        let line = match line.strip_prefix('.') {
+            // The request's name goes, what it sets in type stays.
+            Some(request) => request.split_once(' ').map_or("", |(_, rest)| rest),
+            None => line,
+        };
+        words.push_str(line);
+        words.push(' ');
+    }
+    for escape in ["\\fB", "\\fI", "\\fR", "\\fP", "\"", "\\(dq"] {
+        words = words.replace(escape, "");
+    }
+    words = words.replace("\\-", "-");
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The sources of a directory, without tests.
+fn sources(below: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(below).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "tests" && name != "simulator" {
+            sources(&path, found);
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            found.push(path);
+        }
+    }
+}
+
+/// Literals of a text in their order.
+fn literals(text: &str) -> impl Iterator<Item = &str> {
+    text.split('"').skip(1).step_by(2)
+}
+
+fn is_label(text: &str) -> bool {
+    text.len() > 2 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+/// Labels of notices at error and warning level.
+fn labels() -> BTreeSet<String> {
+    let mut files = Vec::new();
+    for half in ["platform", "filing"] {
+        sources(&root().join("src").join(half), &mut files);
+    }
+    let mut labels = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for level in ["Level::Error", "Level::Warn"] {
+            for (at, _) in code.match_indices(level) {
+                let near: String = code[at..].chars().take(200).collect();
+                labels.extend(
+                    literals(&near)
+                        .next()
+                        .filter(|l| is_label(l))
+                        .map(str::to_owned),
+                );
+            }
+        }
+    }
+    labels
+}
+
+#[test]
+fn every_label_of_an_error_or_a_warning_is_explained() {
+    let page = page("genesys-gateway.8");
+    let labels = labels();
+    assert!(
+        labels.len() >= 15,
+        "the source is not read as it is written: {labels:?}"
+    );
+    for known in [
+        "token-refused",
+        "channel-lost",
+        "record-dead",
+        "store-trouble",
+    ] {
+        assert!(
+            labels.contains(known),
+            "{known} is not found in the source: {labels:?}"
+        );
+    }
+    let missing: Vec<&String> = labels
+        .iter()
+        .filter(|l| !page.contains(l.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "genesys-gateway.8 does not explain {missing:?}"
+    );
+}
+
+#[test]
+fn every_reason_of_the_verdict_is_explained() {
+    let page = page("genesys-gateway.8");
+    let source = fs::read_to_string(root().join("src/status/verdict.rs")).unwrap();
+    let code = source.split("#[cfg(test)]").next().unwrap();
+    let mut reasons = 0;
+    for said in code.split("say(").skip(1) {
+        // A say that is a definition, not a call, has no literal before its end.
+        let Some(reason) = literals(said.split(';').next().unwrap()).next() else {
+            continue;
+        };
+        let part = reason
+            .split(['{', '}'])
+            .map(|part| part.trim().trim_end_matches(':'))
+            .filter(|part| part.contains(' '))
+            .max_by_key(|part| part.len())
+            .unwrap_or_else(|| panic!("no words in {reason:?}"));
+        // The first clause is the heading; what follows it explains.
+        let part = part.split([';', ':']).next().unwrap();
+        assert!(
+            page.contains(part),
+            "genesys-gateway.8 does not explain {part:?}"
+        );
+        reasons += 1;
+    }
+    assert!(reasons >= 8, "the source is not read as it is written");
+}
+
+#[test]
+fn every_word_and_option_is_described() {
+    fn walk(command: &Command, page: &str) {
+        for word in command.get_subcommands() {
+            assert!(
+                page.contains(word.get_name()),
+                "{} is not described",
+                word.get_name()
+            );
+            walk(word, page);
+        }
+        for option in command.get_arguments().filter_map(|a| a.get_long()) {
+            assert!(
+                page.contains(&format!("--{option}")),
+                "--{option} is not described"
+            );
+        }
+    }
+    walk(&Arguments::command(), &page("genesys-gateway.8"));
+}

@@ -1,0 +1,714 @@
+//! The whole core, with callers, disk and history manager around it.
+//!
+//! What is checked after every step is in [`checks`](crate::checks); here is
+//! how the world turns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use genesys_gateway::filing::rows::{RecordState, StoreTrouble};
+use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Until};
+use genesys_gateway::gateway::{self, Gateway, Input, Output};
+use genesys_gateway::ids::{ConversationId, RecordId};
+use genesys_gateway::platform;
+use genesys_gateway::platform::session;
+use genesys_gateway::rng::Rng;
+use genesys_gateway::simulator::model::{Control, Life};
+
+use crate::agenda::{Agenda, HOUR, MINUTE, SECOND, Time};
+use crate::checks::Checks;
+use crate::clock::Clock;
+use crate::disk::{Disk, Trouble};
+use crate::faults::{self, Blow};
+use crate::half::{draw_life, life_length, new_platform};
+use crate::history::{History, Mood};
+use crate::net::{Incoming, Net};
+use crate::plan::{Kind, Plan};
+use crate::report::Tally;
+use crate::saboteur::Sabotage;
+use crate::trace::Trace;
+
+/// More core steps than this in one virtual second is a livelock.
+const STEPS_MAX: u64 = 20_000;
+
+pub(crate) enum Event {
+    Begin(Box<Life>),
+    /// A caller asks, for the n-th time.
+    Ask(Ask, u32),
+    Fault,
+    Relieve(Kind),
+    Boot,
+    Look,
+    PostArrives(u64, RecordId),
+    Posted(u64, RecordId, PostOutcome),
+}
+
+/// What a caller wants until it has it.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Ask {
+    Accept(ConversationId, u32),
+    Stop(ConversationId),
+    Result(u64),
+}
+
+pub(crate) struct Waiting {
+    pub(crate) ask: Ask,
+    pub(crate) tries: u32,
+    pub(crate) since: Time,
+}
+
+pub(crate) struct Full {
+    pub(crate) plan: Plan,
+    pub(crate) clock: Clock,
+    pub(crate) net: Net,
+    pub(crate) disk: Disk,
+    pub(crate) history: History,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) agenda: Agenda<Event>,
+    pub(crate) callers: BTreeMap<CallerId, Waiting>,
+    /// Asks that have not been answered well yet.
+    pub(crate) unanswered: usize,
+    pub(crate) checks: Checks,
+    pub(crate) tally: Tally,
+    pub(crate) violation: Option<String>,
+    pub(crate) trace: Trace,
+    pub(crate) sabotage: Option<Box<dyn Sabotage>>,
+    pub(crate) settings: filing::Settings,
+    pub(crate) posts: usize,
+    due: Option<Time>,
+    rng: Rng,
+    last_caller: u64,
+    epoch: u64,
+    second: Time,
+    steps: u64,
+    spins: u32,
+    calm: bool,
+    pub(crate) core_steps: u64,
+    /// Outputs in a row after which the process is killed, for the sweep.
+    pub(crate) kill_at_output: Option<u64>,
+    pub(crate) outputs: u64,
+}
+
+impl Full {
+    /// A world with the conversations and faults of its plan.
+    pub(crate) fn new(plan: Plan, telling: bool) -> Full {
+        let mut world = Full::empty(plan, telling);
+        let plan = world.plan.clone();
+        for _ in 0..plan.conversations {
+            let life = draw_life(&plan, &mut world.rng);
+            let at = world.rng.below(plan.trouble.max(HOUR) * 15 / 16);
+            world.agenda.plan(at, Event::Begin(Box::new(life)));
+        }
+        for n in 0..plan.conversations / 20 {
+            let at = world.rng.below(plan.trouble.max(HOUR));
+            world.agenda.plan(at, Event::Ask(Ask::Result(n), 0));
+        }
+        if !plan.kinds.is_empty() {
+            let at = world.rng.below(plan.pause);
+            world.agenda.plan(at, Event::Fault);
+        }
+        world
+    }
+
+    /// A world in which nothing happens by itself, but that the process starts.
+    pub(crate) fn empty(plan: Plan, telling: bool) -> Full {
+        let trace = Trace::new(telling);
+        let platform = new_platform(&plan, telling);
+        let mut rng = Rng::new(plan.seed ^ 0x66_75_6c_6c);
+        let mut agenda = Agenda::default();
+        agenda.plan(0, Event::Boot);
+        agenda.plan(30 * SECOND, Event::Look);
+        let settings = filing::Settings {
+            until: if plan.first_event {
+                Until::FirstEvent
+            } else {
+                Until::ConversationFinished
+            },
+            max_age: Duration::from_millis(plan.max_age),
+            workers: plan.workers,
+            ..filing::Settings::default()
+        };
+        Full {
+            clock: Clock::new(),
+            net: Net::new(platform, rng.next_u64(), trace.clone()),
+            disk: Disk::new(),
+            history: History::new(),
+            gateway: None,
+            agenda,
+            callers: BTreeMap::new(),
+            unanswered: 0,
+            checks: Checks::default(),
+            tally: Tally::default(),
+            violation: None,
+            trace,
+            sabotage: None,
+            settings,
+            posts: 0,
+            due: None,
+            rng,
+            last_caller: 0,
+            epoch: 0,
+            second: 0,
+            steps: 0,
+            spins: 0,
+            calm: false,
+            core_steps: 0,
+            kill_at_output: None,
+            outputs: 0,
+            plan,
+        }
+    }
+
+    pub(crate) fn fail(&mut self, text: impl Into<String>) {
+        if self.violation.is_none() {
+            self.violation = Some(format!("{}: {}", self.clock.text(), text.into()));
+        }
+    }
+
+    /// A day of trouble, then peace until everything is in order.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        self.run_until(self.plan.trouble);
+        self.peace();
+        let end = self.clock.time + self.plan.max_age + 6 * HOUR;
+        self.settle(end)
+    }
+
+    /// No more faults.
+    pub(crate) fn peace(&mut self) {
+        self.calm = true;
+        let plan = self.plan.clone();
+        faults::clear(&plan, &mut self.net, &self.clock);
+        self.disk.trouble = None;
+        self.disk.latency = (1, 15);
+        self.history.until = 0;
+    }
+
+    /// Goes on until everything is in order, at the latest until then.
+    pub(crate) fn settle(&mut self, end: Time) -> Result<(), String> {
+        while self.violation.is_none() && self.clock.time < end {
+            self.run_until((self.clock.time + 5 * MINUTE).min(end));
+            if self.everything_over() {
+                break;
+            }
+        }
+        if self.violation.is_none() {
+            self.last_look();
+        }
+        self.tally.virtual_ms += self.clock.time;
+        match self.violation.take() {
+            Some(text) => Err(text),
+            None => Ok(()),
+        }
+    }
+
+    fn everything_over(&self) -> bool {
+        self.unanswered == 0
+            && self.callers.is_empty()
+            && self.posts == 0
+            && self.checks.lives_over(self.clock.time)
+            && self.disk.interactions.values().all(|i| i.row.state.ended())
+            && self
+                .disk
+                .records
+                .values()
+                .all(|r| r.row.state.over() || r.row.state == RecordState::Dead)
+            && self
+                .gateway
+                .as_ref()
+                .is_some_and(|g| !g.filing().uncommitted())
+    }
+
+    pub(crate) fn run_until(&mut self, end: Time) {
+        while self.violation.is_none() {
+            let core = self.due.filter(|_| self.gateway.is_some());
+            let next = [self.agenda.next(), self.net.next(), self.disk.next(), core]
+                .into_iter()
+                .flatten()
+                .min();
+            match next {
+                Some(at) if at <= end => self.clock.time = self.clock.time.max(at),
+                _ => {
+                    self.clock.time = self.clock.time.max(end);
+                    return;
+                }
+            }
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let now = self.clock.time;
+        if self.net.next().is_some_and(|at| at <= now) {
+            self.net.step(&self.clock);
+        } else if self.disk.next().is_some_and(|at| at <= now) {
+            let wall = self.clock.now().wall;
+            let fact = self.disk.step(now, wall, &mut self.rng);
+            self.check_durable();
+            if let Some(fact) = fact
+                && self.gateway.is_some()
+            {
+                self.trace
+                    .add(&self.clock, "store", 0, || store_text(&fact));
+                self.give(Input::Store(fact));
+            }
+        } else if let Some(event) = self.agenda.take(now) {
+            self.happen(event);
+        } else {
+            self.give(Input::Tick);
+            if let Some(at) = self.due
+                && at <= now
+            {
+                self.spins += 1;
+                if self.spins > 3 {
+                    let why = self
+                        .gateway
+                        .as_ref()
+                        .and_then(|g| g.next_deadline(self.clock.now()));
+                    self.fail(format!("the core spins: {why:?}"));
+                }
+            } else {
+                self.spins = 0;
+            }
+        }
+        self.note_wraps();
+        self.take_incoming();
+        if let Some(text) = self.net.violation.take().or(self.disk.violation.take()) {
+            self.fail(text);
+        }
+    }
+
+    pub(crate) fn take_incoming(&mut self) {
+        while let Some(incoming) = self.net.incoming.pop_front() {
+            match incoming {
+                Incoming::Session(socket, fact) => {
+                    self.trace
+                        .add(&self.clock, "fact", u64::from(socket.generation), || {
+                            format!("{socket:?} {fact:?}")
+                        });
+                    if fact == session::Fact::Closing {
+                        self.checks.noticed.insert(socket);
+                    }
+                    if let session::Fact::Event { topic, body } = &fact {
+                        self.tally.events += 1;
+                        let (topic, body) = (topic.clone(), body.clone());
+                        self.note_event(&topic, &body);
+                    }
+                    self.give(Input::Session { socket, fact });
+                }
+                Incoming::Answered(call, outcome) => self.give(Input::Answered { call, outcome }),
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.clock.time;
+        match event {
+            Event::Begin(life) => self.begin(*life),
+            Event::Ask(ask, tries) => self.ask(ask, tries),
+            Event::Fault => {
+                if self.calm || now >= self.plan.trouble {
+                    return;
+                }
+                let kind = self.plan.kinds[self.rng.below(self.plan.kinds.len() as u64) as usize];
+                self.strike(kind);
+                let pause = 1 + self.rng.below(2 * self.plan.pause);
+                let pause = if self.rng.chance(25) {
+                    1 + pause % (3 * SECOND)
+                } else {
+                    pause
+                };
+                self.agenda.plan(now + pause, Event::Fault);
+            }
+            Event::Relieve(kind) => {
+                let plan = self.plan.clone();
+                if matches!(kind, Kind::DiskSlow) {
+                    self.disk.latency = (1, 15);
+                }
+                faults::relieve(kind, &plan, &mut self.net, &self.clock);
+            }
+            Event::Boot => self.boot(),
+            Event::Look => {
+                self.look();
+                self.agenda.plan(now + 30 * SECOND, Event::Look);
+            }
+            Event::PostArrives(epoch, record) => self.post_arrives(epoch, record),
+            Event::Posted(epoch, record, outcome) => {
+                if epoch == self.epoch {
+                    self.posts = self.posts.saturating_sub(1);
+                    self.give(Input::Posted { record, outcome });
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, life: Life) {
+        let Some(id) = life.id else { return };
+        let now = self.clock.time;
+        let length = life_length(&life);
+        let asked = match self.rng.below(12) {
+            0 => 0,
+            // Late: perhaps after everything.
+            1 => 20 * SECOND + self.rng.below(length + 10 * MINUTE),
+            _ => self.rng.below(15 * SECOND.min(length)),
+        };
+        let control = Control::Life(life);
+        let ahead = self.rng.chance(4);
+        self.checks.life(id, now + length + asked);
+        self.agenda
+            .plan(now + asked, Event::Ask(Ask::Accept(id, 1), 0));
+        if ahead {
+            // The caller is quicker than the platform.
+            self.agenda.plan(now, Event::Ask(Ask::Accept(id, 0), 0));
+        }
+        if self.rng.chance(5) {
+            let again = now + asked + self.rng.below(length);
+            self.agenda.plan(again, Event::Ask(Ask::Accept(id, 2), 0));
+        }
+        if self.rng.chance(3) {
+            let stop = now + asked + self.rng.below(2 * length);
+            self.agenda.plan(stop, Event::Ask(Ask::Stop(id), 0));
+        }
+        if self
+            .net
+            .platform
+            .control(&control, self.clock.platform())
+            .is_ok()
+        {
+            self.tally.conversations += 1;
+        }
+        self.net.collect(&self.clock);
+    }
+
+    /// A caller asks; it tries again until it is answered.
+    pub(crate) fn ask(&mut self, ask: Ask, tries: u32) {
+        let now = self.clock.time;
+        if tries == 0 {
+            self.unanswered += 1;
+        }
+        if self.gateway.is_none() {
+            let again = now + SECOND + self.rng.below(10 * SECOND);
+            self.agenda.plan(again, Event::Ask(ask, tries + 1));
+            return;
+        }
+        self.last_caller += 1;
+        let caller = CallerId(self.last_caller);
+        let request = match &ask {
+            Ask::Accept(conversation, n) => CallerRequest::Accept {
+                conversation: *conversation,
+                members: format!("{{\"customer\":\"c-{n}\",\"try\":{tries}}}"),
+            },
+            Ask::Stop(conversation) => CallerRequest::Stop {
+                conversation: *conversation,
+            },
+            Ask::Result(n) => CallerRequest::SupportResult {
+                idempotency_key: Some(format!("result-{n}")),
+                body_digest: [*n as u8; 32],
+                conversation: None,
+                result: format!("{{\"number\":{n}}}"),
+            },
+        };
+        self.trace
+            .add(&self.clock, "ask", caller.0, || format!("{ask:?}"));
+        self.callers.insert(
+            caller,
+            Waiting {
+                ask,
+                tries,
+                since: now,
+            },
+        );
+        self.give(Input::Caller { caller, request });
+    }
+
+    pub(crate) fn again(&mut self, waiting: Waiting, after: Time) {
+        let at = self.clock.time + after + self.rng.below(SECOND);
+        self.agenda
+            .plan(at, Event::Ask(waiting.ask, waiting.tries + 1));
+    }
+
+    pub(crate) fn strike(&mut self, kind: Kind) {
+        let now = self.clock.time;
+        self.trace
+            .add(&self.clock, "fault", kind as u64, || format!("{kind:?}"));
+        let plan = self.plan.clone();
+        match faults::inject(kind, &plan, &mut self.net, &mut self.clock, &mut self.rng) {
+            Blow::Done(relief) => {
+                self.tally.fault(kind);
+                if let Some(at) = relief {
+                    self.agenda.plan(at, Event::Relieve(kind));
+                }
+            }
+            Blow::Missed => {}
+            Blow::Upper => {
+                self.tally.fault(kind);
+                self.strike_upper(kind);
+            }
+            Blow::Die { down_for, .. } => {
+                if self.gateway.is_some() {
+                    self.tally.fault(kind);
+                    self.kill();
+                    self.agenda.plan(now + down_for, Event::Boot);
+                }
+            }
+        }
+    }
+
+    fn strike_upper(&mut self, kind: Kind) {
+        let now = self.clock.time;
+        let most = [20 * SECOND, 10 * MINUTE, 2 * HOUR][self.rng.below(3) as usize];
+        let until = now + SECOND + self.rng.below(most);
+        let trouble = |what| Some(Trouble { what, until });
+        let moody = |world: &mut Full, mood| {
+            world.history.mood = mood;
+            world.history.until = until;
+        };
+        match kind {
+            Kind::DiskFull => self.disk.trouble = trouble(StoreTrouble::Full),
+            Kind::DiskError => {
+                self.disk.trouble = Some(Trouble {
+                    what: StoreTrouble::Io,
+                    until: now + 1 + self.rng.below(MINUTE),
+                });
+            }
+            Kind::DiskBusy => {
+                self.disk.trouble = Some(Trouble {
+                    what: StoreTrouble::Busy,
+                    until: now + 1 + self.rng.below(20 * SECOND),
+                });
+            }
+            Kind::DiskSlow => {
+                self.disk.latency = (200, 6000);
+                self.agenda.plan(now + 5 * MINUTE, Event::Relieve(kind));
+            }
+            Kind::HistoryDown => {
+                let accepts = self.rng.chance(50);
+                moody(self, Mood::Down { accepts });
+            }
+            Kind::HistoryRefuses => {
+                let status = [408, 425, 429, 500, 502, 503, 504][self.rng.below(7) as usize];
+                let after = self.rng.chance(40).then(|| 1 + self.rng.below(120));
+                moody(self, Mood::Later(status, after));
+            }
+            Kind::HistoryClosed => {
+                let status = [401, 403, 301, 302, 307][self.rng.below(5) as usize];
+                moody(self, Mood::Closed(status));
+            }
+            Kind::HistorySlow => moody(self, Mood::Slow),
+            Kind::HistoryDead => {
+                let percent = 5 + self.rng.below(40);
+                moody(self, Mood::Dead(percent));
+            }
+            Kind::HistoryConflict => moody(self, Mood::Conflict),
+            _ => {}
+        }
+    }
+
+    /// The process ends without a word.
+    pub(crate) fn kill(&mut self) {
+        self.trace.add(&self.clock, "kill", self.epoch, String::new);
+        self.gateway = None;
+        self.due = None;
+        self.epoch += 1;
+        self.posts = 0;
+        let known = [Some(0), Some(5 * SECOND), None][self.rng.below(3) as usize];
+        self.net.forget_process(known, &self.clock);
+        self.disk.crash();
+        let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
+        for c in self.net.platform.truth().channels() {
+            if !known(c.id) {
+                self.checks.leaked.insert(c.id.to_owned());
+            }
+        }
+        self.checks.process_ended(self.clock.time);
+        for (_, waiting) in std::mem::take(&mut self.callers) {
+            self.again(waiting, SECOND);
+        }
+    }
+
+    pub(crate) fn boot(&mut self) {
+        if self.gateway.is_some() {
+            return;
+        }
+        self.clock.restart();
+        let mut recovered = self.disk.recovered();
+        if let Some(s) = &mut self.sabotage {
+            s.recovered(&mut recovered);
+        }
+        let settings = gateway::Settings {
+            platform: platform::Settings {
+                max_channels: self.plan.max_channels,
+                topics_per_channel: self.plan.topics_per_channel,
+                renew_before: Duration::from_millis(self.plan.renew_before),
+            },
+            filing: self.settings,
+        };
+        let seed = self.rng.next_u64();
+        self.checks.process_began(self.clock.time);
+        self.gateway = Some(Gateway::new(settings, &recovered, self.clock.now(), seed));
+        self.drain();
+    }
+
+    pub(crate) fn give(&mut self, input: Input) {
+        let inputs = match &mut self.sabotage {
+            Some(s) => s.input(input),
+            None => vec![input],
+        };
+        for input in inputs {
+            self.give_one(input);
+        }
+    }
+
+    fn give_one(&mut self, input: Input) {
+        let second = self.clock.time / SECOND;
+        if second != self.second {
+            self.second = second;
+            self.steps = 0;
+        }
+        self.steps += 1;
+        self.core_steps += 1;
+        if self.steps > STEPS_MAX {
+            self.fail(format!("{} core steps in one second", self.steps));
+            return;
+        }
+        let quiet = matches!(
+            input,
+            Input::Tick
+                | Input::Session {
+                    fact: session::Fact::Heard,
+                    ..
+                }
+        );
+        let Some(gateway) = &mut self.gateway else {
+            return;
+        };
+        gateway.handle(input, self.clock.now());
+        let said = self.drain();
+        if said || !quiet || self.core_steps.is_multiple_of(64) {
+            self.check_core();
+        }
+    }
+
+    /// True if the core said anything.
+    fn drain(&mut self) -> bool {
+        let mut said = false;
+        loop {
+            let Some(output) = self.gateway.as_mut().and_then(Gateway::poll_output) else {
+                break;
+            };
+            said = true;
+            self.outputs += 1;
+            let outputs = match &mut self.sabotage {
+                Some(s) => s.output(output),
+                None => vec![output],
+            };
+            for output in outputs {
+                self.obey(output);
+            }
+            if self.kill_at_output.is_some_and(|n| n <= self.outputs) {
+                self.kill_at_output = None;
+                self.kill();
+                self.agenda.plan(self.clock.time + SECOND, Event::Boot);
+                return true;
+            }
+        }
+        let more = self.sabotage.as_mut().map(|s| s.more()).unwrap_or_default();
+        for output in more {
+            self.obey(output);
+        }
+        let now = self.clock.now();
+        self.due = self
+            .gateway
+            .as_ref()
+            .and_then(|g| g.next_deadline(now))
+            .map(|d| self.clock.world(d.at));
+        said
+    }
+
+    fn obey(&mut self, output: Output) {
+        match output {
+            Output::Answer(caller, answer) => self.answered(caller, answer),
+            Output::OpenSocket {
+                socket,
+                connect_uri,
+            } => {
+                self.trace
+                    .add(&self.clock, "open", u64::from(socket.generation), || {
+                        format!("{socket:?}")
+                    });
+                self.check_open(socket, &connect_uri);
+                self.net.open(socket, &connect_uri, &self.clock);
+            }
+            Output::Session { socket, order } => {
+                self.trace
+                    .add(&self.clock, "order", u64::from(socket.generation), || {
+                        format!("{socket:?} {order:?}")
+                    });
+                self.check_order(socket, &order);
+                self.net.order(socket, order, &self.clock);
+            }
+            Output::Call { call, op, token } => {
+                self.net.call(call, op, token.as_ref(), &self.clock)
+            }
+            Output::Store(order) => {
+                self.check_store(&order);
+                self.disk.lie |= self.sabotage.as_mut().is_some_and(|s| s.lies());
+                self.disk.order(order, self.clock.time, &mut self.rng);
+            }
+            Output::Post { record } => {
+                self.check_post(record);
+                self.posts += 1;
+                self.tally.posts += 1;
+                if self.posts > self.plan.workers {
+                    self.fail(format!("{} posts are under way", self.posts));
+                }
+                let at = self.clock.time + 1 + self.rng.below(20);
+                self.agenda.plan(at, Event::PostArrives(self.epoch, record));
+            }
+            Output::Notice(notice) => self.check_notice(&notice),
+        }
+    }
+
+    fn post_arrives(&mut self, epoch: u64, record: RecordId) {
+        // A body that a dead process has sent arrives all the same, half of the time.
+        if epoch != self.epoch && self.rng.chance(50) {
+            return;
+        }
+        let Some(body) = self.disk.records.get(&record).and_then(|r| r.body.clone()) else {
+            let why = "the body is not there".to_owned();
+            let outcome = PostOutcome::Unreadable(why);
+            self.agenda
+                .plan(self.clock.time, Event::Posted(epoch, record, outcome));
+            return;
+        };
+        let key = match &mut self.sabotage {
+            Some(s) => s.key(record),
+            None => record,
+        };
+        let before = self.history.filed.len();
+        let digest = body.bytes().fold(7u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
+        let (takes, outcome) = self
+            .history
+            .post(key, digest, self.clock.time, &mut self.rng);
+        self.trace
+            .add(&self.clock, "post", 0, || format!("{record} {outcome:?}"));
+        if self.history.changed {
+            self.fail(format!("{record} came again with another body"));
+        }
+        if self.history.filed.len() > before {
+            self.tally.filed += 1;
+            self.check_filed(record, key, &body);
+        }
+        self.agenda.plan(
+            self.clock.time + takes,
+            Event::Posted(epoch, record, outcome),
+        );
+    }
+}
+
+fn store_text(fact: &filing::StoreFact) -> String {
+    let mut text = format!("{fact:?}");
+    text.truncate(200);
+    text
+}

@@ -1,0 +1,28 @@
+//! Deterministic simulation: the real core against models of the platform, the
+//! network, the history manager, the callers and the disk, in virtual time, from
+//! one seed (style: one process, one thread, one ordered queue of what happens).
+//!
+//! Each seed draws its own settings, switches and kinds of faults; a day passes
+//! under faults with the invariants checked after every step, then the faults
+//! stop and everything has to come to its end.
+//!
+//! `SEEDS=10000 FROM=1 cargo test --release --test simulation -- seeds --nocapture`
+//! runs many; `SEED=7 cargo test --release --test simulation -- replay --nocapture`
+//! replays one and tells its story.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+mod agenda;
+mod checks;
+mod clock;
+mod disk;
+mod faults;
+mod full;
+mod half;
+mod history;
+mod net;
+mod plan;
+mod report;
+mod runner;
+mod saboteur;
+mod trace;

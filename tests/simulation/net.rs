@@ -1,0 +1,668 @@
+//! The network, the sockets' sessions and the REST workers between the core and
+//! the platform's model.
+//!
+//! Links are as TCP makes them: in order, late, cut without a word, reset with
+//! what was on the way lost. The real session state machine runs on the
+//! gateway's end of each.
+//!
+//! Invariant: what was on its way to a process that has ended reaches no other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use genesys_gateway::platform::oauth::{Grant, TokenRequest};
+use genesys_gateway::platform::rest::{self, Endpoints, Failure, Op, Outcome};
+use genesys_gateway::platform::session::{self, End, Fact, Session, SessionSettings, SocketRef};
+use genesys_gateway::platform::{CallId, limits};
+use genesys_gateway::rng::Rng;
+use genesys_gateway::secret::Secret;
+use genesys_gateway::simulator::model::{Mark, Platform, SocketId, SocketOut, take_marks};
+use genesys_gateway::wire::{NoAnswer, Request, Response};
+
+use crate::agenda::{Agenda, MINUTE, SECOND, Time};
+use crate::clock::Clock;
+use crate::trace::Trace;
+
+/// The patience of the channel threads while they connect.
+const CONNECT_PATIENCE: Time = 10 * SECOND;
+/// The patience of the REST workers.
+const REST_PATIENCE: Time = 20 * SECOND;
+/// How long a channel thread reads on after it said goodbye.
+const CLOSE_PATIENCE: Time = 2 * SECOND;
+
+/// What the network has for the core.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Incoming {
+    Session(SocketRef, Fact),
+    Answered(CallId, Outcome),
+}
+
+enum Event {
+    Upgrade(u64, SocketRef),
+    Upgraded(u64, SocketRef, Result<SocketId, End>),
+    ConnectTimeout(u64, SocketRef),
+    ToPlatform(SocketId, String),
+    ClosedByClient(SocketId),
+    ToClient(u64, SocketRef, Downstream),
+    Wake(u64, SocketRef),
+    CloseOver(u64, SocketRef),
+    Request(u64, CallId, Request),
+    Answer(u64, CallId, Result<Response, NoAnswer>),
+}
+
+enum Downstream {
+    Frame(String),
+    Ended(End),
+}
+
+struct Link {
+    session: Session,
+    uri: String,
+    platform: Option<SocketId>,
+    /// We said goodbye and read on until the platform does.
+    closing: bool,
+    /// Nothing passes any more, and nobody is told.
+    cut: bool,
+    up: Time,
+    down: Time,
+    wake: Option<Time>,
+}
+
+struct Exchange {
+    op: Op,
+    bearer: Option<String>,
+}
+
+/// What the network is like in this run.
+#[derive(Clone, Debug)]
+pub(crate) struct Weather {
+    pub(crate) latency: (Time, Time),
+    /// Until then nothing passes, and everybody is told so.
+    pub(crate) down_until: Time,
+    /// Until then what is sent disappears.
+    pub(crate) black_hole_until: Time,
+}
+
+pub(crate) struct Net {
+    pub(crate) platform: Platform,
+    pub(crate) weather: Weather,
+    agenda: Agenda<Event>,
+    links: BTreeMap<SocketRef, Link>,
+    /// The gateway's end of each socket of the platform.
+    peers: BTreeMap<SocketId, SocketRef>,
+    exchanges: BTreeMap<CallId, Exchange>,
+    epoch: u64,
+    rng: Rng,
+    settings: SessionSettings,
+    endpoints: Endpoints,
+    login: TokenRequest,
+    pub(crate) incoming: std::collections::VecDeque<Incoming>,
+    /// When requests reached the platform, by bearer token, for the last minute.
+    counted: BTreeMap<String, std::collections::VecDeque<Time>>,
+    pub(crate) requests_total: u64,
+    pub(crate) most_in_a_minute: usize,
+    pub(crate) violation: Option<String>,
+    /// What must not be shown: tokens, URIs, channel ids.
+    pub(crate) secrets: Vec<String>,
+    pub(crate) trace: Trace,
+    sockets_most: usize,
+}
+
+impl Net {
+    pub(crate) fn new(platform: Platform, seed: u64, trace: Trace) -> Net {
+        let s = platform.settings();
+        let endpoints = Endpoints {
+            api_url: s.api_url.clone(),
+            login_url: s.login_url.clone(),
+        };
+        let login = TokenRequest {
+            login_url: s.login_url.clone(),
+            client_id: s.client_id.clone(),
+            client_secret: s.client_secret.clone(),
+            grant: Grant::ClientCredentials,
+        };
+        let secrets = vec![s.client_secret.expose().to_owned()];
+        Net {
+            platform,
+            weather: Weather {
+                latency: (5, 60),
+                down_until: 0,
+                black_hole_until: 0,
+            },
+            agenda: Agenda::default(),
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
+            epoch: 0,
+            rng: Rng::new(seed),
+            settings: SessionSettings::default(),
+            endpoints,
+            login,
+            incoming: std::collections::VecDeque::new(),
+            counted: BTreeMap::new(),
+            requests_total: 0,
+            most_in_a_minute: 0,
+            violation: None,
+            secrets,
+            trace,
+            sockets_most: 0,
+        }
+    }
+
+    fn lag(&mut self) -> Time {
+        let (low, high) = self.weather.latency;
+        low + self.rng.below(high - low + 1)
+    }
+
+    fn fail(&mut self, text: String) {
+        self.violation.get_or_insert(text);
+    }
+
+    /// When something is due here or on the platform.
+    pub(crate) fn next(&self) -> Option<Time> {
+        let platform = self.platform.next_deadline().map(|m| m.0);
+        match (self.agenda.next(), platform) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Lets one thing happen that is due.
+    pub(crate) fn step(&mut self, clock: &Clock) {
+        if self
+            .platform
+            .next_deadline()
+            .is_some_and(|m| m.0 <= clock.time)
+        {
+            self.platform.tick(clock.platform());
+            self.collect(clock);
+        } else if let Some(event) = self.agenda.take(clock.time) {
+            self.happen(event, clock);
+        }
+    }
+
+    /// Takes over what the platform does to sockets. Call after every command to it.
+    pub(crate) fn collect(&mut self, clock: &Clock) {
+        while let Some(out) = self.platform.poll() {
+            let (id, what) = match out {
+                SocketOut::Frame { socket, text } => (socket, Downstream::Frame(text)),
+                SocketOut::Pong { .. } => continue,
+                SocketOut::Close { socket, code, .. } => {
+                    (socket, Downstream::Ended(End::Closed(code)))
+                }
+                SocketOut::Reset { socket } => (
+                    socket,
+                    Downstream::Ended(End::Broken("reset by peer".into())),
+                ),
+            };
+            let over = matches!(what, Downstream::Ended(_));
+            let peer = if over {
+                self.peers.remove(&id)
+            } else {
+                self.peers.get(&id).copied()
+            };
+            let lag = self.lag();
+            let Some(socket) = peer else { continue };
+            let Some(link) = self.links.get_mut(&socket) else {
+                continue;
+            };
+            if over {
+                link.platform = None;
+            }
+            if link.cut || clock.time < self.weather.black_hole_until {
+                link.cut |= over;
+                continue;
+            }
+            let at = (clock.time + lag).max(link.down);
+            link.down = at;
+            self.agenda
+                .plan(at, Event::ToClient(self.epoch, socket, what));
+        }
+    }
+
+    fn happen(&mut self, event: Event, clock: &Clock) {
+        let epoch = self.epoch;
+        match event {
+            Event::Upgrade(e, socket) => self.upgrade(e, socket, clock),
+            Event::Upgraded(e, socket, result) => {
+                let known = e == epoch && self.links.get(&socket).is_some_and(|l| !l.closing);
+                match result {
+                    Ok(_) if known => {
+                        self.session(socket, session::Input::Opened, clock);
+                    }
+                    Ok(id) => self.agenda.plan(clock.time + 1, Event::ClosedByClient(id)),
+                    Err(end) if known => self.session(socket, session::Input::Ended(end), clock),
+                    Err(_) => {}
+                }
+            }
+            Event::ConnectTimeout(e, socket) => {
+                let waiting = e == epoch
+                    && self
+                        .links
+                        .get(&socket)
+                        .is_some_and(|l| l.session.next_deadline().is_none() && !l.closing);
+                if waiting {
+                    let end = End::NotConnected("timed out".into());
+                    self.session(socket, session::Input::Ended(end), clock);
+                }
+            }
+            Event::ToPlatform(id, text) => {
+                self.trace.add(clock, "up", id.0, || text.clone());
+                self.platform.frame(id, &text, clock.platform());
+                self.collect(clock);
+            }
+            Event::ClosedByClient(id) => {
+                self.peers.remove(&id);
+                self.platform.closed(id, clock.platform());
+                self.collect(clock);
+            }
+            Event::ToClient(e, socket, what) if e == epoch && self.links.contains_key(&socket) => {
+                match what {
+                    Downstream::Frame(text) => {
+                        self.trace
+                            .add(clock, "down", u64::from(socket.generation), || text.clone());
+                        self.session(socket, session::Input::Text(&text), clock);
+                    }
+                    Downstream::Ended(end) => {
+                        self.session(socket, session::Input::Ended(end), clock);
+                    }
+                }
+            }
+            Event::ToClient(..) => {}
+            Event::Wake(e, socket) if e == epoch => {
+                let Some(link) = self.links.get_mut(&socket) else {
+                    return;
+                };
+                link.wake = None;
+                let due = link.session.next_deadline().map(|d| clock.world(d.at));
+                match due {
+                    Some(at) if at <= clock.time => {
+                        self.session(socket, session::Input::Tick, clock);
+                    }
+                    Some(at) => self.wake_at(socket, at),
+                    None => {}
+                }
+            }
+            Event::Wake(..) => {}
+            Event::CloseOver(e, socket) => {
+                if e == epoch && self.links.contains_key(&socket) {
+                    self.session(socket, session::Input::Ended(End::Ordered), clock);
+                }
+            }
+            Event::Request(e, call, request) => self.request(e, call, request, clock),
+            Event::Answer(e, call, result) if e == epoch => self.answer(call, result, clock),
+            Event::Answer(..) => {}
+        }
+    }
+
+    fn wake_at(&mut self, socket: SocketRef, at: Time) {
+        let epoch = self.epoch;
+        if let Some(link) = self.links.get_mut(&socket)
+            && link.wake.is_none_or(|w| at < w)
+        {
+            link.wake = Some(at);
+            self.agenda.plan(at, Event::Wake(epoch, socket));
+        }
+    }
+
+    fn session(&mut self, socket: SocketRef, input: session::Input<'_>, clock: &Clock) {
+        let lag = self.lag();
+        let epoch = self.epoch;
+        let Some(link) = self.links.get_mut(&socket) else {
+            return;
+        };
+        link.session.handle(input, clock.now());
+        let mut over = false;
+        while let Some(output) = link.session.poll_output() {
+            match output {
+                session::Output::Send(text) => {
+                    if let Some(id) = link.platform.filter(|_| !link.cut && !link.closing) {
+                        let at = (clock.time + lag).max(link.up);
+                        link.up = at;
+                        self.agenda.plan(at, Event::ToPlatform(id, text));
+                    }
+                }
+                session::Output::Close { polite } => {
+                    link.closing = true;
+                    if let Some(id) = link.platform.filter(|_| !link.cut) {
+                        let at = (clock.time + lag).max(link.up);
+                        self.agenda.plan(at, Event::ClosedByClient(id));
+                    }
+                    let patience = if polite && link.platform.is_some() {
+                        (2 * lag).min(CLOSE_PATIENCE)
+                    } else {
+                        0
+                    };
+                    self.agenda
+                        .plan(clock.time + patience, Event::CloseOver(epoch, socket));
+                }
+                session::Output::Fact(fact) => {
+                    over |= matches!(fact, Fact::Ended(_));
+                    self.incoming.push_back(Incoming::Session(socket, fact));
+                }
+                session::Output::Odd(_) => {}
+            }
+        }
+        if over {
+            self.links.remove(&socket);
+            return;
+        }
+        if let Some(d) = self
+            .links
+            .get(&socket)
+            .and_then(|l| l.session.next_deadline())
+        {
+            self.wake_at(socket, clock.world(d.at));
+        }
+    }
+
+    fn upgrade(&mut self, epoch: u64, socket: SocketRef, clock: &Clock) {
+        let Some(link) = self.links.get(&socket).filter(|_| epoch == self.epoch) else {
+            return;
+        };
+        let path = link.uri.clone();
+        let path = path.split_once("://").map_or("", |(_, rest)| rest);
+        let path = path.find('/').map_or("", |at| &path[at..]).to_owned();
+        let lag = self.lag();
+        let result = match self.platform.upgrade(&path, clock.platform()) {
+            Ok(id) => {
+                if let Some(link) = self.links.get_mut(&socket) {
+                    link.platform = Some(id);
+                    link.down = clock.time + lag;
+                }
+                self.peers.insert(id, socket);
+                Ok(id)
+            }
+            Err(mut response) => match take_marks(&mut response) {
+                Some(Mark::Hang) => {
+                    self.collect(clock);
+                    return;
+                }
+                Some(Mark::NoAnswer) => Err(End::NotConnected("no answer".into())),
+                Some(Mark::Delay(_)) | None => Err(End::UpgradeRefused(response.status)),
+            },
+        };
+        self.agenda
+            .plan(clock.time + lag, Event::Upgraded(epoch, socket, result));
+        self.collect(clock);
+    }
+
+    /// `OpenSocket`.
+    pub(crate) fn open(&mut self, socket: SocketRef, uri: &Secret, clock: &Clock) {
+        let lag = self.lag();
+        if self.links.contains_key(&socket) {
+            self.fail(format!("socket {socket:?} was opened twice"));
+        }
+        self.links.insert(
+            socket,
+            Link {
+                session: Session::new(self.settings, clock.now()),
+                uri: uri.expose().to_owned(),
+                platform: None,
+                closing: false,
+                cut: false,
+                up: clock.time,
+                down: clock.time,
+                wake: None,
+            },
+        );
+        self.sockets_most = self.sockets_most.max(self.links.len());
+        if self.links.len() > 60 {
+            self.fail(format!("{} sockets are open", self.links.len()));
+        }
+        if clock.time < self.weather.down_until {
+            let end = Err(End::NotConnected("network is unreachable".into()));
+            self.agenda
+                .plan(clock.time + 1, Event::Upgraded(self.epoch, socket, end));
+        } else {
+            if clock.time >= self.weather.black_hole_until {
+                self.agenda
+                    .plan(clock.time + 2 * lag, Event::Upgrade(self.epoch, socket));
+            }
+            self.agenda.plan(
+                clock.time + CONNECT_PATIENCE,
+                Event::ConnectTimeout(self.epoch, socket),
+            );
+        }
+    }
+
+    /// An order for a session; ignored if the socket is gone.
+    pub(crate) fn order(&mut self, socket: SocketRef, order: session::Order, clock: &Clock) {
+        self.session(socket, session::Input::Order(order), clock);
+    }
+
+    /// `Call`.
+    pub(crate) fn call(&mut self, call: CallId, op: Op, token: Option<&Secret>, clock: &Clock) {
+        let request = match op {
+            Op::Token => self.login.encode(),
+            _ => rest::encode(&op, &self.endpoints, token),
+        };
+        let bearer = token.map(|t| t.expose().to_owned());
+        self.trace.add(clock, "call", call.0, || {
+            format!("{} {}", request.method, request.url)
+        });
+        if self
+            .exchanges
+            .insert(call, Exchange { op, bearer })
+            .is_some()
+        {
+            self.fail(format!("{call:?} was made while under way"));
+        }
+        if self.exchanges.len() > limits::CALLS_IN_FLIGHT_MAX {
+            self.fail(format!("{} calls are under way", self.exchanges.len()));
+        }
+        let lag = self.lag();
+        let epoch = self.epoch;
+        if clock.time < self.weather.down_until {
+            let answer = Event::Answer(epoch, call, Err(NoAnswer::NotSent));
+            self.agenda.plan(clock.time + 3, answer);
+            return;
+        }
+        if clock.time >= self.weather.black_hole_until {
+            self.agenda
+                .plan(clock.time + lag, Event::Request(epoch, call, request));
+        }
+        let late = Event::Answer(epoch, call, Err(NoAnswer::TimedOut));
+        self.agenda.plan(clock.time + REST_PATIENCE, late);
+    }
+
+    fn request(&mut self, epoch: u64, call: CallId, request: Request, clock: &Clock) {
+        self.requests_total += 1;
+        let bearer = self
+            .exchanges
+            .get(&call)
+            .filter(|_| epoch == self.epoch)
+            .and_then(|x| x.bearer.clone());
+        if let Some(bearer) = bearer {
+            self.count(bearer, clock.time);
+        }
+        let mut response = self.platform.http(&request, clock.platform());
+        let mark = take_marks(&mut response);
+        self.learn_secrets(&response);
+        let lag = self.lag();
+        let at = clock.time + lag;
+        match mark {
+            Some(Mark::Hang) => {}
+            Some(Mark::NoAnswer) => {
+                let lost = Event::Answer(epoch, call, Err(NoAnswer::Unknown));
+                self.agenda.plan(at, lost);
+            }
+            Some(Mark::Delay(d)) => {
+                let at = at + d.as_millis() as Time;
+                self.agenda
+                    .plan(at, Event::Answer(epoch, call, Ok(response)));
+            }
+            None if clock.time < self.weather.down_until => {
+                let lost = Event::Answer(epoch, call, Err(NoAnswer::Unknown));
+                self.agenda.plan(at, lost);
+            }
+            None if clock.time < self.weather.black_hole_until => {}
+            None => self
+                .agenda
+                .plan(at, Event::Answer(epoch, call, Ok(response))),
+        }
+        self.collect(clock);
+    }
+
+    fn count(&mut self, bearer: String, now: Time) {
+        let window = self.counted.entry(bearer).or_default();
+        while window.front().is_some_and(|t| now - t >= MINUTE) {
+            window.pop_front();
+        }
+        window.push_back(now);
+        let n = window.len();
+        self.most_in_a_minute = self.most_in_a_minute.max(n);
+        if n > limits::REST_PER_MINUTE as usize {
+            self.fail(format!("{n} REST requests within a minute"));
+        }
+        if self.counted.len() > 50 {
+            self.counted
+                .retain(|_, w| w.back().is_some_and(|t| now - t < MINUTE));
+        }
+    }
+
+    fn answer(&mut self, call: CallId, result: Result<Response, NoAnswer>, clock: &Clock) {
+        let Some(exchange) = self.exchanges.remove(&call) else {
+            return;
+        };
+        let outcome = match result {
+            Ok(response) => rest::decode(&exchange.op, &response, clock.now().wall),
+            Err(why) => Outcome {
+                result: Err(Failure::NoAnswer(why)),
+                limits: None,
+            },
+        };
+        self.trace
+            .add(clock, "answer", call.0, || format!("{:?}", outcome.result));
+        self.incoming.push_back(Incoming::Answered(call, outcome));
+    }
+
+    fn learn_secrets(&mut self, response: &Response) {
+        // Only tokens and channels are small; conversations hold nothing secret.
+        if response.status != 200 || response.body.len() > 400 {
+            return;
+        }
+        let Ok(body) = serde_json::from_slice::<serde_json::Value>(&response.body) else {
+            return;
+        };
+        for member in ["access_token", "connectUri", "id"] {
+            if let Some(text) = body.get(member).and_then(|v| v.as_str())
+                && text.len() > 20
+                && (member != "id" || body.get("connectUri").is_some())
+            {
+                self.secrets.push(text.to_owned());
+            }
+        }
+        if self.secrets.len() > 200 {
+            self.secrets.drain(1..100);
+        }
+    }
+
+    /// The process ended: its sockets and calls with it. The platform hears of it at
+    /// once, or after `until_known`, or never.
+    pub(crate) fn forget_process(&mut self, until_known: Option<Time>, clock: &Clock) {
+        self.epoch += 1;
+        self.exchanges.clear();
+        self.incoming.clear();
+        for (_, link) in std::mem::take(&mut self.links) {
+            if let (Some(id), Some(after)) = (link.platform, until_known) {
+                self.agenda
+                    .plan(clock.time + after, Event::ClosedByClient(id));
+            }
+        }
+        self.peers.clear();
+    }
+
+    /// Cuts links without a word; the platform hears of it after a while, or never.
+    pub(crate) fn cut(&mut self, one: bool, until_known: Option<Time>, clock: &Clock) -> usize {
+        let open: Vec<SocketRef> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.platform.is_some() && !l.cut)
+            .map(|(s, _)| *s)
+            .collect();
+        let only = self.rng.below(open.len() as u64) as usize;
+        let mut touched = 0;
+        for (n, socket) in open.iter().enumerate() {
+            if one && n != only {
+                continue;
+            }
+            touched += 1;
+            if let Some(link) = self.links.get_mut(socket) {
+                link.cut = true;
+                if let (Some(id), Some(after)) = (link.platform, until_known) {
+                    self.agenda
+                        .plan(clock.time + after, Event::ClosedByClient(id));
+                }
+            }
+        }
+        touched
+    }
+
+    /// Resets links; what was on the way to the gateway is lost.
+    pub(crate) fn reset(&mut self, one: bool, clock: &Clock) -> usize {
+        let open: Vec<SocketRef> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.platform.is_some())
+            .map(|(s, _)| *s)
+            .collect();
+        let only = self.rng.below(open.len() as u64) as usize;
+        let mut touched = 0;
+        for (n, socket) in open.iter().enumerate() {
+            if one && n != only {
+                continue;
+            }
+            touched += 1;
+            let Some(id) = self.links.get_mut(socket).and_then(|l| l.platform.take()) else {
+                continue;
+            };
+            self.peers.remove(&id);
+            let end = session::Input::Ended(End::Broken("connection reset".into()));
+            self.session(*socket, end, clock);
+            let lag = self.lag();
+            self.agenda
+                .plan(clock.time + lag, Event::ClosedByClient(id));
+        }
+        touched
+    }
+
+    /// Nothing passes for a while: refused at once, or swallowed.
+    pub(crate) fn outage(&mut self, length: Duration, silent: bool, clock: &Clock) {
+        let until = clock.time + length.as_millis() as Time;
+        if silent {
+            self.weather.black_hole_until = until;
+            self.cut(false, Some(90 * SECOND), clock);
+        } else {
+            self.weather.down_until = until;
+            self.reset(false, clock);
+        }
+    }
+
+    pub(crate) fn fair_weather(&mut self) {
+        self.weather.down_until = 0;
+        self.weather.black_hole_until = 0;
+    }
+
+    /// Sockets that are open, or being opened, on a channel.
+    pub(crate) fn sockets_on<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = SocketRef> + 'a {
+        let mine = move |l: &Link| l.uri == uri && !l.closing;
+        self.links
+            .iter()
+            .filter(move |(_, l)| mine(l))
+            .map(|(s, _)| *s)
+    }
+
+    /// The platform's end of a socket.
+    pub(crate) fn platform_socket(&self, socket: SocketRef) -> Option<SocketId> {
+        self.links.get(&socket)?.platform
+    }
+
+    /// The platform's socket reaches a session that listens.
+    pub(crate) fn heard_by_session(&self, id: SocketId) -> bool {
+        self.peers
+            .get(&id)
+            .and_then(|s| self.links.get(s))
+            .is_some_and(|l| !l.cut && !l.closing)
+    }
+}

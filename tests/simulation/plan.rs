@@ -1,0 +1,300 @@
+//! What a seed decides about a run: the settings, the switches of the platform,
+//! the kinds of faults and how often they come, the conversations.
+//!
+//! Swarm style: each run has its own few kinds of faults; some have none of
+//! what others have plenty of.
+
+use genesys_gateway::rng::Rng;
+use genesys_gateway::simulator::model::Switches;
+
+use crate::agenda::{HOUR, MINUTE, Time};
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Kind {
+    ResetOne,
+    ResetAll,
+    CloseOne,
+    CloseAll,
+    CutOne,
+    CutAll,
+    Outage,
+    BlackHole,
+    Silence,
+    Deaf,
+    HeartbeatLoss,
+    ClosingOne,
+    ClosingAll,
+    Evict,
+    ExpireChannel,
+    RevokeTokens,
+    ExpireTokens,
+    Limited,
+    LimitedWithoutTime,
+    ServerError,
+    WebPage,
+    Hang,
+    NoAnswer,
+    Late,
+    Garbage,
+    Unauthorized,
+    LoginTrouble,
+    LoginRefused,
+    UpgradeTrouble,
+    TopicRefused,
+    ConversationRefused,
+    PermissionLost,
+    EventsRepeat,
+    EventsSwap,
+    EventsDelay,
+    Noise,
+    SlowReplies,
+    SlowNetwork,
+    ClockForward,
+    ClockBack,
+    Kill,
+    Restart,
+    /// Only with the whole gateway.
+    DiskFull,
+    DiskError,
+    DiskSlow,
+    DiskBusy,
+    HistoryDown,
+    HistoryRefuses,
+    HistoryClosed,
+    HistorySlow,
+    HistoryDead,
+    HistoryConflict,
+}
+
+pub(crate) const PLATFORM_KINDS: &[Kind] = &[
+    Kind::ResetOne,
+    Kind::ResetAll,
+    Kind::CloseOne,
+    Kind::CloseAll,
+    Kind::CutOne,
+    Kind::CutAll,
+    Kind::Outage,
+    Kind::BlackHole,
+    Kind::Silence,
+    Kind::Deaf,
+    Kind::HeartbeatLoss,
+    Kind::ClosingOne,
+    Kind::ClosingAll,
+    Kind::Evict,
+    Kind::ExpireChannel,
+    Kind::RevokeTokens,
+    Kind::ExpireTokens,
+    Kind::Limited,
+    Kind::LimitedWithoutTime,
+    Kind::ServerError,
+    Kind::WebPage,
+    Kind::Hang,
+    Kind::NoAnswer,
+    Kind::Late,
+    Kind::Garbage,
+    Kind::Unauthorized,
+    Kind::LoginTrouble,
+    Kind::LoginRefused,
+    Kind::UpgradeTrouble,
+    Kind::TopicRefused,
+    Kind::ConversationRefused,
+    Kind::PermissionLost,
+    Kind::EventsRepeat,
+    Kind::EventsSwap,
+    Kind::EventsDelay,
+    Kind::Noise,
+    Kind::SlowReplies,
+    Kind::SlowNetwork,
+    Kind::ClockForward,
+    Kind::ClockBack,
+    Kind::Kill,
+    Kind::Restart,
+];
+
+pub(crate) const GATEWAY_KINDS: &[Kind] = &[
+    Kind::DiskFull,
+    Kind::DiskError,
+    Kind::DiskSlow,
+    Kind::DiskBusy,
+    Kind::HistoryDown,
+    Kind::HistoryRefuses,
+    Kind::HistoryClosed,
+    Kind::HistorySlow,
+    Kind::HistoryDead,
+    Kind::HistoryConflict,
+];
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) switches: Switches,
+    pub(crate) max_channels: u8,
+    pub(crate) topics_per_channel: usize,
+    pub(crate) renew_before: Time,
+    pub(crate) kinds: Vec<Kind>,
+    /// Between two faults, on average.
+    pub(crate) pause: Time,
+    /// How long faults go on.
+    pub(crate) trouble: Time,
+    pub(crate) conversations: u64,
+    /// How long an agent talks, at most.
+    pub(crate) talk: Time,
+    pub(crate) acw: Time,
+    pub(crate) max_age: Time,
+    pub(crate) workers: usize,
+    /// `until = "first-event"`.
+    pub(crate) first_event: bool,
+}
+
+fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
+    from[rng.below(from.len() as u64) as usize]
+}
+
+impl Plan {
+    pub(crate) fn draw(seed: u64, more: &[Kind]) -> Plan {
+        let mut rng = Rng::new(seed ^ 0x70_6c_61_6e);
+        let mut kinds: Vec<Kind> = PLATFORM_KINDS
+            .iter()
+            .chain(more)
+            .copied()
+            .filter(|_| rng.chance(22))
+            .collect();
+        if kinds.is_empty() {
+            kinds.push(Kind::ResetOne);
+        }
+        let (max_channels, topics_per_channel) = pick(
+            &mut rng,
+            &[
+                (1, 1000),
+                (2, 60),
+                (2, 1000),
+                (3, 40),
+                (4, 25),
+                (6, 20),
+                (20, 8),
+                (20, 1000),
+            ],
+        );
+        let talk = pick(&mut rng, &[4 * MINUTE, 15 * MINUTE, 60 * MINUTE, 3 * HOUR]);
+        Plan {
+            seed,
+            switches: switches(&mut rng),
+            max_channels,
+            topics_per_channel,
+            renew_before: pick(&mut rng, &[10 * MINUTE, HOUR, 6 * HOUR]),
+            kinds,
+            pause: pick(&mut rng, &[5 * MINUTE, 20 * MINUTE, HOUR, 3 * HOUR]),
+            trouble: 24 * HOUR,
+            conversations: 500 + rng.below(150),
+            talk,
+            acw: pick(&mut rng, &[20_000, 2 * MINUTE, 10 * MINUTE]),
+            max_age: pick(&mut rng, &[16 * HOUR, 16 * HOUR, 72 * HOUR]),
+            workers: pick(&mut rng, &[1, 4, 4, 16]),
+            first_event: rng.chance(8),
+        }
+    }
+
+    /// A plan without faults, with every switch at its default.
+    pub(crate) fn calm(seed: u64) -> Plan {
+        Plan {
+            seed,
+            switches: Switches::default(),
+            max_channels: 20,
+            topics_per_channel: 1000,
+            renew_before: HOUR,
+            kinds: Vec::new(),
+            pause: HOUR,
+            trouble: 0,
+            conversations: 0,
+            talk: 10 * MINUTE,
+            acw: MINUTE,
+            max_age: 72 * HOUR,
+            workers: 4,
+            first_event: false,
+        }
+    }
+
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
+}
+
+/// Most switches stay where they are; what moves is drawn from what matters.
+fn switches(rng: &mut Rng) -> Switches {
+    let choices: &[(&str, &[&str])] = &[
+        (
+            "ws-failure-body",
+            &[
+                "failure",
+                "error",
+                "without-correlation-id",
+                "numeric-result",
+            ],
+        ),
+        ("ws-over-limit", &["refuse", "partial"]),
+        ("unsubscribe-unknown", &["200", "400"]),
+        ("ws-partial-permission", &["whole", "per-topic"]),
+        (
+            "token-death",
+            &["stays", "close", "silent", "notice-then-close", "deaf"],
+        ),
+        ("eviction", &["closed", "silent", "no-longer-subscribed"]),
+        ("eviction-choice", &["oldest-used", "oldest-created"]),
+        ("close-code", &["1001", "1000", "1006", "1011", "1012"]),
+        ("second-socket", &["close", "reset"]),
+        (
+            "closing-notice",
+            &[
+                "notice-then-close",
+                "close-at-once",
+                "notice-twice",
+                "notice-only",
+            ],
+        ),
+        ("ws-subscribe-extends", &["yes", "no"]),
+        ("channel-expiry", &["socket-stays", "close"]),
+        ("channels-of-other-tokens", &["reachable", "not-found"]),
+        (
+            "event-against-reply",
+            &["reply-first", "event-first", "event-after-unsubscribe"],
+        ),
+        ("skipped-acw", &["event", "no-event"]),
+        ("re-wrap", &["second-event", "none"]),
+        ("wrapup-level", &["both", "participant", "communication"]),
+        ("invalid-client-status", &["401", "400"]),
+        ("delete-subscriptions-status", &["200", "202", "204"]),
+        ("malformed-topic", &["400", "rejected"]),
+        (
+            "analytics-wrapup",
+            &["with-conversation", "missing-at-first"],
+        ),
+        ("analytics-over-max-ids", &["400", "413"]),
+        ("rate-limit-headers", &["always", "never"]),
+        ("rate-limit-retry-after", &["with", "without"]),
+        (
+            "metadata-key",
+            &["CorrelationId", "correlationId", "absent"],
+        ),
+        ("heartbeat-seconds", &["20", "30", "35"]),
+        ("reply-delay-ms", &["0", "50", "900"]),
+        ("event-time-skew-ms", &["0", "200", "900"]),
+        ("closing-seconds", &["5", "30", "60"]),
+        ("channel-life-seconds", &["14400", "43200", "86400"]),
+        (
+            "token-lifetime-seconds",
+            &["300", "900", "3600", "43200", "86400", "172800"],
+        ),
+        ("idle-token-timeout-seconds", &["0", "300", "900", "28800"]),
+        ("analytics-latency-seconds", &["0", "60", "600"]),
+        ("analytics-max-ids", &["50", "100", "20"]),
+    ];
+    let mut s = Switches::default();
+    for (name, values) in choices {
+        if rng.chance(45) {
+            let value = pick(rng, values);
+            s.set(name, value).expect("the table has this value");
+        }
+    }
+    s
+}

@@ -1,0 +1,176 @@
+//! Runs seeds, and tells what is needed to run one again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::full::Full;
+use crate::half::Half;
+use crate::plan::{GATEWAY_KINDS, Plan};
+use crate::report::Tally;
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 24;
+
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// New ground with each change, the same ground for the same change.
+fn first_seed() -> u64 {
+    if let Some(from) = number("FROM") {
+        return from;
+    }
+    let commit = ["GITHUB_SHA", "CI_COMMIT_SHA", "COMMIT"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    match commit.as_deref().and_then(|c| c.get(..8)) {
+        Some(hex) => u64::from_str_radix(hex, 16).unwrap_or(1) << 8,
+        None => 1,
+    }
+}
+
+/// One seed of the platform half.
+pub(crate) fn half(seed: u64, telling: bool) -> (Result<(), String>, Half) {
+    let mut world = Half::new(Plan::draw(seed, &[]), telling);
+    let result = world.run();
+    world.tally.runs = 1;
+    (result, world)
+}
+
+/// One seed of the whole gateway.
+pub(crate) fn full(seed: u64, telling: bool) -> (Result<(), String>, Full) {
+    let mut world = Full::new(Plan::draw(seed, GATEWAY_KINDS), telling);
+    let result = world.run();
+    world.tally.runs = 1;
+    (result, world)
+}
+
+fn tell_full(seed: u64) -> String {
+    let (result, world) = full(seed, true);
+    format!(
+        "{}\n\nplan: {:?}\nseed {seed}: {}\nreplay: SEED={seed} cargo test --release --test simulation -- replay_full --nocapture",
+        world.trace.story(),
+        world.plan,
+        result.err().unwrap_or_default()
+    )
+}
+
+fn tell_half(seed: u64) -> String {
+    let (result, world) = half(seed, true);
+    format!(
+        "{}\n\nplan: {:?}\nseed {seed} of the platform half: {}\nreplay: SEED={seed} cargo test --release --test simulation -- replay_half --nocapture",
+        world.story(),
+        world.plan,
+        result.err().unwrap_or_default()
+    )
+}
+
+/// Runs seeds on `threads` threads; panics with the story of the lowest that fails.
+fn many(name: &str, run: impl Fn(u64) -> (bool, Tally) + Sync, tell: impl Fn(u64) -> String) {
+    let count = number("SEEDS").unwrap_or(SEEDS);
+    let from = first_seed();
+    let threads = number("THREADS").unwrap_or(2);
+    let keep_going = number("KEEP_GOING").is_some();
+    let next = AtomicU64::new(from);
+    let worst = AtomicU64::new(u64::MAX);
+    let began = Instant::now();
+    let mut total = Tally::default();
+    let mut failed = Vec::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut tally = Tally::default();
+                    let mut failed = Vec::new();
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= from + count
+                            || (!keep_going && worst.load(Ordering::Relaxed) < seed)
+                        {
+                            return (tally, failed);
+                        }
+                        let (good, one) = run(seed);
+                        tally.add(&one);
+                        if !good {
+                            worst.fetch_min(seed, Ordering::Relaxed);
+                            failed.push(seed);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            let (tally, bad) = worker.join().unwrap();
+            total.add(&tally);
+            failed.extend(bad);
+        }
+    });
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{name}: seeds {from}.. on {threads} threads in {took:.1} s, {:.1} seeds/s\n{total}",
+        total.runs as f64 / took
+    );
+    failed.sort_unstable();
+    if let Some(seed) = failed.first() {
+        if failed.len() > 1 {
+            println!("failed: {failed:?}");
+        }
+        panic!("{}", tell(*seed));
+    }
+}
+
+#[test]
+fn seeds_of_the_platform_half() {
+    let run = |seed| {
+        let (result, world) = half(seed, false);
+        if let Err(text) = &result {
+            println!("seed {seed}: {text}");
+        }
+        (result.is_ok(), world.tally)
+    };
+    many("platform half", run, tell_half);
+}
+
+#[test]
+fn replay_half() {
+    if let Some(seed) = number("SEED") {
+        let (result, world) = half(seed, true);
+        println!("{}\nplan: {:?}\n{}", world.story(), world.plan, world.tally);
+        result.unwrap();
+    }
+}
+
+#[test]
+fn seeds_of_the_whole_gateway() {
+    let run = |seed| {
+        let (result, world) = full(seed, false);
+        if let Err(text) = &result {
+            println!("seed {seed}: {text}");
+        }
+        (result.is_ok(), world.tally)
+    };
+    many("whole gateway", run, tell_full);
+}
+
+#[test]
+fn replay_full() {
+    if let Some(seed) = number("SEED") {
+        let (result, world) = full(seed, true);
+        println!(
+            "{}\nplan: {:?}\n{}",
+            world.trace.story(),
+            world.plan,
+            world.tally
+        );
+        result.unwrap();
+    }
+}
+
+#[test]
+fn one_seed_gives_one_run() {
+    for seed in [3, 4] {
+        let (_, first) = half(seed, false);
+        let (_, second) = half(seed, true);
+        assert_eq!(first.trace_hash(), second.trace_hash(), "seed {seed}");
+    }
+}
