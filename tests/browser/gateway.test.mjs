@@ -30,6 +30,8 @@ describe("the real binary", { skip: GATEWAY_BIN ? false : "GATEWAY_BIN is not se
   const filed = [];
   /** Conversations whose records the history manager refuses for now. */
   const refused = new Set();
+  /** And those for which it has no time. */
+  const late = new Set();
 
   function start(args) {
     const child = spawn(GATEWAY_BIN, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, STATE_DIRECTORY: directory, RUST_LOG: "warn" } });
@@ -42,6 +44,7 @@ describe("the real binary", { skip: GATEWAY_BIN ? false : "GATEWAY_BIN is not se
     [browser, desktop] = await Promise.all([startBrowser(), startFiles()]);
     history = await listen(async (request, response) => {
       const record = JSON.parse(await bodyOf(request));
+      if (late.has(record.conversationId)) return response.writeHead(503).end();
       if (refused.has(record.conversationId)) return response.writeHead(422).end('{"error":"unknown wrap-up code"}');
       filed.push(record);
       response.writeHead(201).end();
@@ -92,6 +95,7 @@ ${process.env.GATEWAY_EXTRA_CONFIG ?? ""}
   async function wrapUp(state) {
     const { conversation, id = conversation } = await post(`${platform.controlUrl}/conversations`);
     if (state === "dead") refused.add(id);
+    if (state === "deferred") late.add(id);
     await post(`http://${intake}/customers/supportInteraction`, { conversationId: id });
     await until("the subscription", async () => (await interaction(id)).state === "watching");
     await post(`${platform.controlUrl}/conversations/${id}/end`);
@@ -164,7 +168,7 @@ ${process.env.GATEWAY_EXTRA_CONFIG ?? ""}
     assert.match(await page.locator("#connections").innerText(), /takes records[\s\S]*Token\s*held[\s\S]*of 300 left/);
   });
 
-  test("a dead record is retried by its button and filed; another is held, released and discarded", async () => {
+  test("a dead record is retried by its button and filed; another one dies again and is discarded", async () => {
     const [mended, given] = [await wrapUp("dead"), await wrapUp("dead")];
     page = await browser.context.newPage();
     await page.goto(`http://${status}/`);
@@ -195,6 +199,22 @@ ${process.env.GATEWAY_EXTRA_CONFIG ?? ""}
     await row(given).waitFor({ state: "detached" });
     await until("nobody to be waiting", () => page.locator("#nobody").isVisible());
     assert.equal(filed.filter((it) => it.recordId === given.record).length, 0);
+  });
+
+  test("a deferred record is held, released and filed", async () => {
+    const one = await wrapUp("deferred");
+    page = await browser.context.newPage();
+    await page.goto(`http://${status}/`);
+    await page.getByText("1 record is deferred").click();
+    const row = page.locator(`[data-record="${one.record}"]`);
+    await row.getByRole("button", { name: /^Hold/ }).click();
+    await until("the state", async () => (await interaction(one.id)).records[0].state === "held");
+    await page.getByText("1 record is held by an operator").waitFor();
+    late.delete(one.id);
+    const held = page.locator('.list[data-state="held"]').locator(`[data-record="${one.record}"]`);
+    await held.getByRole("button", { name: /^Release/ }).click();
+    await until("the state", async () => (await interaction(one.id)).records[0].state === "delivered");
+    await until("nobody to be waiting", () => page.locator("#nobody").isVisible());
   });
 
   test("a listener with tokens asks for one, and the page works with it", async () => {
