@@ -559,8 +559,10 @@ impl Client {
             return;
         };
         channel.dead = true;
-        let young =
-            now.mono.since(channel.created) < super::limits::YOUNG_CHANNEL && !channel.resync;
+        // Only the platform's word that it is gone tells of somebody else; sockets wear out too.
+        let young = now.mono.since(channel.created) < super::limits::YOUNG_CHANNEL
+            && !channel.resync
+            && why != "worn-out";
         let name = channel.name();
         self.totals.channels_died += 1;
         if young {

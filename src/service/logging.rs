@@ -41,8 +41,12 @@ fn start(default: &str) {
     } else {
         Front::Timestamp
     };
-    let environment = env_logger::Env::default().default_filter_or(default);
-    let result = env_logger::Builder::from_env(environment)
+    // Set and empty is as good as not set; env_logger would fall silent.
+    let wanted = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|w| !w.trim().is_empty());
+    let result = env_logger::Builder::new()
+        .parse_filters(wanted.as_deref().unwrap_or(default))
         .format(move |out, record| {
             if !is_heard(record.target(), record.level()) {
                 return Ok(());
