@@ -410,7 +410,7 @@ impl Client {
             .filter(|t| self.topics.get(*t).is_some_and(|e| e.wanted && e.reported))
             .cloned()
             .collect();
-        self.gap(doubted.clone(), cause, now);
+        self.gap(slot, doubted.clone(), cause, now);
         for topic in doubted {
             self.out.push_back(Output::Fact(Fact::Live { topic }));
         }
