@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::gate::{GateLimits, Listener};
 use super::http::assets::Pages;
 use super::http::auth::Tokens;
+use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
 use super::http::intake::{busy, unreadable, wrong_method};
 use super::http::served::{Handler, Served, ServedSettings};
@@ -85,6 +86,7 @@ pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Ser
         limits: limits(),
         workers: WORKERS,
         private_parent: settings.private_parent,
+        origins: Origins::default(),
     };
     Served::start(served, &handler)
 }
