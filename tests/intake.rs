@@ -402,11 +402,16 @@ fn methods_that_are_not_documented_are_refused_with_those_that_are() {
         "/customers",
         "/customers/supportInteraction/",
         "/customers/supportResult/x",
-        "/agent-desktop",
         "/openapi.json/",
     ] {
         assert_eq!(house.get(nowhere).status, 404, "{nowhere}");
     }
+    // Relative links of the page need its slash.
+    let got = house.get("/agent-desktop");
+    assert_eq!(
+        (got.status, got.header("location")),
+        (308, Some("/agent-desktop/"))
+    );
     assert_eq!(house.port.snapshot(), before);
 }
 
