@@ -523,10 +523,21 @@ impl Full {
                     .platform
                     .truth()
                     .channels()
-                    .map(|c| (c.id.len(), &c.id[c.id.len() - 4..], c.socket, c.topics, c.usable, c.expires))
+                    .map(|c| {
+                        (
+                            c.id.len(),
+                            &c.id[c.id.len() - 4..],
+                            c.socket,
+                            c.topics,
+                            c.usable,
+                            c.expires,
+                        )
+                    })
                     .collect();
                 let known = gateway.platform().snapshot(self.clock.now()).channels;
-                trouble = Some(format!("{held} channels are held: {there:?}, known: {known:?}"));
+                trouble = Some(format!(
+                    "{held} channels are held: {there:?}, known: {known:?}"
+                ));
             }
         }
         let mut deaf = BTreeMap::new();
