@@ -782,6 +782,21 @@ fn only_listed_origins_may_read_and_ask_beforehand() {
     let got = call(house.address, "POST", INTERACTIONS, &headers, b"{}");
     assert_eq!(got.status, 401);
     assert_eq!(got.header("access-control-allow-origin"), Some(listed));
+    // Those of the gate as well.
+    for (origin, allowed) in [(listed, Some(listed)), ("https://evil.example", None)] {
+        for (status, fields) in [
+            (411, "Transfer-Encoding: chunked"),
+            (413, "Content-Length: 99999999"),
+        ] {
+            let text = format!(
+                "POST {INTERACTIONS} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n{fields}\r\n\r\n"
+            );
+            let got = raw(house.address, text.as_bytes());
+            assert_eq!(got.status, status);
+            assert_eq!(got.header("access-control-allow-origin"), allowed);
+            assert_eq!(got.header("vary"), Some("Origin"));
+        }
+    }
 }
 
 #[test]

@@ -22,6 +22,9 @@ use crate::time::{Mono, Now};
 /// Analytics lags by up to ten minutes (protocol, section 14), so only an answer asked this
 /// long after the moment in question proves that nothing happened.
 const ANALYTICS_PROVES_AFTER: Duration = Duration::from_secs(15 * 60);
+/// Analytics usually lags by a minute: asked sooner after the moment in question it would miss
+/// what happened just before, and not be asked again until it proves something.
+pub(super) const ANALYTICS_LAG: Duration = Duration::from_secs(90);
 /// A bulk answer that did not know an id: no bulk question about it for so long.
 const BULK_AGAIN: Duration = Duration::from_secs(300);
 /// Bulk questions are not for us: a pause.

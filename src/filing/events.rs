@@ -4,6 +4,7 @@
 //! Invariant: an event of a watched conversation is taken, known already, or
 //! rebuilt over REST later; it is never lost without an error notice.
 
+use super::answers::ANALYTICS_LAG;
 use super::checks::Class;
 use super::commit::Taking;
 use super::interaction::{UNWATCHED_AFTER, Watched};
@@ -64,6 +65,7 @@ impl Filing {
             self.ledger.dirty_interactions.insert(id);
         }
         self.checks.schedule(id, now.mono, Class::Prompt);
+        self.checks.no_bulk_before(id, now.mono + ANALYTICS_LAG);
     }
 
     pub(super) fn gap(&mut self, topics: &[Topic], cause: &'static str, now: Now) {

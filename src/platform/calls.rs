@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::limits::CALLS_IN_FLIGHT_MAX;
+use super::limits::{CALLS_IN_FLIGHT_MAX, REST_WINDOW};
 use super::pacing::{Budget, Priority};
 use super::rest::{Failure, Op, Outcome};
 use super::token::Keeper;
@@ -22,8 +22,11 @@ use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now};
 
 /// A question that has waited this long for its turn is given back: whoever
-/// asked has to be able to go on without an answer.
-const FETCH_PATIENCE: Duration = Duration::from_secs(60);
+/// asked has to be able to go on without an answer. A spent budget alone, which
+/// comes back within a window, is no reason for it.
+const FETCH_PATIENCE: Duration = Duration::from_secs(150);
+
+const _: () = assert!(FETCH_PATIENCE.as_secs() > 2 * REST_WINDOW.as_secs());
 
 /// Names a channel for the length of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +46,8 @@ pub(super) enum Purpose {
     Resync(ChannelRef),
     Blame(ChannelRef, Vec<Topic>),
     Extend(ChannelRef),
-    Clear,
+    /// Which channel, and which try.
+    Clear(Secret, u32),
     Fetch(Fetch),
 }
 

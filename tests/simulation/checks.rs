@@ -215,6 +215,15 @@ impl Full {
                     if over {
                         continue;
                     }
+                    // What is not said to be live is checked once it is; what the platform
+                    // refuses has nothing to lose.
+                    let believed = self
+                        .gateway
+                        .as_ref()
+                        .is_some_and(|g| g.platform().is_live(topic));
+                    if !believed {
+                        continue;
+                    }
                     let here = self.net.platform_socket(socket);
                     let elsewhere = self.net.platform.truth().channels().any(|c| {
                         c.socket.is_some() && c.socket != here && c.has_topic(topic.as_str())
@@ -351,7 +360,9 @@ impl Full {
             .filter_map(|(p, l)| c.participants.get(*p)?.legs.get(*l))
             .filter(|l| l.start < asked)
             .any(|l| {
-                let working = l.acw.required && l.acw.end().is_none_or(|e| e > at);
+                // A changed mind afterwards is another matter.
+                let done = l.acw.wraps.first().map(|w| w.end).or(l.acw.skipped);
+                let working = l.acw.required && done.is_none_or(|e| e > at);
                 working || l.disconnected.is_none_or(|d| d > at)
             });
         if open {
@@ -507,7 +518,26 @@ impl Full {
             // Emptying what was given up takes a request, which may have to wait.
             let since = *self.checks.held_since.get_or_insert(now);
             if now - since > 20 * MINUTE {
-                trouble = Some(format!("{held} channels are held"));
+                let there: Vec<_> = self
+                    .net
+                    .platform
+                    .truth()
+                    .channels()
+                    .map(|c| {
+                        (
+                            c.id.len(),
+                            &c.id[c.id.len() - 4..],
+                            c.socket,
+                            c.topics,
+                            c.usable,
+                            c.expires,
+                        )
+                    })
+                    .collect();
+                let known = gateway.platform().snapshot(self.clock.now()).channels;
+                trouble = Some(format!(
+                    "{held} channels are held: {there:?}, known: {known:?}"
+                ));
             }
         }
         let mut deaf = BTreeMap::new();

@@ -264,7 +264,11 @@ impl Full {
                         .gateway
                         .as_ref()
                         .and_then(|g| g.next_deadline(self.clock.now()));
-                    self.fail(format!("the core spins: {why:?}"));
+                    let channels = self
+                        .gateway
+                        .as_ref()
+                        .map(|g| g.platform().snapshot(self.clock.now()).channels);
+                    self.fail(format!("the core spins: {why:?} {channels:?}"));
                 }
             } else {
                 self.spins = 0;

@@ -447,8 +447,9 @@ fn after_a_gap_of_a_crowd_bulk_answers_find_the_news_and_clear_the_rest_only_lat
         }
         w.pass(secs(1));
     }
-    assert!(found_after.is_some_and(|s| s < 20), "{found_after:?}");
-    assert!(manys >= 20, "{manys}");
+    // One by one until analytics may know, then in bulk.
+    assert!(found_after.is_some_and(|s| s < 110), "{found_after:?}");
+    assert!(manys >= 12, "{manys}");
     assert!(ones <= 1200, "{ones}");
     assert_eq!(w.filing.snapshot(w.now).owed, 0);
     assert_eq!(w.store.records.len(), 1);
@@ -465,6 +466,11 @@ fn a_bulk_answer_soon_after_the_gap_proves_nothing() {
     for n in 0..200 {
         w.live(n);
     }
+    assert!(
+        w.fetches.iter().all(|(f, _)| matches!(f, Fetch::One(_))),
+        "nothing is asked in bulk that analytics cannot know yet"
+    );
+    w.pass(secs(91));
     let (mut ones, mut manys) = (0, 0);
     for _ in 0..20 {
         let (fetch, asked_at) = w.fetches.remove(0);
@@ -490,6 +496,7 @@ fn too_large_bulk_questions_shrink_and_lose_nobody() {
     for n in 0..300 {
         w.live(n);
     }
+    w.pass(secs(91));
     let mut smallest = usize::MAX;
     for _ in 0..3000 {
         let Some((fetch, asked_at)) = w.fetches.first().cloned() else {

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
+use super::cors::Origins;
 use super::exchange::{Exchange, Reply};
 use crate::shell::gate::{self, Gate, GateCounts, GateLimits, GateSettings, Listener};
 
@@ -61,6 +62,8 @@ pub struct ServedSettings {
     /// Where the private directory is made; the system's place for temporary
     /// files if there is none better. Short: a socket path has 107 bytes at most.
     pub private_parent: Option<PathBuf>,
+    /// Origins whose pages may read what is refused before it gets to the handler.
+    pub origins: Origins,
 }
 
 /// A listener at work.
@@ -84,6 +87,7 @@ impl Served {
             limits,
             workers,
             private_parent,
+            origins,
         } = settings;
         let directory = PrivateDirectory::make(private_parent)?;
         let pool = Arc::new(Pool {
@@ -117,6 +121,7 @@ impl Served {
             backend: pool.directory.0.join(SOCKET),
             name,
             limits,
+            origins,
         })?);
         Ok(served)
     }
