@@ -402,11 +402,14 @@ fn methods_that_are_not_documented_are_refused_with_those_that_are() {
         "/customers",
         "/customers/supportInteraction/",
         "/customers/supportResult/x",
-        "/agent-desktop",
         "/openapi.json/",
     ] {
         assert_eq!(house.get(nowhere).status, 404, "{nowhere}");
     }
+    // A directory without its slash is shown the way.
+    let moved = house.get("/agent-desktop");
+    assert_eq!(moved.status, 308);
+    assert_eq!(moved.header("location"), Some("/agent-desktop/"));
     assert_eq!(house.port.snapshot(), before);
 }
 
