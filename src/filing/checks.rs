@@ -22,9 +22,6 @@ use crate::time::Mono;
 const ONE_BY_ONE_MAX: usize = 60;
 /// Ids in one bulk question (protocol, section 14: 50 is the least maximum to expect).
 const BULK_MAX: usize = 50;
-/// Bulk questions unanswered at most: they wait for the budget longer than the others, which
-/// may use what is kept free for them meanwhile.
-const BULK_OUTSTANDING_MAX: usize = FETCHES_OUTSTANDING_MAX / 2;
 /// After a bulk question was too large even for two, or refused: a pause.
 const BULK_PAUSE: Duration = Duration::from_secs(600);
 /// Bulk questions that must go well before one more id is put in.
@@ -210,9 +207,8 @@ impl Checks {
         }
         let bulk_possible =
             self.bulk_size >= 2 && now >= self.bulk_from && self.bulk_ready.len() >= 2;
-        let bulk_out = self.outstanding.iter().filter(|f| is_bulk(f)).count();
         let crowd = self.ready.len() > ONE_BY_ONE_MAX && bulk_possible;
-        self.bulk_turn = crowd && !self.bulk_turn && bulk_out < BULK_OUTSTANDING_MAX;
+        self.bulk_turn = crowd && !self.bulk_turn;
         let fetch = if self.bulk_turn {
             let ids: Vec<_> = self
                 .bulk_ready
@@ -321,10 +317,6 @@ impl Checks {
     }
 }
 
-fn is_bulk(fetch: &Fetch) -> bool {
-    matches!(fetch, Fetch::Many(_))
-}
-
 fn ids_of(fetch: &Fetch) -> &[ConversationId] {
     match fetch {
         Fetch::One(id) => std::slice::from_ref(id),
@@ -413,29 +405,6 @@ mod tests {
         assert!(matches!(&all[0], Fetch::Many(ids) if ids.len() == 50));
         assert!(matches!(&all[1], Fetch::One(_)));
         assert!(matches!(&all[2], Fetch::Many(_)));
-    }
-
-    #[test]
-    fn bulk_questions_leave_room_for_others_while_they_wait() {
-        let mut c = Checks::new();
-        for n in 0..1000 {
-            c.schedule(id(n), at(0), Class::Prompt);
-        }
-        // Answers come to questions about one conversation only.
-        for _ in 0..20 {
-            while let Some(fetch) = c.next(at(1)) {
-                if !is_bulk(&fetch) {
-                    c.answered(&fetch);
-                }
-                if c.outstanding.iter().filter(|f| is_bulk(f)).count() == BULK_OUTSTANDING_MAX {
-                    break;
-                }
-            }
-        }
-        let first = c.next(at(1)).unwrap();
-        assert!(matches!(first, Fetch::One(_)));
-        let bulk = c.outstanding.iter().filter(|f| is_bulk(f)).count();
-        assert_eq!(bulk, BULK_OUTSTANDING_MAX);
     }
 
     #[test]

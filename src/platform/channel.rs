@@ -173,6 +173,8 @@ pub(super) struct Channel {
     pub(super) sealed: bool,
     /// Kept from an earlier run: which topics it holds is not known yet.
     pub(super) resync: bool,
+    /// Not asked before.
+    pub(super) resync_from: Mono,
     pub(super) renew: Renew,
     /// Events may have stopped without a word.
     pub(super) suspect: bool,
@@ -221,6 +223,7 @@ impl Channel {
             drop_most: TOPICS_PER_MESSAGE_MAX,
             sealed: false,
             resync: false,
+            resync_from: now,
             renew: Renew::Idle,
             suspect: false,
             dead: false,

@@ -23,6 +23,10 @@ use crate::rng::Rng;
 use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now};
 
+/// What a channel of an earlier run holds is asked again after this, first and later.
+const RESYNC_SOON: Duration = Duration::from_millis(500);
+const RESYNC_PAUSE: Duration = Duration::from_secs(30);
+
 /// Channels given up whose topics are still to be taken off, at most.
 const CLEARING_MAX: usize = 64;
 
@@ -369,19 +373,26 @@ impl Client {
         if channel.phase == Phase::Connecting {
             channel.phase = Phase::Open;
             channel.reopens_failed = 0;
-            if channel.resync
-                && !self
-                    .calls
-                    .pending(|p| matches!(p, Purpose::Resync(r) if r.slot == socket.slot))
-            {
-                let purpose = Purpose::Resync(ChannelRef {
-                    slot: socket.slot,
-                    incarnation: channel.incarnation,
-                });
-                if let Some(id) = channel.id.clone() {
-                    self.calls.queue(Op::Subscriptions(id), purpose, now);
-                }
-            }
+            channel.resync_from = now.mono;
+        }
+    }
+
+    /// Asks which topics a channel of an earlier run holds.
+    pub(super) fn ask_what_it_holds(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
+        let due = channel.resync && channel.phase == Phase::Open && channel.resync_from <= now.mono;
+        let asked = |p: &Purpose| matches!(p, Purpose::Resync(r) if r.slot == slot);
+        if due
+            && !self.calls.pending(asked)
+            && let Some(id) = channel.id.clone()
+        {
+            let purpose = Purpose::Resync(ChannelRef {
+                slot,
+                incarnation: channel.incarnation,
+            });
+            self.calls.queue(Op::Subscriptions(id), purpose, now);
         }
     }
 
@@ -686,9 +697,11 @@ impl Client {
     }
 
     fn cleared(&mut self, id: Secret, tries: u32, outcome: &Outcome, now: Now) {
+        // A good answer without a list may be a proxy's.
         let again = matches!(
             outcome.result,
-            Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Unauthorized)
+            Ok(rest::Answer::Done)
+                | Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Unauthorized)
         );
         if again {
             let pause = Duration::from_secs(5 << tries.min(6));
@@ -1092,13 +1105,10 @@ impl Client {
                 }
             }
             Err(Failure::NotFound) => self.die(channel.slot, "not-found", now),
-            Err(Failure::Server { .. } | Failure::NoAnswer(_))
-                if now.mono < self.reattach_until =>
-            {
-                if let Some(id) = c.id.clone() {
-                    self.calls
-                        .queue(Op::Subscriptions(id), Purpose::Resync(channel), now);
-                }
+            // It serves meanwhile; what an earlier run left on it has to be known some day.
+            Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Garbled) => {
+                let soon = now.mono < self.reattach_until;
+                c.resync_from = now.mono + if soon { RESYNC_SOON } else { RESYNC_PAUSE };
             }
             // It cannot be asked: it serves all the same, and is replaced if it turns out to be full.
             _ => c.resync = false,

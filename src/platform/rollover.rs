@@ -102,6 +102,7 @@ impl Client {
         for slot in slots {
             self.roll_socket(slot, now);
             self.roll_life(slot, now);
+            self.ask_what_it_holds(slot, now);
         }
         self.read_expiries(now);
         self.finish_handovers(now);
@@ -609,6 +610,9 @@ impl Client {
             }
             if c.retiring() || c.phase == Phase::Creating {
                 continue;
+            }
+            if c.resync && c.phase == Phase::Open && c.resync_from > now.mono {
+                at(c.resync_from, "what a channel holds");
             }
             if let (Some(t), Phase::Open) = (c.reopen_at, c.phase) {
                 at(t, "second socket after a closing notice");

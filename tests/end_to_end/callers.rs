@@ -283,7 +283,7 @@ fn bodies_and_members_are_erased_when_they_have_served() {
     let (platform, history) = (Platform::start(), History::start());
     let mut setup = Setup::new(&platform, &history);
     setup.set("store", "keep-bodies = \"0s\"");
-    let mut gateway = setup.start();
+    let gateway = setup.start();
     let (id, note) = (platform.conversation(), "a note of the customer");
     let secret = "a member that BOFE sent";
     let body = json!({"conversationId": id, "said": secret}).to_string();

@@ -66,7 +66,8 @@ fn records_are_listed_shown_retried_held_released_and_discarded() {
     let mut ids = dead(&gateway, &history, 5);
     wait_count(&setup, "dead", 5);
     let mut found = listed(&setup, "dead");
-    (ids.sort(), found.sort());
+    ids.sort();
+    found.sort();
     assert_eq!(found, ids);
     let one = setup
         .operate(&["records", "show", &ids[0], "--json"])

@@ -1,6 +1,8 @@
 //! The metrics: well-formed, the same series at all times, and true.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -111,6 +113,26 @@ fn keeps_the_conventions(text: &Text) {
     }
 }
 
+/// Prometheus' own opinion, where its tool is installed.
+fn promtool_agrees(text: &str) {
+    let spawned = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = spawned else {
+        eprintln!("not tried: promtool is not installed");
+        return;
+    };
+    let mut stdin = promtool.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
 fn wrap_up(platform: &Platform, gateway: &Gateway, id: &str) {
     gateway.accept(id).expect(202);
     gateway.wait_state(id, "watching");
@@ -216,6 +238,7 @@ fn the_series_are_the_same_before_and_after_whatever_happened_and_the_numbers_ar
         "{left}"
     );
 
+    promtool_agrees(&gateway.metrics());
     let last = parsed(&gateway.metrics());
     keeps_the_conventions(&last);
     let names = |t: &Text| t.series.keys().cloned().collect::<BTreeSet<_>>();

@@ -50,6 +50,8 @@ pub(crate) struct Checks {
     /// Channels made by a process that ended before it could note them down.
     pub(crate) leaked: BTreeSet<String>,
     held_since: Option<Time>,
+    /// When its end was first ordered: what happens later is another story.
+    decided: BTreeMap<ConversationId, Time>,
 }
 
 impl Checks {
@@ -68,6 +70,8 @@ impl Checks {
     }
 
     pub(crate) fn process_ended(&mut self, now: Time) {
+        let ended = &self.ended;
+        self.decided.retain(|id, _| ended.contains_key(id));
         if let Some(last) = self.processes.last_mut() {
             last.1 = now;
         }
@@ -265,7 +269,13 @@ impl Full {
         if changes.len() > 600 {
             return self.fail(format!("{} changes in one commit", changes.len()));
         }
+        let now = self.clock.time;
         for change in changes {
+            if let Change::Interaction(row) = change
+                && row.state.ended()
+            {
+                self.checks.decided.entry(row.conversation).or_insert(now);
+            }
             let row = match change {
                 Change::Record(row) | Change::Take { row, .. } => row,
                 _ => continue,
@@ -296,6 +306,7 @@ impl Full {
             match change {
                 Change::Accept { row, .. } => {
                     self.checks.ended.remove(&row.conversation);
+                    self.checks.decided.remove(&row.conversation);
                     self.checks.accepted.insert(row.conversation, now);
                 }
                 Change::Interaction(row) => {
@@ -303,7 +314,17 @@ impl Full {
                         let first = self
                             .checks
                             .ended
-                            .insert(row.conversation, (now, row.state))
+                            .insert(
+                                row.conversation,
+                                (
+                                    self.checks
+                                        .decided
+                                        .get(&row.conversation)
+                                        .copied()
+                                        .unwrap_or(now),
+                                    row.state,
+                                ),
+                            )
                             .is_none();
                         if row.reason.is_none() {
                             self.fail(format!("{} ended without a reason", row.conversation));

@@ -276,7 +276,8 @@ impl Half {
             .platform
             .truth()
             .channels()
-            .filter(|c| c.socket.is_some())
+            // The sockets of a process that is gone may stay for ever.
+            .filter(|c| c.socket.is_some_and(|s| self.net.heard_by_session(s)))
             .map(|c| c.topics)
             .sum();
         if left > 0 {

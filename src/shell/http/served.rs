@@ -140,7 +140,9 @@ impl Served {
         let pool = Arc::clone(&self.pool);
         Box::new(move || {
             let gate = counter.as_ref().map(|c| c()).unwrap_or_default();
-            let not_clean = gate.refused - gate.too_large - gate.late - gate.without_length;
+            let known = gate.too_large + gate.late + gate.without_length;
+            // Read one after the other, they may be a request apart.
+            let not_clean = gate.refused.saturating_sub(known);
             let behind = REFUSED
                 .iter()
                 .zip(&pool.refused)
