@@ -566,17 +566,23 @@ impl Client {
 
     /// A channel that the platform no longer knows: its topics go elsewhere.
     pub(super) fn die(&mut self, slot: u8, why: &'static str, now: Now) {
+        // Only the platform's word that it is gone tells of somebody else; sockets wear out too.
+        let young = why != "worn-out"
+            && self.channels.get(&slot).is_some_and(|c| {
+                now.mono.since(c.created) < super::limits::YOUNG_CHANNEL && !c.resync
+            });
+        self.die_of(slot, why, young, now);
+    }
+
+    /// `evicted`: a competitor for the platform's channels may be behind it.
+    fn die_of(&mut self, slot: u8, why: &'static str, evicted: bool, now: Now) {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
         channel.dead = true;
-        // Only the platform's word that it is gone tells of somebody else; sockets wear out too.
-        let young = now.mono.since(channel.created) < super::limits::YOUNG_CHANNEL
-            && !channel.resync
-            && why != "worn-out";
         let name = channel.name();
         self.totals.channels_died += 1;
-        if young {
+        if evicted {
             self.create_failures = (self.create_failures + 1).min(8);
             let pause = Duration::from_millis(500 << self.create_failures);
             self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
@@ -816,7 +822,13 @@ impl Client {
                 .on(name),
             );
         }
-        if gone {
+        if end == End::UpgradeRefused(401) {
+            // The token is over, most likely: make sure of it before the next channel is made.
+            if !self.calls.pending(|p| *p == Purpose::Warm) {
+                self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
+            }
+            self.die_of(slot, "upgrade-refused", false, now);
+        } else if gone {
             self.die(slot, "upgrade-refused", now);
         } else if handing_over {
             self.handover_socket_lost(slot, end.label(), now);

@@ -723,3 +723,19 @@ fn a_deadline_that_passed_before_anybody_looked_is_still_named() {
     b.give(Input::Tick);
     assert_eq!(b.live(), 1);
 }
+
+#[test]
+fn a_socket_refused_with_401_casts_doubt_on_the_token_and_on_no_competitor() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.answering = false;
+    b.calls.clear();
+    let socket = b.sockets[0].0;
+    b.end(socket, End::UpgradeRefused(401));
+    let ops: Vec<&Op> = b.calls.iter().map(|(_, op)| op).collect();
+    assert_eq!(ops[..2], [&Op::KeepWarm, &Op::CreateChannel]);
+    b.answer(|op| *op == Op::CreateChannel, Err(Failure::Unauthorized));
+    b.answering = true;
+    b.answer(|op| *op == Op::KeepWarm, Err(Failure::Unauthorized));
+    assert_eq!(b.live(), 1, "with a new token and a new channel");
+}
