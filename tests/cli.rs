@@ -508,6 +508,30 @@ fn an_act_by_state_asks_first_and_touches_no_more_than_it_said() {
 }
 
 #[test]
+fn an_act_by_state_does_not_go_by_a_snapshot_from_before_the_last_act() {
+    let desk = Desk::new();
+    let id = "00000000-0000-4000-8000-000000000001";
+    let mut held = true;
+    let daemon = Daemon::start(move |asked| match asked {
+        "GET /status" => (200, json!({"records": {"held": 0}})),
+        _ if asked.starts_with("GET /records?state=held&") => {
+            let rows: &[Value] = &[json!({ "recordId": id })];
+            (200, json!({"records": if held { rows } else { &[] }}))
+        }
+        _ => {
+            held = false;
+            (200, json!({"state": "queued"}))
+        }
+    });
+    daemon.configure(&desk, "");
+    let (code, out, err) = desk.run(&["records", "release", "--state", "held", "--yes"]);
+    assert_eq!((code, out), (0, format!("{id} queued\n")), "{err}");
+    let (code, out, err) = desk.run(&["records", "release", "--state", "held", "--yes"]);
+    assert_eq!((code, out.as_str()), (0, ""));
+    assert!(err.contains("no record is held"), "{err}");
+}
+
+#[test]
 fn an_act_that_makes_no_sense_in_a_state_is_refused_before_anything_is_asked() {
     let desk = Desk::new();
     let daemon = Daemon::start(|_| (500, Value::Null));
