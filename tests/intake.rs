@@ -402,11 +402,14 @@ fn methods_that_are_not_documented_are_refused_with_those_that_are() {
         "/customers",
         "/customers/supportInteraction/",
         "/customers/supportResult/x",
-        "/agent-desktop",
         "/openapi.json/",
     ] {
         assert_eq!(house.get(nowhere).status, 404, "{nowhere}");
     }
+    // A directory without its slash is shown the way.
+    let moved = house.get("/agent-desktop");
+    assert_eq!(moved.status, 308);
+    assert_eq!(moved.header("location"), Some("/agent-desktop/"));
     assert_eq!(house.port.snapshot(), before);
 }
 
@@ -782,6 +785,21 @@ fn only_listed_origins_may_read_and_ask_beforehand() {
     let got = call(house.address, "POST", INTERACTIONS, &headers, b"{}");
     assert_eq!(got.status, 401);
     assert_eq!(got.header("access-control-allow-origin"), Some(listed));
+    // Those of the gate as well.
+    for (origin, allowed) in [(listed, Some(listed)), ("https://evil.example", None)] {
+        for (status, fields) in [
+            (411, "Transfer-Encoding: chunked"),
+            (413, "Content-Length: 99999999"),
+        ] {
+            let text = format!(
+                "POST {INTERACTIONS} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n{fields}\r\n\r\n"
+            );
+            let got = raw(house.address, text.as_bytes());
+            assert_eq!(got.status, status);
+            assert_eq!(got.header("access-control-allow-origin"), allowed);
+            assert_eq!(got.header("vary"), Some("Origin"));
+        }
+    }
 }
 
 #[test]

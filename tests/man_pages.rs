@@ -3,6 +3,8 @@
 //! Labels of the journal and reasons of the verdict are taken from the source,
 //! because nothing makes the program say all of them.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

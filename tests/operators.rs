@@ -100,7 +100,17 @@ fn what_there_is_to_see_is_shown() {
     for path in ["/healthz", "/readyz"] {
         let got = house.get(path);
         assert_eq!(got.status, 503);
-        assert_eq!(got.json()["reasons"][0], "the store does not commit");
+        assert_eq!(got.header("content-type"), Some("application/problem+json"));
+        let said = got.json();
+        assert_eq!(
+            (&said["ok"], &said["reasons"]),
+            (&false.into(), &vec!["the store does not commit"].into())
+        );
+        assert_eq!(
+            (&said["status"], &said["detail"]),
+            (&503.into(), &"the store does not commit".into())
+        );
+        assert!(said["type"].is_string() && said["title"].is_string());
     }
     for path in [
         "/healthz", "/readyz", "/metrics", "/status", "/", "/records",
@@ -168,6 +178,13 @@ fn acts_go_from_the_states_of_the_contract_and_from_no_other() {
                     (&2.into(), Some("503 \"down\""))
                 );
                 assert_ne!(body["state"], state);
+                // The whole record, but for its content.
+                let seen = house.get(&format!("/records/{}", record(n))).json();
+                for member in ["kind", "source", "eventTime", "receivedAt"] {
+                    assert_eq!(body[member], seen[member], "{member}");
+                    assert!(body[member].is_string(), "{member}");
+                }
+                assert!(body.get("body").is_none());
             } else {
                 assert_eq!(got.status, 409, "{act:?} {state}");
                 assert!(body["detail"].as_str().unwrap().contains(state));
@@ -220,7 +237,9 @@ fn other_methods_are_refused_with_the_right_ones() {
 fn a_token_is_asked_for_where_one_is_configured() {
     let house = house(Some("t"));
     let before = house.port.snapshot();
-    for path in ["/healthz", "/metrics", "/status", "/", "/records"] {
+    // The page itself holds nothing, and asks for the token.
+    assert_eq!(house.get("/").status, 200);
+    for path in ["/healthz", "/metrics", "/status", "/records"] {
         let got = house.get(path);
         assert_eq!(got.status, 401, "{path}");
         assert!(got.header("www-authenticate").is_some());

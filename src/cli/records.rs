@@ -282,14 +282,24 @@ fn act(
     by_state(operator, act, state, confirmed, terminal)
 }
 
-/// How many records are in a state.
+/// How many records are in a state. The list is of this moment; the count of the snapshot,
+/// which lags by a little, serves only where there are more than a batch.
 fn count(operator: &OperatorConfig, state: RecordState) -> Result<u64, ExitCode> {
+    let answer = reach(operator, "GET", &list_target(Some(state), BATCH))?;
+    let listed = match answer.body["records"].as_array() {
+        Some(records) if answer.status == 200 => records.len() as u64,
+        _ => return Err(unexpected(&answer)),
+    };
+    if listed < u64::from(BATCH) {
+        return Ok(listed);
+    }
     let answer = reach(operator, "GET", "/status")?;
     match &answer.body["records"] {
         Value::Object(counts) if answer.status == 200 => Ok(counts
             .get(state.as_str())
             .and_then(Value::as_u64)
-            .unwrap_or(0)),
+            .unwrap_or(0)
+            .max(listed)),
         _ => Err(unexpected(&answer)),
     }
 }
@@ -367,7 +377,7 @@ fn by_state(
         }
     }
     complain(&format!("{}: {done} of {confirmed}", act.word));
-    // The count may be half a second old; that fewer were there is as it should be.
+    // The count may be a little old; that fewer were there is as it should be.
     Ok(if refused {
         ExitCode::Refused
     } else {

@@ -216,9 +216,15 @@ fn channels(r: &mut Reader<'_>, simulated: bool) -> Option<ChannelsConfig> {
     );
     let renew_before = r.duration(
         "channels.renew-before",
-        secs(1)..=CHANNEL_LIFE / 2,
+        secs(1)..=CHANNEL_LIFE,
         "a channel lives 24h, and at most half of that is given away",
     );
+    if renew_before.is_some_and(|lead| lead > CHANNEL_LIFE / 2) {
+        r.warn(
+            "channels.renew-before",
+            "is longer than half of a channel's life, which is all that is given away: it counts as 12h",
+        );
+    }
     Some(ChannelsConfig {
         max_channels: max_channels?,
         topics_per_channel: topics_per_channel?,

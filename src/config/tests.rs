@@ -250,7 +250,7 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
         ("channels.topics-per-channel", "1001", "1 to 1000"),
         ("channels.heartbeat-timeout", "\"30s\"", "from 31s"),
         ("channels.heartbeat-timeout", "\"11m\"", "to 10m"),
-        ("channels.renew-before", "\"13h\"", "to 12h"),
+        ("channels.renew-before", "\"25h\"", "to 24h"),
         ("channels.renew-before", "\"0s\"", "from 1s"),
         ("tracking.until", "\"forever\"", "first-event"),
         ("tracking.max-age", "\"72\"", "ms, s, m, h or d"),
@@ -614,6 +614,12 @@ fn what_works_and_is_probably_not_meant_is_warned_about() {
             "\"acme\"",
             "genesys.oauth.grant",
             "does not use genesys.oauth.org-name",
+        ),
+        (
+            "channels.renew-before",
+            "\"13h\"",
+            "channels.renew-before",
+            "counts as 12h",
         ),
         (
             "tracking.until",

@@ -284,7 +284,7 @@ impl Filing {
             return Weighed::Answer(self.refusal(detail));
         }
         let record = match key {
-            Some(key) => keyed_result(key),
+            Some(key) => keyed_result(key, digest),
             None => keyless_result(self.rng.uuid()),
         };
         let row = RecordRow {

@@ -18,8 +18,11 @@ use super::settings::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, MAINTENANCE_ROWS_MAX};
 use crate::ids::{ConversationId, RecordId};
 use crate::time::Now;
 
-/// Erasure and purge are looked after this often.
+/// Erasure and purge are looked after at least this often; more often where what is over is
+/// kept for less, so that nothing stays for longer than twice the time that was promised.
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(600);
+/// But no more often than this.
+const MAINTENANCE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 /// A batch in the making.
 #[derive(Default)]
@@ -204,7 +207,11 @@ impl Filing {
         if no_room || now.mono < self.ledger.maintenance_at {
             return;
         }
-        self.ledger.maintenance_at = now.mono + MAINTENANCE_EVERY;
+        let every = MAINTENANCE_EVERY
+            .min(self.settings.keep_bodies)
+            .min(self.settings.retain)
+            .max(MAINTENANCE_AT_MOST_EVERY);
+        self.ledger.maintenance_at = now.mono + every;
         draft.add(
             Change::EraseBodies {
                 before: now.wall - self.settings.keep_bodies,

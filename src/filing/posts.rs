@@ -163,8 +163,9 @@ impl Filing {
             return;
         };
         let text = format!(
-            "record {id} is dead after {} tries; see `records show {id}`, then retry or discard it",
-            row.attempts
+            "record {id} is dead after {} {}; see `records show {id}`, then retry or discard it",
+            row.attempts,
+            if row.attempts == 1 { "try" } else { "tries" }
         );
         match row.conversation {
             Some(c) => self.say_about(c, Level::Error, "record-dead", text),

@@ -166,10 +166,15 @@ pub fn legless_record(
     )
 }
 
-/// The id of a support result under the caller's key.
+/// The id of a support result under the caller's key. The SHA-256 of the body is part of it:
+/// a key may be used again once its record is gone, and the history manager, which may
+/// remember for longer, must not take another body for a repetition.
 #[must_use]
-pub fn keyed_result(key: &str) -> RecordId {
-    named(RecordKind::SupportResult, &[b"key", key.as_bytes()])
+pub fn keyed_result(key: &str, digest: &[u8; 32]) -> RecordId {
+    named(
+        RecordKind::SupportResult,
+        &[b"key", key.as_bytes(), digest.as_slice()],
+    )
 }
 
 /// The id of a support result without a key, from 16 random bytes.

@@ -171,13 +171,8 @@ impl Client {
         channel.successor = None;
         let open = channel.phase == Phase::Open && channel.socket.is_some();
         if !open {
-            if let Some(id) = channel
-                .id
-                .clone()
-                .filter(|_| !channel.dead && !channel.subs.is_empty())
-            {
-                self.calls
-                    .queue(Op::ReplaceTopics(id, Vec::new()), Purpose::Clear, now);
+            if !channel.dead {
+                self.clear_abandoned(slot, now);
             }
             self.remove(slot, now);
             return;

@@ -46,7 +46,8 @@ pub(super) enum Purpose {
     Resync(ChannelRef),
     Blame(ChannelRef, Vec<Topic>),
     Extend(ChannelRef),
-    Clear,
+    /// Which channel, and which try.
+    Clear(Secret, u32),
     Fetch(Fetch),
 }
 

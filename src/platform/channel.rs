@@ -16,12 +16,39 @@
 //! has to be sent; every topic in a batch under way is in `subs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::limits::TOPICS_PER_MESSAGE_MAX;
+use super::limits::{CHANNEL_LIFE, TOPICS_PER_MESSAGE_MAX};
 use super::session::SocketRef;
 use crate::ids::Topic;
 use crate::secret::Secret;
-use crate::time::{Mono, Wall};
+use crate::time::{Mono, Now, Wall};
+
+/// An end on both clocks: the nearer one is believed, because a suspended machine
+/// stops the one and an operator may move the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Term {
+    pub(super) mono: Mono,
+    pub(super) wall: Wall,
+}
+
+impl Term {
+    /// That long from now.
+    pub(super) fn after(d: Duration, now: Now) -> Term {
+        Term {
+            mono: now.mono + d,
+            wall: now.wall + d,
+        }
+    }
+
+    pub(super) fn left(self, now: Now) -> Duration {
+        self.mono.since(now.mono).min(self.wall.since(now.wall))
+    }
+
+    pub(super) fn over(self, now: Now) -> bool {
+        self.left(now).is_zero()
+    }
+}
 
 /// Where a topic stands on one channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,9 +125,15 @@ pub(super) struct Channel {
     pub(super) uri: Option<Secret>,
     pub(super) created: Mono,
     pub(super) created_at: Wall,
-    pub(super) expires_at: Wall,
+    /// The end of its life.
+    pub(super) expires: Term,
+    /// The same as the platform put it, on the platform's clock.
+    pub(super) expires_said: Option<Wall>,
+    /// Its life when it was made.
+    pub(super) life: Duration,
     pub(super) token_serial: u32,
-    pub(super) token_ends_at: Wall,
+    /// The end of the token that made it.
+    pub(super) token_ends: Term,
     pub(super) phase: Phase,
     /// The socket in use.
     pub(super) socket: Option<SocketRef>,
@@ -140,6 +173,8 @@ pub(super) struct Channel {
     pub(super) sealed: bool,
     /// Kept from an earlier run: which topics it holds is not known yet.
     pub(super) resync: bool,
+    /// Not asked before.
+    pub(super) resync_from: Mono,
     pub(super) renew: Renew,
     /// Events may have stopped without a word.
     pub(super) suspect: bool,
@@ -156,9 +191,11 @@ impl Channel {
             uri: None,
             created: now,
             created_at: wall,
-            expires_at: wall + super::limits::CHANNEL_LIFE,
+            expires: Term::after(CHANNEL_LIFE, Now { mono: now, wall }),
+            expires_said: None,
+            life: CHANNEL_LIFE,
             token_serial: 0,
-            token_ends_at: wall + super::limits::CHANNEL_LIFE,
+            token_ends: Term::after(CHANNEL_LIFE, Now { mono: now, wall }),
             phase: Phase::Creating,
             socket: None,
             next: None,
@@ -186,6 +223,7 @@ impl Channel {
             drop_most: TOPICS_PER_MESSAGE_MAX,
             sealed: false,
             resync: false,
+            resync_from: now,
             renew: Renew::Idle,
             suspect: false,
             dead: false,
@@ -325,6 +363,13 @@ impl Channel {
     /// Nothing is waiting to be subscribed, under way or being asked about.
     pub(super) fn settled(&self) -> bool {
         self.want.is_empty() && self.blamed.is_empty() && !self.flight.values().any(|b| b.subscribe)
+    }
+
+    /// Topics that are on it or on their way to it. What an earlier run left on it, and
+    /// what is being given up, comes on top.
+    pub(super) fn kept(&self) -> usize {
+        let going = |s: &&Sub| !matches!(s, Sub::Drop | Sub::DropSent);
+        self.subs.values().filter(going).count()
     }
 
     pub(super) fn live(&self, topic: &Topic) -> bool {

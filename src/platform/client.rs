@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::calls::{Answered, Calls, ChannelRef, Done, Purpose};
-use super::channel::{Batch, Channel, Phase, Renew, Sub};
+use super::channel::{Batch, Channel, Phase, Renew, Sub, Term};
 use super::limits::{CHANNELS_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE, RETIRE_PATIENCE};
 use super::pacing::Budget;
 use super::rest::{self, Failure, Op, Outcome};
@@ -20,7 +20,18 @@ use super::{CallId, ChannelRow, Fact, Fetch, FetchOutcome, Input, Output, Settin
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
 use crate::rng::Rng;
+use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now};
+
+/// What a channel of an earlier run holds is asked again after this, first and later.
+const RESYNC_SOON: Duration = Duration::from_millis(500);
+const RESYNC_PAUSE: Duration = Duration::from_secs(30);
+
+/// Channels given up whose topics are still to be taken off, at most.
+const CLEARING_MAX: usize = 64;
+
+/// How often that is tried for one channel: for about half an hour.
+const CLEAR_TRIES_MAX: u32 = 10;
 
 /// What is known of a topic.
 #[derive(Debug)]
@@ -75,6 +86,8 @@ pub struct Client {
     pub(super) totals: Totals,
     pub(super) last_gap: Option<Mono>,
     warm_from: Mono,
+    /// Channels given up whose topics are still to be taken off: when, which, how many tries.
+    pub(super) clearing: VecDeque<(Mono, Secret, u32)>,
     /// Channels are not listed again before.
     pub(super) list_from: Mono,
     /// When [`advance`](Client::advance) last looked at the clock: what has come due since
@@ -112,6 +125,7 @@ impl Client {
             totals: Totals::default(),
             last_gap: None,
             warm_from: Mono(0),
+            clearing: VecDeque::new(),
             list_from: Mono(0),
             advanced: Mono(0),
         };
@@ -128,6 +142,7 @@ impl Client {
                 && row.token_ends_at > now.wall
                 && !self.channels.contains_key(&row.slot);
             if !usable {
+                self.clear_later(row.id.clone(), 0, now.mono);
                 continue;
             }
             self.last_incarnation += 1;
@@ -135,8 +150,15 @@ impl Client {
                 Channel::new(row.slot, self.last_incarnation, now.mono, row.created_at);
             channel.id = Some(row.id.clone());
             channel.uri = Some(row.connect_uri.clone());
-            channel.expires_at = row.expires_at;
-            channel.token_ends_at = row.token_ends_at;
+            channel.expires = Term {
+                mono: now.mono + row.expires_at.since(now.wall),
+                wall: row.expires_at,
+            };
+            channel.life = row.expires_at.since(row.created_at);
+            channel.token_ends = Term {
+                mono: now.mono + row.token_ends_at.since(now.wall),
+                wall: row.token_ends_at,
+            };
             channel.resync = true;
             channel.phase = Phase::Waiting(now.mono);
             self.channels.insert(row.slot, channel);
@@ -179,6 +201,12 @@ impl Client {
                 ..d
             });
             soonest = Deadline::sooner(soonest, warm);
+        }
+        if self.token.current(now).is_some()
+            && let Some(at) = self.clearing.iter().map(|(at, _, _)| *at).min()
+        {
+            let why = "channel given up";
+            soonest = Deadline::sooner(soonest, Some(Deadline { at, why }));
         }
         soonest = Deadline::sooner(soonest, self.calls.deadline(&self.token, &self.budget, now));
         Deadline::sooner(soonest, self.rollover_deadline(now))
@@ -345,19 +373,26 @@ impl Client {
         if channel.phase == Phase::Connecting {
             channel.phase = Phase::Open;
             channel.reopens_failed = 0;
-            if channel.resync
-                && !self
-                    .calls
-                    .pending(|p| matches!(p, Purpose::Resync(r) if r.slot == socket.slot))
-            {
-                let purpose = Purpose::Resync(ChannelRef {
-                    slot: socket.slot,
-                    incarnation: channel.incarnation,
-                });
-                if let Some(id) = channel.id.clone() {
-                    self.calls.queue(Op::Subscriptions(id), purpose, now);
-                }
-            }
+            channel.resync_from = now.mono;
+        }
+    }
+
+    /// Asks which topics a channel of an earlier run holds.
+    pub(super) fn ask_what_it_holds(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
+        let due = channel.resync && channel.phase == Phase::Open && channel.resync_from <= now.mono;
+        let asked = |p: &Purpose| matches!(p, Purpose::Resync(r) if r.slot == slot);
+        if due
+            && !self.calls.pending(asked)
+            && let Some(id) = channel.id.clone()
+        {
+            let purpose = Purpose::Resync(ChannelRef {
+                slot,
+                incarnation: channel.incarnation,
+            });
+            self.calls.queue(Op::Subscriptions(id), purpose, now);
         }
     }
 
@@ -418,7 +453,9 @@ impl Client {
             return;
         }
         channel.forget(topic);
-        let again = !channel.retiring() && channel.successor.is_none();
+        let again = !channel.retiring()
+            && channel.successor.is_none()
+            && channel.kept() < self.settings.topics_per_channel;
         let wanted = self
             .topics
             .get(topic)
@@ -533,8 +570,10 @@ impl Client {
             return;
         };
         channel.dead = true;
-        let young =
-            now.mono.since(channel.created) < super::limits::YOUNG_CHANNEL && !channel.resync;
+        // Only the platform's word that it is gone tells of somebody else; sockets wear out too.
+        let young = now.mono.since(channel.created) < super::limits::YOUNG_CHANNEL
+            && !channel.resync
+            && why != "worn-out";
         let name = channel.name();
         self.totals.channels_died += 1;
         if young {
@@ -554,7 +593,7 @@ impl Client {
             );
         }
         self.lose(slot, why, now);
-        if why == "worn-out" {
+        if why != "not-found" {
             self.clear_abandoned(slot, now);
         }
         self.remove(slot, now);
@@ -625,8 +664,49 @@ impl Client {
             && let Some(id) = c.id.clone()
             && !c.subs.is_empty()
         {
-            self.calls
-                .queue(Op::ReplaceTopics(id, Vec::new()), Purpose::Clear, now);
+            self.clear_later(id, 0, now.mono);
+        }
+    }
+
+    fn clear_later(&mut self, id: Secret, tries: u32, at: Mono) {
+        if tries >= CLEAR_TRIES_MAX {
+            return;
+        }
+        if self.clearing.len() >= CLEARING_MAX {
+            self.clearing.pop_front();
+        }
+        self.clearing.push_back((at, id, tries));
+    }
+
+    fn clear_due(&mut self, now: Now) {
+        if self.token.current(now).is_none() {
+            return;
+        }
+        for _ in 0..self.clearing.len() {
+            let Some((at, id, tries)) = self.clearing.pop_front() else {
+                return;
+            };
+            if at <= now.mono {
+                let purpose = Purpose::Clear(id.clone(), tries);
+                self.calls
+                    .queue(Op::ReplaceTopics(id, Vec::new()), purpose, now);
+            } else {
+                self.clearing.push_back((at, id, tries));
+            }
+        }
+    }
+
+    fn cleared(&mut self, id: Secret, tries: u32, outcome: &Outcome, now: Now) {
+        // A good answer without a list may be a proxy's.
+        let again = matches!(
+            outcome.result,
+            Ok(rest::Answer::Done)
+                | Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Unauthorized)
+        );
+        if again {
+            let pause = Duration::from_secs(5 << tries.min(6));
+            let at = now.mono + self.rng.jitter(pause);
+            self.clear_later(id, tries + 1, at);
         }
     }
 
@@ -696,6 +776,8 @@ impl Client {
         }
         channel.socket = None;
         if channel.retiring() {
+            // It ended before it had given up everything.
+            self.clear_abandoned(slot, now);
             self.remove_if_socketless(slot, now);
             return;
         }
@@ -823,7 +905,7 @@ impl Client {
             Purpose::Resync(channel) => self.resynced(channel, done.outcome, now),
             Purpose::Blame(channel, topics) => self.blamed(channel, topics, done.outcome, now),
             Purpose::Extend(channel) => self.extended(channel, now),
-            Purpose::Clear => {}
+            Purpose::Clear(id, tries) => self.cleared(id, tries, &done.outcome, now),
             Purpose::Fetch(fetch) => {
                 let outcome = fetch_outcome(&fetch, done.outcome.result);
                 self.out.push_back(Output::Fact(Fact::Fetched {
@@ -947,9 +1029,9 @@ impl Client {
                 c.token_serial = serial;
                 c.created = now.mono;
                 c.created_at = now.wall;
-                c.expires_at = expires.unwrap_or(now.wall + super::limits::CHANNEL_LIFE);
-                if let Some(held) = self.token.current(now).filter(|h| h.serial == serial) {
-                    c.token_ends_at = held.ends_at;
+                c.begin_life(expires, now);
+                if let Some((mono, wall)) = self.token.end_of(serial) {
+                    c.token_ends = Term { mono, wall };
                 }
                 c.phase = Phase::Connecting;
                 self.totals.channels_made += 1;
@@ -998,7 +1080,7 @@ impl Client {
                         .topics
                         .get(&state.topic)
                         .is_some_and(|e| e.wanted && e.slots == 0);
-                    if free {
+                    if free && self.make_room(channel.slot) {
                         self.place(&state.topic, channel.slot);
                         if let Some(c) = self.channels.get_mut(&channel.slot) {
                             c.told.insert(state.topic);
@@ -1014,6 +1096,7 @@ impl Client {
                             slots: 0,
                         });
                         entry.slots |= bit(channel.slot);
+                        self.waiting.remove(&entry.seq);
                         if let Some(c) = self.channels.get_mut(&channel.slot) {
                             c.subs.insert(state.topic.clone(), Sub::Drop);
                             c.drop.insert(state.topic);
@@ -1022,17 +1105,32 @@ impl Client {
                 }
             }
             Err(Failure::NotFound) => self.die(channel.slot, "not-found", now),
-            Err(Failure::Server { .. } | Failure::NoAnswer(_))
-                if now.mono < self.reattach_until =>
-            {
-                if let Some(id) = c.id.clone() {
-                    self.calls
-                        .queue(Op::Subscriptions(id), Purpose::Resync(channel), now);
-                }
+            // It serves meanwhile; what an earlier run left on it has to be known some day.
+            Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Garbled) => {
+                let soon = now.mono < self.reattach_until;
+                c.resync_from = now.mono + if soon { RESYNC_SOON } else { RESYNC_PAUSE };
             }
             // It cannot be asked: it serves all the same, and is replaced if it turns out to be full.
             _ => c.resync = false,
         }
+    }
+
+    /// True if one more topic fits on a channel, if need be in place of one that has only
+    /// been meant for it.
+    fn make_room(&mut self, slot: u8) -> bool {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return false;
+        };
+        if channel.kept() < self.settings.topics_per_channel {
+            return true;
+        }
+        let meant = |t: &&Topic| channel.subs.get(*t) == Some(&Sub::Want);
+        let Some(other) = channel.want.iter().find(meant).cloned() else {
+            return false;
+        };
+        channel.forget(&other);
+        self.detach(&other, slot);
+        true
     }
 
     pub(super) fn next_seq(&mut self) -> u64 {
@@ -1114,11 +1212,21 @@ impl Client {
         let (seq, slots) = (entry.seq, entry.slots);
         self.waiting.remove(&seq);
         for slot in 1..=CHANNELS_MAX {
-            if slots & bit(slot) != 0 {
-                if let Some(channel) = self.channels.get_mut(&slot) {
+            if slots & bit(slot) == 0 {
+                continue;
+            }
+            // An earlier subscription may outlive the permission: it is taken off.
+            match self.channels.get_mut(&slot) {
+                Some(channel) if channel.phase == Phase::Open => {
                     channel.forget(topic);
+                    channel.subs.insert(topic.clone(), Sub::Drop);
+                    channel.drop.insert(topic.clone());
                 }
-                self.detach(topic, slot);
+                Some(channel) => {
+                    channel.forget(topic);
+                    self.detach(topic, slot);
+                }
+                None => self.detach(topic, slot),
             }
         }
         if wanted {
@@ -1146,6 +1254,7 @@ impl Client {
         }
         self.roll(now);
         self.allocate(now);
+        self.clear_due(now);
         self.send_messages();
         while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {
             self.out.push_back(Output::Call {
@@ -1191,7 +1300,7 @@ impl Client {
     fn keep(&mut self) {
         let lasting = |c: &&Channel| c.id.is_some() && c.uri.is_some() && !c.dead && !c.retiring();
         let same = |c: &Channel, row: &ChannelRow| {
-            (c.slot, c.id.as_ref(), c.expires_at, c.token_ends_at)
+            (c.slot, c.id.as_ref(), c.expires.wall, c.token_ends.wall)
                 == (row.slot, Some(&row.id), row.expires_at, row.token_ends_at)
         };
         let mut kept = self.kept.iter();
@@ -1209,8 +1318,8 @@ impl Client {
                 id: c.id.clone()?,
                 connect_uri: c.uri.clone()?,
                 created_at: c.created_at,
-                expires_at: c.expires_at,
-                token_ends_at: c.token_ends_at,
+                expires_at: c.expires.wall,
+                token_ends_at: c.token_ends.wall,
             })
         };
         let rows: Vec<ChannelRow> = self

@@ -15,9 +15,11 @@
 use std::time::Duration;
 
 use super::calls::{ChannelRef, Purpose};
-use super::channel::{Channel, Phase, Renew, Replace, Sub};
+use super::channel::{Channel, Phase, Renew, Replace, Sub, Term};
 use super::client::Client;
-use super::limits::{HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE, TOKEN_LEAD_MAX};
+use super::limits::{
+    CHANNEL_LIFE, HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE, TOKEN_LEAD_MAX,
+};
 use super::rest::{Answer, Op, Outcome};
 use super::session::{self, End, SocketRef};
 use super::{Fact, Output};
@@ -34,23 +36,63 @@ const REOPEN_SPREAD: Duration = Duration::from_millis(1500);
 /// A channel is replaced this long before an end that cannot be moved, if need be without overlap.
 const LAST_MOMENT: Duration = Duration::from_secs(10);
 
+/// A life shorter than this, or longer than usual by this, speaks of clocks that differ.
+const CLOCKS_AGREE: Duration = Duration::from_secs(300);
+
 impl Channel {
-    /// When renewing its life is due.
-    fn renewal_at(&self, renew_before: Duration) -> Wall {
-        let life = self.expires_at.since(self.created_at);
-        self.expires_at - renew_before.min(life / 2)
+    /// Until renewing its life is due.
+    fn renewal_in(&self, renew_before: Duration, now: Now) -> Duration {
+        let lead = crate::time::millis(renew_before.min(self.life / 2));
+        // In whole milliseconds, as deadlines are: else less than one would be left for ever.
+        self.expires
+            .left(now)
+            .saturating_sub(Duration::from_millis(lead))
+    }
+
+    /// It was made just now, and the platform says when it will end. Where the clocks
+    /// differ so much that this makes no sense, half of the usual life is counted on.
+    pub(super) fn begin_life(&mut self, said: Option<Wall>, now: Now) {
+        let left = said.map_or(CHANNEL_LIFE, |at| at.since(now.wall));
+        self.life = if left < CLOCKS_AGREE || left > CHANNEL_LIFE + CLOCKS_AGREE {
+            CHANNEL_LIFE / 2
+        } else {
+            left
+        };
+        self.expires_said = said;
+        self.expires = Term::after(self.life, now);
+    }
+
+    /// The platform says again when it will end: what counts is how far that has moved.
+    fn read_life(&mut self, said: Wall, now: Now) {
+        match self.expires_said.replace(said) {
+            Some(before) => {
+                let longer = said.since(before).min(CHANNEL_LIFE);
+                let shorter = before.since(said);
+                self.expires = Term {
+                    mono: (self.expires.mono + longer).minus(shorter),
+                    wall: self.expires.wall + longer - shorter,
+                };
+            }
+            // Kept from an earlier run.
+            None => {
+                let left = said.since(now.wall);
+                if left <= CHANNEL_LIFE + CLOCKS_AGREE && !left.is_zero() {
+                    self.expires = Term::after(left, now);
+                }
+            }
+        }
     }
 
     /// From when its token's end is a reason to replace it.
     fn token_lead(&self) -> Duration {
-        let known = self.token_ends_at.since(self.created_at);
+        let known = self.token_ends.wall.since(self.created_at);
         TOKEN_LEAD_MAX.min((known / 10).max(Duration::from_secs(25)))
     }
 }
 
-/// A wall instant as seen from now on the monotonic clock.
-fn mono_of(wall: Wall, now: Now) -> Mono {
-    now.mono + wall.since(now.wall)
+/// An end as seen from now on the monotonic clock.
+fn mono_of(term: Term, now: Now) -> Mono {
+    now.mono + term.left(now)
 }
 
 impl Client {
@@ -60,6 +102,7 @@ impl Client {
         for slot in slots {
             self.roll_socket(slot, now);
             self.roll_life(slot, now);
+            self.ask_what_it_holds(slot, now);
         }
         self.read_expiries(now);
         self.finish_handovers(now);
@@ -87,6 +130,10 @@ impl Client {
                         channel.old = None;
                         self.remove(slot, now);
                     } else if !channel.dead {
+                        self.clear_abandoned(slot, now);
+                        let Some(channel) = self.channels.get(&slot) else {
+                            return;
+                        };
                         let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
                         for topic in topics {
                             if let Some(channel) = self.channels.get_mut(&slot) {
@@ -135,12 +182,12 @@ impl Client {
             // Noticed, but neither closed nor taken over: the notice was without consequence.
             channel.closing_until = None;
         }
-        if !channel.suspect && channel.token_ends_at <= now.wall {
+        if !channel.suspect && channel.token_ends.over(now) {
             self.suspect(slot, "token-ended", now);
             return;
         }
         if channel.replace.is_none() && current.is_some_and(|s| s != channel.token_serial) {
-            let ends = mono_of(channel.token_ends_at, now);
+            let ends = mono_of(channel.token_ends, now);
             let lead = channel.token_lead();
             channel.replace = Some(Replace {
                 why: "token-ending",
@@ -151,7 +198,7 @@ impl Client {
         match channel.renew {
             Renew::Idle
                 if channel.phase == Phase::Open
-                    && channel.renewal_at(renew_before) <= now.wall
+                    && channel.renewal_in(renew_before, now).is_zero()
                     && channel
                         .replace
                         .is_none_or(|r| r.why == "token-ending" && r.from > now.mono) =>
@@ -193,9 +240,11 @@ impl Client {
                 .find(|l| l.id.is_some() && l.id == channel.id)
                 .and_then(|l| l.expires);
             if let Some(expires) = found {
-                channel.expires_at = expires;
+                channel.read_life(expires, now);
             }
-            let extended = channel.renewal_at(self.settings.renew_before) > now.wall;
+            let extended = !channel
+                .renewal_in(self.settings.renew_before, now)
+                .is_zero();
             channel.renew = match (channel.renew, extended) {
                 (Renew::Reading | Renew::ReadingAgain | Renew::ReadingLast, true) => Renew::Idle,
                 (Renew::Reading, false) => {
@@ -207,7 +256,7 @@ impl Client {
                     Renew::Putting
                 }
                 (Renew::ReadingLast, false) => {
-                    let by = mono_of(channel.expires_at, now).minus(LAST_MOMENT);
+                    let by = mono_of(channel.expires, now).minus(LAST_MOMENT);
                     channel.replace = Some(Replace {
                         why: "life-ending",
                         from: now.mono,
@@ -478,12 +527,17 @@ impl Client {
     }
 
     fn begin_handover(&mut self, now: Now) {
+        while self.begin_one_handover(now) {}
+    }
+
+    /// True if a channel without topics was retired instead: the next one may have its turn.
+    fn begin_one_handover(&mut self, now: Now) -> bool {
         if self.handover_running() || now.mono < self.next_handover {
-            return;
+            return false;
         }
         let Some((slot, replace)) = self.next_to_replace().filter(|(_, r)| r.from <= now.mono)
         else {
-            return;
+            return false;
         };
         let wanted: Vec<Topic> = match self.channels.get(&slot) {
             Some(c) => c
@@ -495,14 +549,14 @@ impl Client {
                 })
                 .map(|(t, _)| t.clone())
                 .collect(),
-            None => return,
+            None => return false,
         };
         if wanted.is_empty() {
             self.retire(slot, now);
-            return;
+            return true;
         }
         if self.token.current(now).is_none() || now.mono < self.create_from {
-            return;
+            return false;
         }
         if self.channels.len() >= usize::from(self.settings.max_channels) {
             if replace.by <= now.mono {
@@ -522,10 +576,10 @@ impl Client {
                 self.remove(slot, now);
                 self.next_handover = now.mono + Duration::from_millis(200);
             }
-            return;
+            return false;
         }
         let Some(successor) = self.create(now) else {
-            return;
+            return false;
         };
         if let Some(c) = self.channels.get_mut(&successor) {
             c.successor_of = Some(slot);
@@ -537,6 +591,7 @@ impl Client {
         for topic in wanted {
             self.place(&topic, successor);
         }
+        false
     }
 
     /// When channels need looking after, and why.
@@ -556,6 +611,9 @@ impl Client {
             if c.retiring() || c.phase == Phase::Creating {
                 continue;
             }
+            if c.resync && c.phase == Phase::Open && c.resync_from > now.mono {
+                at(c.resync_from, "what a channel holds");
+            }
             if let (Some(t), Phase::Open) = (c.reopen_at, c.phase) {
                 at(t, "second socket after a closing notice");
             }
@@ -563,11 +621,11 @@ impl Client {
                 at(t, "closing notice");
             }
             if !c.suspect {
-                at(mono_of(c.token_ends_at, now), "token of a channel ends");
+                at(mono_of(c.token_ends, now), "token of a channel ends");
             }
             if c.renew == Renew::Idle && c.replace.is_none() && c.phase == Phase::Open {
                 at(
-                    mono_of(c.renewal_at(self.settings.renew_before), now),
+                    now.mono + c.renewal_in(self.settings.renew_before, now),
                     "channel life",
                 );
             }

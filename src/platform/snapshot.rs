@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::channel::Phase;
+use super::channel::{Channel, Phase};
 use super::client::Client;
 use crate::ids::Topic;
 use crate::time::Now;
@@ -129,7 +129,7 @@ impl Client {
                 .as_ref()
                 .map(|id| id.tail().to_string())
                 .unwrap_or_default(),
-            expires_in: c.expires_at.since(now.wall),
+            expires_in: c.expires.left(now),
         };
         let free_now =
             |c: &&super::channel::Channel| c.phase == Phase::Open && c.takes_topics() && !c.suspect;
@@ -183,11 +183,7 @@ impl Client {
     pub fn held(&self) -> (usize, usize) {
         (
             self.channels.len(),
-            self.channels
-                .values()
-                .map(|c| c.subs.len())
-                .max()
-                .unwrap_or(0),
+            self.channels.values().map(Channel::kept).max().unwrap_or(0),
         )
     }
 
@@ -225,8 +221,8 @@ impl Client {
             }
         }
         for c in self.channels.values() {
-            if c.subs.len() > self.settings.topics_per_channel {
-                return Err(format!("{} topics on channel {}", c.subs.len(), c.slot));
+            if c.kept() > self.settings.topics_per_channel {
+                return Err(format!("{} topics on channel {}", c.kept(), c.slot));
             }
             for topic in c.subs.keys() {
                 if !self.topics.contains_key(topic) {

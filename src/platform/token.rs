@@ -47,6 +47,8 @@ impl Held {
 #[derive(Debug, Default)]
 pub struct Keeper {
     held: Option<Held>,
+    /// Serial and end of the one before.
+    before: Option<(u32, Mono, Wall)>,
     serials: u32,
     asking: bool,
     retry: Mono,
@@ -89,6 +91,7 @@ impl Keeper {
         self.last_failure = None;
         self.retry = Mono(0);
         self.warmed = now.mono;
+        self.before = self.held.take().map(|h| (h.serial, h.ends, h.ends_at));
         self.held = Some(Held {
             serial: self.serials,
             secret,
@@ -144,6 +147,17 @@ impl Keeper {
             self.retry = self.retry.max(now.mono + wait);
         }
         true
+    }
+
+    /// When token `serial` ends, if it is the current one or the one before.
+    #[must_use]
+    pub fn end_of(&self, serial: u32) -> Option<(Mono, Wall)> {
+        let held = self.held.as_ref().map(|h| (h.serial, h.ends, h.ends_at));
+        [held, self.before]
+            .into_iter()
+            .flatten()
+            .find(|(s, _, _)| *s == serial)
+            .map(|(_, mono, wall)| (mono, wall))
     }
 
     /// A call with the current token was answered: the idle timer began anew.

@@ -1,14 +1,16 @@
 //! The log: one event on one line of stderr, with a priority for the journal or a timestamp for anybody else.
 //!
 //! Libraries are heard at warning level and above only, whatever `RUST_LOG`
-//! says: below it some of them print requests, and with them secrets.
+//! says: below it some of them print requests, and with them secrets. What they say is
+//! bounded in rate, because what comes in from outside may be what makes them say it.
 //!
 //! Invariant: an event never makes two lines and never moves a terminal's cursor.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use log::Level;
 
@@ -41,20 +43,27 @@ fn start(default: &str) {
     } else {
         Front::Timestamp
     };
-    let environment = env_logger::Env::default().default_filter_or(default);
-    let result = env_logger::Builder::from_env(environment)
+    // Set and empty is as good as not set; env_logger would fall silent.
+    let wanted = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|w| !w.trim().is_empty());
+    let libraries = Libraries::new();
+    let result = env_logger::Builder::new()
+        .parse_filters(wanted.as_deref().unwrap_or(default))
         .format(move |out, record| {
             if !is_heard(record.target(), record.level()) {
                 return Ok(());
             }
+            let Some(suppressed) = libraries.allow(record.target()) else {
+                return Ok(());
+            };
             let time = out.timestamp_millis().to_string();
-            let line = line(
-                front,
-                &time,
-                record.level(),
-                record.target(),
-                &record.args().to_string(),
-            );
+            let mut message = record.args().to_string();
+            if suppressed > 0 {
+                // Writing to a String does not fail.
+                let _ = write!(message, " (and {suppressed} more from there, not shown)");
+            }
+            let line = line(front, &time, record.level(), record.target(), &message);
             out.write_all(line.as_bytes())
         })
         .try_init();
@@ -81,8 +90,37 @@ fn is_journal(variable: Option<&str>, device: u64, inode: u64) -> bool {
         .is_some_and(|(d, i)| d.parse() == Ok(device) && i.parse() == Ok(inode))
 }
 
+fn is_ours(target: &str) -> bool {
+    target == "genesys_gateway" || target.starts_with("genesys_gateway::")
+}
+
 fn is_heard(target: &str, level: Level) -> bool {
-    target == "genesys_gateway" || target.starts_with("genesys_gateway::") || level <= Level::Warn
+    is_ours(target) || level <= Level::Warn
+}
+
+/// Bounds what each library says: ours are bounded where they are made.
+struct Libraries {
+    since: Instant,
+    limiter: Mutex<RateLimited>,
+}
+
+impl Libraries {
+    fn new() -> Libraries {
+        Libraries {
+            since: Instant::now(),
+            limiter: Mutex::new(RateLimited::new(10, Duration::from_secs(60), 32)),
+        }
+    }
+
+    /// How many were suppressed before this one, if it may be said.
+    fn allow(&self, target: &str) -> Option<u64> {
+        if is_ours(target) {
+            return Some(0);
+        }
+        let now = Mono(millis(self.since.elapsed()));
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter.allow(target, now)
+    }
 }
 
 fn line(front: Front, time: &str, level: Level, target: &str, message: &str) -> String {
@@ -316,6 +354,18 @@ mod tests {
         assert!(is_heard("tungstenite::handshake", Level::Warn));
         assert!(!is_heard("tungstenite::handshake", Level::Info));
         assert!(!is_heard("genesys_gateway_other", Level::Debug));
+    }
+
+    #[test]
+    fn a_library_that_is_made_to_complain_is_cut_short_and_we_are_not() {
+        let libraries = Libraries::new();
+        let of = |target: &str| {
+            (0..100)
+                .filter(|_| libraries.allow(target).is_some())
+                .count()
+        };
+        assert_eq!(of("rustls::conn"), 10);
+        assert_eq!(of("genesys_gateway::shell"), 100);
     }
 
     #[test]

@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use super::http::cors::Origins;
 use super::seldom::Seldom;
 pub use listener::Listener;
 use refusal::Refusal;
@@ -130,6 +131,8 @@ pub struct GateSettings {
     pub name: &'static str,
     /// Its bounds.
     pub limits: GateLimits,
+    /// Origins whose pages may read what the gate refuses by itself.
+    pub origins: Origins,
 }
 
 /// What a gate has done so far; for metrics.
@@ -164,6 +167,7 @@ struct Shared {
     name: &'static str,
     backend: PathBuf,
     limits: GateLimits,
+    origins: Origins,
     door: Door,
     seats: Mutex<Seats>,
     seat_left: Condvar,
@@ -309,7 +313,7 @@ impl Shared {
     fn turn_away(&self, stream: Stream, why: &str) {
         self.turned_away.fetch_add(1, Ordering::Relaxed);
         self.complain(|| format!("connections are turned away with 503: {why}"));
-        stream.dismiss(&Refusal::Busy.answer(false));
+        stream.dismiss(&Refusal::Busy.answer(false, &[]));
     }
 
     fn accept_loop(self: &Arc<Shared>, listener: &Listener) {
@@ -373,6 +377,7 @@ impl Gate {
             backend,
             name,
             mut limits,
+            origins,
         } = settings;
         let _ = start_of_time();
         listener.set_nonblocking()?;
@@ -390,6 +395,7 @@ impl Gate {
             backend,
             door: Door::new(limits.in_flight),
             limits,
+            origins,
             seats: Mutex::default(),
             seat_left: Condvar::new(),
             stop: AtomicBool::new(false),

@@ -16,12 +16,13 @@ use std::time::Duration;
 use super::gate::{GateLimits, Listener};
 use super::http::assets::Pages;
 use super::http::auth::Tokens;
+use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
 use super::http::intake::{busy, unreadable, wrong_method};
 use super::http::served::{Handler, Served, ServedSettings};
 use super::http::view;
 use super::port::{Act, Answer, CallerRequest, Health, Port};
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::seldom::Seldom;
 use crate::ids::RecordId;
 
@@ -85,6 +86,7 @@ pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Ser
         limits: limits(),
         workers: WORKERS,
         private_parent: settings.private_parent,
+        origins: Origins::default(),
     };
     Served::start(served, &handler)
 }
@@ -201,6 +203,18 @@ impl Operators {
                 attempts,
                 last_error,
             } => {
+                // What the act made of it is in the answer; a look into the store may find
+                // what happened since, and gives what does not change.
+                if let Ok(Some(mut found)) = self.port.record(record) {
+                    if found.state != state {
+                        (found.delivered_at, found.next_try) = (None, None);
+                    }
+                    found.state = state.to_owned();
+                    found.attempts = attempts;
+                    found.last_error = last_error;
+                    found.body = None;
+                    return Reply::json(200, view::one_record(&found));
+                }
                 let mut body = serde_json::json!({
                     "recordId": record.to_string(),
                     "state": state,
@@ -264,9 +278,20 @@ impl Operators {
     }
 }
 
+/// Not well is an error answer, hence a problem, with `ok` and `reasons` besides.
 fn health(health: &Health) -> Reply {
-    let text = serde_json::json!({"ok": health.ok, "reasons": health.reasons}).to_string();
-    Reply::json(if health.ok { 200 } else { 503 }, text)
+    let mut body = serde_json::json!({"ok": health.ok, "reasons": health.reasons});
+    if health.ok {
+        return Reply::json(200, body.to_string());
+    }
+    let problem = Problem::new(503, "not-well", "Not well", health.reasons.join("; "));
+    if let (Some(body), Ok(serde_json::Value::Object(members))) = (
+        body.as_object_mut(),
+        serde_json::from_slice(&problem.body()),
+    ) {
+        body.extend(members);
+    }
+    Reply::new(503, problem::CONTENT_TYPE, body.to_string().into_bytes())
 }
 
 fn unknown(detail: &str) -> Reply {

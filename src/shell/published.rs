@@ -233,3 +233,96 @@ fn in_one_line(snapshot: &Snapshot) -> String {
         None => verdict.sentence,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filing::rows::{InteractionRow, InteractionState};
+    use crate::filing::{Settings as Filing, Until};
+    use crate::gateway::Settings;
+    use crate::ids::ConversationId;
+    use crate::platform;
+
+    fn settings() -> Settings {
+        Settings {
+            platform: platform::Settings {
+                max_channels: 20,
+                topics_per_channel: 1000,
+                renew_before: Duration::from_secs(3600),
+            },
+            filing: Filing {
+                until: Until::ConversationFinished,
+                max_age: Duration::from_secs(72 * 3600),
+                settle_for: Duration::from_secs(900),
+                workers: 4,
+                give_up_after: Duration::from_secs(72 * 3600),
+                retain: Duration::from_secs(30 * 86_400),
+                keep_bodies: Duration::from_secs(86_400),
+            },
+        }
+    }
+
+    fn now(ms: u64) -> Now {
+        Now {
+            mono: Mono(ms),
+            wall: Wall(1_800_000_000_000 + ms as i64),
+        }
+    }
+
+    fn full_house() -> Recovered {
+        let row = |n: u32| InteractionRow {
+            conversation: format!("7c1f4b9e-5d0a-4c58-9a3e-{n:012x}")
+                .parse::<ConversationId>()
+                .unwrap(),
+            state: InteractionState::Watching,
+            accepted_at: Wall(1_799_999_000_000),
+            watched_since: Some(Wall(1_799_999_000_500)),
+            ended_at: None,
+            reason: None,
+            last_event_at: None,
+        };
+        Recovered {
+            interactions: (0..20_000).map(row).collect(),
+            ..Recovered::default()
+        }
+    }
+
+    #[test]
+    fn a_full_house_is_counted_and_the_picture_of_it_costs_milliseconds() {
+        let recovered = full_house();
+        let published = Published::new(now(0), &recovered);
+        let gateway = Gateway::new(settings(), &recovered, now(0), 1);
+        let began = Instant::now();
+        for turn in 1..=5 {
+            published.update(&gateway, now(turn * 1000));
+        }
+        let each = began.elapsed() / 5;
+        eprintln!("a snapshot of 20,000 interactions takes {each:?}");
+        assert_eq!(published.snapshot().interaction("watching"), 20_000);
+        assert!(each < Duration::from_millis(500), "{each:?}");
+    }
+
+    #[test]
+    fn what_the_store_thread_finds_out_shows_at_once_in_health_and_status() {
+        let recovered = Recovered {
+            damaged: Some("/x/gateway.db.damaged".into()),
+            ..Recovered::default()
+        };
+        let published = Published::new(now(0), &recovered);
+        let gateway = Gateway::new(settings(), &recovered, now(0), 1);
+        published.update(&gateway, now(1));
+        assert!(published.health().is_empty());
+        assert!(published.verdict().contains("damaged"));
+        published.aside(Aside::Pulse(Err(StoreTrouble::Full)));
+        assert!(published.health()[0].contains("full"));
+        assert!(published.snapshot().store_trouble.is_some());
+        assert!(!published.damaged());
+        published.aside(Aside::Pulse(Ok(())));
+        published.aside(Aside::Acknowledged);
+        published.update(&gateway, now(2));
+        assert!(published.health().is_empty());
+        assert_eq!(published.snapshot().damaged, None);
+        published.aside(Aside::Pulse(Err(StoreTrouble::Damaged)));
+        assert!(published.damaged());
+    }
+}

@@ -48,6 +48,10 @@ pub fn set_aside(path: &str) -> String {
     )
 }
 
+fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// Judges a snapshot.
 #[must_use]
 pub fn of(s: &Snapshot) -> Verdict {
@@ -96,7 +100,11 @@ pub fn of(s: &Snapshot) -> Verdict {
     if dead > 0 {
         say(
             Level::Bad,
-            format!("{dead} records are dead and need a person"),
+            format!(
+                "{} dead and {} a person",
+                counted(dead, "record is", "records are"),
+                if dead == 1 { "needs" } else { "need" }
+            ),
         );
     }
     let deferred = s.record("deferred");
@@ -110,15 +118,22 @@ pub fn of(s: &Snapshot) -> Verdict {
     if held > 0 {
         say(
             Level::Warn,
-            format!("{held} records are held by an operator"),
+            format!(
+                "{} held by an operator",
+                counted(held, "record is", "records are")
+            ),
         );
     }
     if s.platform.topics_waiting > 0 {
         say(
             Level::Warn,
             format!(
-                "{} interactions wait for a place on a channel",
-                s.platform.topics_waiting
+                "{} for a place on a channel",
+                counted(
+                    s.platform.topics_waiting as u64,
+                    "interaction waits",
+                    "interactions wait"
+                )
             ),
         );
     }
@@ -126,8 +141,12 @@ pub fn of(s: &Snapshot) -> Verdict {
         say(
             Level::Warn,
             format!(
-                "{} watched conversations are not live at this moment",
-                s.dark
+                "{} not live at this moment",
+                counted(
+                    s.dark,
+                    "watched conversation is",
+                    "watched conversations are"
+                )
             ),
         );
     }

@@ -7,6 +7,7 @@
 mod support;
 
 mod callers;
+mod chaos;
 mod life;
 mod login;
 mod operators;

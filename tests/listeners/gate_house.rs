@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use genesys_gateway::shell::gate::{GateLimits, Listener};
+use genesys_gateway::shell::http::cors::Origins;
 use genesys_gateway::shell::http::exchange::{Exchange, Reply};
 use genesys_gateway::shell::http::served::{Handler, Served, ServedSettings};
 
@@ -100,6 +101,7 @@ pub(crate) fn serve(
         limits,
         workers,
         private_parent: None,
+        origins: Origins::default(),
     };
     Served::start(settings, &handler(seen)).unwrap()
 }

@@ -50,6 +50,8 @@ pub(crate) struct Checks {
     /// Channels made by a process that ended before it could note them down.
     pub(crate) leaked: BTreeSet<String>,
     held_since: Option<Time>,
+    /// When its end was first ordered: what happens later is another story.
+    decided: BTreeMap<ConversationId, Time>,
 }
 
 impl Checks {
@@ -68,6 +70,8 @@ impl Checks {
     }
 
     pub(crate) fn process_ended(&mut self, now: Time) {
+        let ended = &self.ended;
+        self.decided.retain(|id, _| ended.contains_key(id));
         if let Some(last) = self.processes.last_mut() {
             last.1 = now;
         }
@@ -215,6 +219,15 @@ impl Full {
                     if over {
                         continue;
                     }
+                    // What is not said to be live is checked once it is; what the platform
+                    // refuses has nothing to lose.
+                    let believed = self
+                        .gateway
+                        .as_ref()
+                        .is_some_and(|g| g.platform().is_live(topic));
+                    if !believed {
+                        continue;
+                    }
                     let here = self.net.platform_socket(socket);
                     let elsewhere = self.net.platform.truth().channels().any(|c| {
                         c.socket.is_some() && c.socket != here && c.has_topic(topic.as_str())
@@ -256,7 +269,13 @@ impl Full {
         if changes.len() > 600 {
             return self.fail(format!("{} changes in one commit", changes.len()));
         }
+        let now = self.clock.time;
         for change in changes {
+            if let Change::Interaction(row) = change
+                && row.state.ended()
+            {
+                self.checks.decided.entry(row.conversation).or_insert(now);
+            }
             let row = match change {
                 Change::Record(row) | Change::Take { row, .. } => row,
                 _ => continue,
@@ -287,6 +306,7 @@ impl Full {
             match change {
                 Change::Accept { row, .. } => {
                     self.checks.ended.remove(&row.conversation);
+                    self.checks.decided.remove(&row.conversation);
                     self.checks.accepted.insert(row.conversation, now);
                 }
                 Change::Interaction(row) => {
@@ -294,7 +314,17 @@ impl Full {
                         let first = self
                             .checks
                             .ended
-                            .insert(row.conversation, (now, row.state))
+                            .insert(
+                                row.conversation,
+                                (
+                                    self.checks
+                                        .decided
+                                        .get(&row.conversation)
+                                        .copied()
+                                        .unwrap_or(now),
+                                    row.state,
+                                ),
+                            )
                             .is_none();
                         if row.reason.is_none() {
                             self.fail(format!("{} ended without a reason", row.conversation));
@@ -351,7 +381,9 @@ impl Full {
             .filter_map(|(p, l)| c.participants.get(*p)?.legs.get(*l))
             .filter(|l| l.start < asked)
             .any(|l| {
-                let working = l.acw.required && l.acw.end().is_none_or(|e| e > at);
+                // A changed mind afterwards is another matter.
+                let done = l.acw.wraps.first().map(|w| w.end).or(l.acw.skipped);
+                let working = l.acw.required && done.is_none_or(|e| e > at);
                 working || l.disconnected.is_none_or(|d| d > at)
             });
         if open {
@@ -507,7 +539,26 @@ impl Full {
             // Emptying what was given up takes a request, which may have to wait.
             let since = *self.checks.held_since.get_or_insert(now);
             if now - since > 20 * MINUTE {
-                trouble = Some(format!("{held} channels are held"));
+                let there: Vec<_> = self
+                    .net
+                    .platform
+                    .truth()
+                    .channels()
+                    .map(|c| {
+                        (
+                            c.id.len(),
+                            &c.id[c.id.len() - 4..],
+                            c.socket,
+                            c.topics,
+                            c.usable,
+                            c.expires,
+                        )
+                    })
+                    .collect();
+                let known = gateway.platform().snapshot(self.clock.now()).channels;
+                trouble = Some(format!(
+                    "{held} channels are held: {there:?}, known: {known:?}"
+                ));
             }
         }
         let mut deaf = BTreeMap::new();
@@ -519,7 +570,7 @@ impl Full {
                     state.state
                 ));
             }
-            if state.due_at.is_none() && !(state.live && !state.owed) {
+            if state.due_at.is_none() && (state.owed || !state.live) {
                 trouble = Some(format!("{id} is neither live nor due: {state:?}"));
             }
             if state.live && !gateway.platform().is_live(&topic) {

@@ -87,6 +87,8 @@ pub(crate) struct Full {
     /// Outputs in a row after which the process is killed, for the sweep.
     pub(crate) kill_at_output: Option<u64>,
     pub(crate) outputs: u64,
+    /// The books are audited after so many steps: 1, but where there are very many topics.
+    pub(crate) audit_every: u64,
 }
 
 impl Full {
@@ -155,6 +157,7 @@ impl Full {
             core_steps: 0,
             kill_at_output: None,
             outputs: 0,
+            audit_every: 1,
             plan,
         }
     }
@@ -264,7 +267,11 @@ impl Full {
                         .gateway
                         .as_ref()
                         .and_then(|g| g.next_deadline(self.clock.now()));
-                    self.fail(format!("the core spins: {why:?}"));
+                    let channels = self
+                        .gateway
+                        .as_ref()
+                        .map(|g| g.platform().snapshot(self.clock.now()).channels);
+                    self.fail(format!("the core spins: {why:?} {channels:?}"));
                 }
             } else {
                 self.spins = 0;
@@ -583,7 +590,8 @@ impl Full {
         };
         gateway.handle(input, self.clock.now());
         let said = self.drain();
-        if said || !quiet || self.core_steps.is_multiple_of(64) {
+        let due = self.core_steps.is_multiple_of(self.audit_every);
+        if (said || !quiet) && due || self.core_steps.is_multiple_of(64 * self.audit_every) {
             self.check_core();
         }
     }
@@ -591,10 +599,7 @@ impl Full {
     /// True if the core said anything.
     fn drain(&mut self) -> bool {
         let mut said = false;
-        loop {
-            let Some(output) = self.gateway.as_mut().and_then(Gateway::poll_output) else {
-                break;
-            };
+        while let Some(output) = self.gateway.as_mut().and_then(Gateway::poll_output) {
             said = true;
             self.outputs += 1;
             let outputs = match &mut self.sabotage {

@@ -276,7 +276,8 @@ impl Half {
             .platform
             .truth()
             .channels()
-            .filter(|c| c.socket.is_some())
+            // The sockets of a process that is gone may stay for ever.
+            .filter(|c| c.socket.is_some_and(|s| self.net.heard_by_session(s)))
             .map(|c| c.topics)
             .sum();
         if left > 0 {
@@ -544,10 +545,7 @@ impl Half {
     /// True if the core said anything.
     fn drain(&mut self) -> bool {
         let mut said = false;
-        loop {
-            let Some(output) = self.client.as_mut().and_then(Client::poll_output) else {
-                break;
-            };
+        while let Some(output) = self.client.as_mut().and_then(Client::poll_output) {
             said = true;
             match output {
                 Output::OpenSocket {

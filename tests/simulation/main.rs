@@ -25,4 +25,6 @@ mod plan;
 mod report;
 mod runner;
 mod saboteur;
+mod scenarios;
+mod sweep;
 mod trace;

@@ -102,6 +102,11 @@ pub(crate) struct Net {
     pub(crate) requests_total: u64,
     pub(crate) most_in_a_minute: usize,
     pub(crate) violation: Option<String>,
+    /// REST requests get no answer from this one (counted from 0) on, so many times.
+    pub(crate) fail_from: Option<(u64, u64)>,
+    /// Frames to the platform cost their connection from this one on, so many times.
+    pub(crate) break_from: Option<(u64, u64)>,
+    pub(crate) frames_up: u64,
     /// What must not be shown: tokens, URIs, channel ids.
     pub(crate) secrets: Vec<String>,
     pub(crate) trace: Trace,
@@ -143,6 +148,9 @@ impl Net {
             requests_total: 0,
             most_in_a_minute: 0,
             violation: None,
+            fail_from: None,
+            break_from: None,
+            frames_up: 0,
             secrets,
             trace,
             sockets_most: 0,
@@ -248,6 +256,17 @@ impl Net {
             }
             Event::ToPlatform(id, text) => {
                 self.trace.add(clock, "up", id.0, || text.clone());
+                let number = self.frames_up;
+                // Pings are not what is tried here.
+                self.frames_up += u64::from(!text.contains("ping"));
+                if self
+                    .break_from
+                    .is_some_and(|(from, n)| number >= from && number - from < n)
+                    && !text.contains("ping")
+                {
+                    self.reset(false, clock);
+                    return;
+                }
                 self.platform.frame(id, &text, clock.platform());
                 self.collect(clock);
             }
@@ -475,6 +494,15 @@ impl Net {
             .and_then(|x| x.bearer.clone());
         if let Some(bearer) = bearer {
             self.count(bearer, clock.time);
+        }
+        let number = self.requests_total - 1;
+        if self
+            .fail_from
+            .is_some_and(|(from, n)| number >= from && number - from < n)
+        {
+            let lost = Event::Answer(epoch, call, Err(NoAnswer::Unknown));
+            self.agenda.plan(clock.time + 5, lost);
+            return;
         }
         let mut response = self.platform.http(&request, clock.platform());
         let mark = take_marks(&mut response);

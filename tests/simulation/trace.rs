@@ -15,6 +15,7 @@ struct Inner {
     hash: u64,
     lines: Option<VecDeque<String>>,
     most: usize,
+    width: usize,
 }
 
 /// Shared by the parts of one world.
@@ -26,6 +27,7 @@ impl Trace {
         Trace(Rc::new(RefCell::new(Inner {
             hash: 0xcbf2_9ce4_8422_2325,
             lines: telling.then(VecDeque::new),
+            width: crate::runner::number("WIDTH").unwrap_or(400) as usize,
             most: crate::runner::number("LINES").unwrap_or(LINES) as usize,
         })))
     }
@@ -55,10 +57,10 @@ impl Trace {
                 lines.pop_front();
             }
             let mut text = text();
-            if text.len() > 400 {
+            if text.len() > inner.width {
                 let cut = text
                     .char_indices()
-                    .nth(400)
+                    .nth(inner.width)
                     .map_or(text.len(), |(at, _)| at);
                 text.truncate(cut);
             }

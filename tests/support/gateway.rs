@@ -412,7 +412,8 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();
-        let name = series.split('{').next().unwrap().trim_end_matches("_count");
+        let name = series.split('{').next().unwrap();
+        let name = name.trim_end_matches("_count").trim_end_matches("_sum");
         assert!(
             text.contains(&format!("# TYPE {name} ")),
             "no {name} in:\n{text}"

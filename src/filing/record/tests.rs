@@ -201,7 +201,10 @@ fn an_id_never_changes() {
     assert_eq!(id.0.get_version_num(), 8);
     assert_eq!(id.to_string(), "6e44f502-1dc1-89a9-b6f4-7b72634c3749");
     assert_ne!(id, leg_record(c(), &leg("ps", ""), 0));
-    assert_ne!(keyed_result("a"), keyed_result("b"));
+    let body = [7; 32];
+    assert_eq!(keyed_result("a", &body), keyed_result("a", &body));
+    assert_ne!(keyed_result("a", &body), keyed_result("b", &body));
+    assert_ne!(keyed_result("a", &body), keyed_result("a", &[8; 32]));
     assert_ne!(
         legless_record(c(), None, "d"),
         legless_record(c(), Some(Wall(0)), "d")

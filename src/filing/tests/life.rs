@@ -453,6 +453,34 @@ fn erasure_and_purge_are_ordered_every_ten_minutes_and_at_once_while_there_is_mo
 }
 
 #[test]
+fn what_is_kept_for_a_short_time_is_looked_after_as_often() {
+    let mut w = World::new(Settings {
+        keep_bodies: secs(3),
+        ..Settings::default()
+    });
+    w.commits = Commits::Wait;
+    let ordered = |w: &mut World| {
+        let (ticket, batch) = w.outstanding.pop_front().unwrap();
+        assert!(
+            matches!(&batch[0], Change::EraseBodies { before, .. } if *before == w.now.wall - secs(3))
+        );
+        w.tell(Fact::Store(StoreFact::Committed {
+            ticket,
+            refused: vec![],
+            erased: 0,
+            purged_interactions: vec![],
+            purged_records: vec![],
+        }));
+    };
+    w.pass(secs(3));
+    ordered(&mut w);
+    w.pass(secs(2));
+    assert!(w.outstanding.is_empty());
+    w.pass(secs(1));
+    ordered(&mut w);
+}
+
+#[test]
 fn stop_of_one_whose_end_is_not_durable_waits_for_it() {
     let (mut w, _) = World::settling(Settings::default());
     let at = w.now.wall;

@@ -30,8 +30,8 @@ enum Taken {
     Request(Box<Head>, Vec<u8>),
     /// Nothing more will come; nobody waits for an answer.
     Over,
-    /// To be answered; `true` if the answer may have no body.
-    Refused(Refusal, bool),
+    /// To be answered; `true` if the answer may have no body; the origin of the page that asks.
+    Refused(Refusal, bool, Option<String>),
 }
 
 /// Serves one connection to its end.
@@ -43,9 +43,10 @@ pub(super) fn serve(shared: &Shared, stream: &Stream, peer: Peer) {
         let (head, body) = match take(shared, stream, &mut unread, &mut chunk, served == 0) {
             Taken::Request(head, body) => (head, body),
             Taken::Over => return,
-            Taken::Refused(refusal, bodiless) => {
+            Taken::Refused(refusal, bodiless, origin) => {
                 shared.count_refusal(refusal);
-                refuse(shared, stream, refusal, bodiless, &mut chunk);
+                let asker = (bodiless, origin.as_deref());
+                refuse(shared, stream, refusal, asker, &mut chunk);
                 return;
             }
         };
@@ -63,7 +64,8 @@ pub(super) fn serve(shared: &Shared, stream: &Stream, peer: Peer) {
             Ok(answer) => answer,
             Err(refusal) => {
                 shared.count_refusal(refusal);
-                refuse(shared, stream, refusal, head.method == "HEAD", &mut chunk);
+                let asker = (head.method == "HEAD", head.origin());
+                refuse(shared, stream, refusal, asker, &mut chunk);
                 return;
             }
         };
@@ -91,8 +93,14 @@ pub(super) fn serve(shared: &Shared, stream: &Stream, peer: Peer) {
     }
 }
 
-fn refuse(shared: &Shared, stream: &Stream, refusal: Refusal, bodiless: bool, chunk: &mut [u8]) {
-    let answer = refusal.answer(bodiless);
+fn refuse(
+    shared: &Shared,
+    stream: &Stream,
+    refusal: Refusal,
+    (bodiless, origin): (bool, Option<&str>),
+    chunk: &mut [u8],
+) {
+    let answer = refusal.answer(bodiless, &shared.origins.fields(origin));
     let deadline = Instant::now() + shared.limits.write;
     if stream.write_all_until(deadline, &answer).is_ok() {
         stream.linger(chunk);
@@ -121,15 +129,19 @@ fn take(
         if news {
             match head::read(unread, rules) {
                 Reading::Whole(head, used) if used <= limits.head_bytes => break (head, used),
-                Reading::Whole(..) => return Taken::Refused(Refusal::HeadTooLarge, false),
+                Reading::Whole(..) => return Taken::Refused(Refusal::HeadTooLarge, false, None),
                 Reading::Refused(refusal) => {
-                    return Taken::Refused(refusal, unread.starts_with(b"HEAD "));
+                    return Taken::Refused(
+                        refusal,
+                        unread.starts_with(b"HEAD "),
+                        head::origin(unread),
+                    );
                 }
                 Reading::Partial => {}
             }
         }
         if unread.len() >= limits.head_bytes {
-            return Taken::Refused(Refusal::HeadTooLarge, false);
+            return Taken::Refused(Refusal::HeadTooLarge, false, None);
         }
         match stream.read_until(deadline, chunk) {
             Ok(0) => return Taken::Over,
@@ -142,7 +154,7 @@ fn take(
                 return if unread.is_empty() {
                     Taken::Over
                 } else {
-                    Taken::Refused(Refusal::Late, false)
+                    Taken::Refused(Refusal::Late, false, None)
                 };
             }
             Err(_) => return Taken::Over,
@@ -179,7 +191,11 @@ fn take_body(
             Ok(0) => return Taken::Over,
             Ok(n) => body.extend_from_slice(into.get(..n).unwrap_or_default()),
             Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
-                return Taken::Refused(Refusal::Late, head.method == "HEAD");
+                return Taken::Refused(
+                    Refusal::Late,
+                    head.method == "HEAD",
+                    head.origin().map(str::to_owned),
+                );
             }
             Err(_) => return Taken::Over,
         }

@@ -45,6 +45,16 @@ pub(super) struct Head {
     pub(super) fields: Vec<(&'static str, String)>,
 }
 
+impl Head {
+    /// The origin of the page that asks, if a page does.
+    pub(super) fn origin(&self) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|(name, _)| *name == "Origin")
+            .map(|(_, value)| value.as_str())
+    }
+}
+
 /// What the bytes so far amount to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -68,6 +78,23 @@ pub(super) fn read(bytes: &[u8], rules: HeadRules) -> Reading {
     match judge(&request, bytes.get(..used).unwrap_or_default(), rules) {
         Ok(head) => Reading::Whole(Box::new(head), used),
         Err(refusal) => Reading::Refused(refusal),
+    }
+}
+
+/// The origin of the page that asks, of a whole head that was refused; for the answer alone.
+pub(super) fn origin(bytes: &[u8]) -> Option<String> {
+    let mut table = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut table);
+    if !request.parse(bytes).ok()?.is_complete() {
+        return None;
+    }
+    let mut given = request
+        .headers
+        .iter()
+        .filter(|h| h.name.eq_ignore_ascii_case("Origin"));
+    match (given.next(), given.next()) {
+        (Some(one), None) => plain(one.value).ok(),
+        _ => None,
     }
 }
 

@@ -110,8 +110,8 @@ impl Refusal {
         }
     }
 
-    /// The whole answer, which announces the end of the connection.
-    pub(super) fn answer(self, without_body: bool) -> Vec<u8> {
+    /// The whole answer, which announces the end of the connection; `fields` besides its own.
+    pub(super) fn answer(self, without_body: bool, fields: &[(&'static str, String)]) -> Vec<u8> {
         let problem = self.problem();
         let body = problem.body();
         let retry = match self {
@@ -120,8 +120,12 @@ impl Refusal {
             }
             _ => String::new(),
         };
+        let fields: String = fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
         let mut out = format!(
-            "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{retry}\
+            "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{retry}{fields}\
              Cache-Control: no-store\r\nConnection: close\r\n\r\n",
             problem.status,
             phrase(problem.status),

@@ -20,12 +20,10 @@ impl Origins {
         Origins(origins.into_iter().map(lower).collect())
     }
 
-    fn listed<'a>(&self, x: &'a Exchange) -> Option<&'a str> {
-        let origin = x.header("Origin")?;
+    fn lists(&self, origin: &str) -> bool {
         self.0
             .iter()
             .any(|o| *o != "*" && o.eq_ignore_ascii_case(origin))
-            .then_some(origin)
     }
 
     /// The answer to a preflight from a listed origin; nothing for anything else.
@@ -34,7 +32,7 @@ impl Origins {
         if x.method != "OPTIONS" || x.header("Access-Control-Request-Method").is_none() {
             return None;
         }
-        self.listed(x)?;
+        x.header("Origin").filter(|origin| self.lists(origin))?;
         let reply = Reply::empty(204)
             .with("Access-Control-Allow-Methods", methods)
             .with(
@@ -47,17 +45,25 @@ impl Origins {
 
     /// Lets a listed origin read the reply.
     #[must_use]
-    pub fn decorate(&self, x: &Exchange, reply: Reply) -> Reply {
+    pub fn decorate(&self, x: &Exchange, mut reply: Reply) -> Reply {
+        reply.headers.extend(self.fields(x.header("Origin")));
+        reply
+    }
+
+    /// The header fields that let this origin read an answer, if it is listed.
+    #[must_use]
+    pub fn fields(&self, origin: Option<&str>) -> Vec<(&'static str, String)> {
         if self.0.is_empty() {
-            return reply;
+            return Vec::new();
         }
-        let reply = reply.with("Vary", "Origin");
-        match self.listed(x) {
-            None => reply,
-            Some(origin) => reply.with("Access-Control-Allow-Origin", origin).with(
+        let mut fields = vec![("Vary", String::from("Origin"))];
+        if let Some(origin) = origin.filter(|o| self.lists(o)) {
+            fields.push(("Access-Control-Allow-Origin", origin.to_owned()));
+            fields.push((
                 "Access-Control-Expose-Headers",
-                "Location, Retry-After, WWW-Authenticate",
-            ),
+                String::from("Location, Retry-After, WWW-Authenticate"),
+            ));
         }
+        fields
     }
 }

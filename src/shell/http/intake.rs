@@ -59,6 +59,7 @@ pub struct IntakeSettings {
 /// # Errors
 /// The environment: no directory, socket or thread.
 pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served> {
+    let origins = settings.origins.clone();
     let intake = Intake {
         tokens: settings.tokens,
         origins: settings.origins,
@@ -74,6 +75,7 @@ pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served
         limits: settings.limits,
         workers: WORKERS,
         private_parent: settings.private_parent,
+        origins,
     };
     Served::start(served, &handler)
 }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
+use super::cors::Origins;
 use super::exchange::{Exchange, Reply};
 use crate::shell::gate::{self, Gate, GateCounts, GateLimits, GateSettings, Listener};
 
@@ -61,6 +62,8 @@ pub struct ServedSettings {
     /// Where the private directory is made; the system's place for temporary
     /// files if there is none better. Short: a socket path has 107 bytes at most.
     pub private_parent: Option<PathBuf>,
+    /// Origins whose pages may read what is refused before it gets to the handler.
+    pub origins: Origins,
 }
 
 /// A listener at work.
@@ -84,6 +87,7 @@ impl Served {
             limits,
             workers,
             private_parent,
+            origins,
         } = settings;
         let directory = PrivateDirectory::make(private_parent)?;
         let pool = Arc::new(Pool {
@@ -117,6 +121,7 @@ impl Served {
             backend: pool.directory.0.join(SOCKET),
             name,
             limits,
+            origins,
         })?);
         Ok(served)
     }
@@ -135,7 +140,9 @@ impl Served {
         let pool = Arc::clone(&self.pool);
         Box::new(move || {
             let gate = counter.as_ref().map(|c| c()).unwrap_or_default();
-            let not_clean = gate.refused - gate.too_large - gate.late - gate.without_length;
+            let known = gate.too_large + gate.late + gate.without_length;
+            // Read one after the other, they may be a request apart.
+            let not_clean = gate.refused.saturating_sub(known);
             let behind = REFUSED
                 .iter()
                 .zip(&pool.refused)

@@ -154,7 +154,8 @@ export function connections(list, s) {
   if (s.history) {
     const [word, level] = HISTORY[s.history.state] ?? [String(s.history.state), "warn"];
     const flight = s.history.inFlight > 0 ? `${count(s.history.inFlight)} under way` : "";
-    rows.push(["History manager", word, [s.history.detail, flight].filter(Boolean).join(" · "), level]);
+    const detail = s.history.state === "open" ? "" : s.history.detail;
+    rows.push(["History manager", word, [detail, flight].filter(Boolean).join(" · "), level]);
   }
   if (s.token) {
     const { held, expiresInSeconds } = s.token;

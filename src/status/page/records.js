@@ -143,6 +143,8 @@ class List {
       this.#hand(row);
       row.root.remove();
       this.#rows.delete(id);
+      // It may be back in this state already, with the count as it was: ask once more.
+      if (row.done) this.#askedFor = -1;
     }
     const all = this.#all;
     const open = [...this.#rows.values()].filter(({ gone, done }) => !gone && !done).length;

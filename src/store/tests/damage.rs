@@ -382,3 +382,72 @@ fn no_damage_keeps_the_store_from_opening() {
         store.close(NOW).unwrap();
     }
 }
+
+/// Waits for the next word of the thread.
+fn heard<T>(from: &crossbeam_channel::Receiver<T>) -> T {
+    from.recv_timeout(std::time::Duration::from_secs(20))
+        .expect("nothing was said")
+}
+
+#[test]
+fn damage_that_a_commit_finds_is_said_once_and_nothing_is_written_any_more() {
+    let place = filled();
+    let store = place.store();
+    // What is in no cache has to be read, and is not what it was.
+    schema::set(&store.conn, "cache_size", "1").unwrap();
+    let pages = page_kinds(&place.path()).len() as u64;
+    for page in 1..pages {
+        overwrite(&place.path(), page, &[0xA5; PAGE_BYTES]);
+    }
+    let (orders, taken) = crossbeam_channel::bounded(4);
+    let (facts, told) = crossbeam_channel::bounded(4);
+    let (asides, aside) = crossbeam_channel::bounded(4);
+    let thread = thread::spawn_telling(
+        store,
+        taken,
+        move |fact| facts.send(fact).unwrap(),
+        move |word| asides.send(word).unwrap(),
+    )
+    .unwrap();
+    for ticket in 1..=2 {
+        let changes = vec![accept(interaction(N + 1), "{}")];
+        orders.send(StoreOrder::Commit { ticket, changes }).unwrap();
+        let fact = heard(&told);
+        assert!(
+            matches!(
+                fact,
+                StoreFact::CommitFailed {
+                    trouble: StoreTrouble::Damaged,
+                    ..
+                }
+            ),
+            "{fact:?}"
+        );
+    }
+    assert_eq!(
+        heard(&aside),
+        thread::Aside::Pulse(Err(StoreTrouble::Damaged))
+    );
+    let before = fs::read(place.path()).unwrap();
+    drop(orders);
+    thread.join().unwrap();
+    assert!(aside.is_empty(), "said once");
+    assert!(fs::read(place.path()).unwrap() == before);
+}
+
+#[test]
+fn the_running_thread_notices_that_the_damaged_file_was_taken_away() {
+    let place = filled();
+    overwrite(&place.path(), 0, &[1; 100]);
+    let (store, recovered) = place.open();
+    let kept = recovered.damaged.unwrap();
+    let (orders, taken) = crossbeam_channel::bounded(4);
+    let (asides, aside) = crossbeam_channel::bounded(4);
+    let thread =
+        thread::spawn_telling(store, taken, |_| {}, move |w| asides.send(w).unwrap()).unwrap();
+    fs::remove_file(kept).unwrap();
+    assert_eq!(heard(&aside), thread::Aside::Acknowledged);
+    drop(orders);
+    thread.join().unwrap();
+    assert_eq!(place.open().1.damaged, None);
+}

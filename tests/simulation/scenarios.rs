@@ -1,0 +1,265 @@
+//! Hard hours, told one by one.
+
+use genesys_gateway::filing::topic_of;
+use genesys_gateway::ids::ConversationId;
+use genesys_gateway::rng::Rng;
+use genesys_gateway::simulator::model::{Control, Fault, Start};
+
+use crate::agenda::{DAY, HOUR, MINUTE, SECOND, Time};
+use crate::full::{Ask, Event, Full};
+use crate::plan::Plan;
+
+fn command(world: &mut Full, control: &Control) {
+    world
+        .net
+        .platform
+        .control(control, world.clock.platform())
+        .unwrap();
+    world.net.collect(&world.clock);
+    world.note_wraps();
+}
+
+fn fault(world: &mut Full, fault: Fault) {
+    command(world, &Control::Fault { fault });
+}
+
+/// Conversations under way, told to the gateway within the given time.
+fn talking(world: &mut Full, n: usize, within: Time) -> Vec<ConversationId> {
+    let mut rng = Rng::new(99);
+    let mut all = Vec::with_capacity(n);
+    for i in 0..n {
+        let id = ConversationId(rng.uuid());
+        command(
+            world,
+            &Control::Start(Start {
+                id: Some(id),
+                ..Start::default()
+            }),
+        );
+        let at = world.clock.time + 1 + within * i as u64 / n as u64;
+        world.agenda.plan(at, Event::Ask(Ask::Accept(id, 1), 0));
+        all.push(id);
+    }
+    all
+}
+
+fn go(world: &mut Full, length: Time) {
+    world.run_until(world.clock.time + length);
+    if let Some(text) = world.violation.take() {
+        panic!("{text}");
+    }
+}
+
+fn live(world: &Full, all: &[ConversationId]) -> usize {
+    let client = world.gateway.as_ref().unwrap().platform();
+    all.iter()
+        .filter(|id| client.is_live(&topic_of(**id)))
+        .count()
+}
+
+fn owed(world: &Full) -> usize {
+    let filing = world.gateway.as_ref().unwrap().filing();
+    filing
+        .live_interactions()
+        .filter(|(_, s)| s.owed || !s.live)
+        .count()
+}
+
+fn gaps(world: &Full) -> (u64, u64) {
+    let s = world
+        .gateway
+        .as_ref()
+        .unwrap()
+        .platform()
+        .snapshot(world.clock.now());
+    (s.gaps_total, s.gap_topics_total)
+}
+
+#[test]
+fn a_closing_notice_with_a_thousand_topics_loses_nothing_and_doubles_nothing() {
+    let mut world = Full::empty(
+        Plan {
+            max_channels: 2,
+            ..Plan::calm(1)
+        },
+        false,
+    );
+    world.audit_every = 50;
+    go(&mut world, 5 * SECOND);
+    let all = talking(&mut world, 1000, 5 * MINUTE);
+    go(&mut world, 10 * MINUTE);
+    assert_eq!(live(&world, &all), 1000);
+    let old: Vec<_> = world
+        .net
+        .platform
+        .truth()
+        .channels()
+        .filter_map(|c| c.socket)
+        .collect();
+    fault(
+        &mut world,
+        Fault::Closing {
+            channel: "all".into(),
+        },
+    );
+    let began = world.clock.time;
+    let mut dropped = None;
+    for id in &all[..700] {
+        command(&mut world, &Control::Finish { conversation: *id });
+        world.take_incoming();
+        go(&mut world, 100);
+        let there = world
+            .net
+            .platform
+            .truth()
+            .channels()
+            .any(|c| c.socket.is_some_and(|s| old.contains(&s)));
+        if !there {
+            dropped.get_or_insert(world.clock.time - began);
+        }
+    }
+    let dropped = dropped.expect("the old sockets are gone");
+    assert!(
+        dropped < 50 * SECOND,
+        "the old sockets were dropped after {dropped} ms"
+    );
+    assert_eq!(gaps(&world), (0, 0));
+    for id in &all[700..] {
+        command(&mut world, &Control::Finish { conversation: *id });
+    }
+    let end = world.clock.time + 2 * HOUR;
+    world.settle(end).unwrap();
+    assert_eq!(world.history.filed.len(), 1000);
+    println!("1,000 topics handed over {dropped} ms after the notice, no gap, 1,000 filed");
+}
+
+#[test]
+fn all_twenty_sockets_dropped_with_twenty_thousand_conversations_become_whole_within_the_budget() {
+    let mut world = Full::empty(Plan::calm(2), false);
+    world.audit_every = 20_000;
+    go(&mut world, 5 * SECOND);
+    let all = talking(&mut world, 20_000, 40 * MINUTE);
+    for _ in 0..40 {
+        go(&mut world, 5 * MINUTE);
+        if world.checks.promised.len() == all.len() && owed(&world) == 0 {
+            break;
+        }
+    }
+    assert_eq!((live(&world, &all), owed(&world)), (20_000, 0));
+    let (requests, filed) = (world.net.requests_total, world.history.filed.len());
+    let began = world.clock.time;
+    world.net.reset(false, &world.clock);
+    // One in twenty wraps up before a socket is back.
+    for id in all.iter().step_by(20) {
+        command(&mut world, &Control::Finish { conversation: *id });
+    }
+    world.take_incoming();
+    let mut all_live = None;
+    let mut all_filed = None;
+    while all_filed.is_none() || owed(&world) > 0 {
+        go(&mut world, 5 * SECOND);
+        let waited = world.clock.time - began;
+        if live(&world, &all) + 1000 >= 20_000 {
+            all_live.get_or_insert(waited);
+        }
+        if world.history.filed.len() == filed + 1000 {
+            all_filed.get_or_insert(waited);
+        }
+        assert!(
+            waited < 4 * HOUR,
+            "{} filed, {} owed after {waited} ms",
+            world.history.filed.len() - filed,
+            owed(&world)
+        );
+    }
+    println!(
+        "20,000 conversations after all sockets dropped: live again after {:.1} s, the 1,000 missed wrap-ups filed after {:.0} s, whole after {:.0} s, {} REST requests, at most {} in a minute",
+        all_live.unwrap() as f64 / 1000.0,
+        all_filed.unwrap() as f64 / 1000.0,
+        (world.clock.time - began) as f64 / 1000.0,
+        world.net.requests_total - requests,
+        world.net.most_in_a_minute,
+    );
+}
+
+#[test]
+fn a_restart_reattaches_to_its_channels_and_makes_no_new_one() {
+    for orderly in [true, false] {
+        let plan = Plan {
+            max_channels: 4,
+            topics_per_channel: 20,
+            ..Plan::calm(3)
+        };
+        let mut world = Full::empty(plan, false);
+        go(&mut world, 5 * SECOND);
+        let all = talking(&mut world, 50, MINUTE);
+        go(&mut world, 5 * MINUTE);
+        assert_eq!(live(&world, &all), 50);
+        let made = world.net.platform.truth().ledger().channels_created;
+        world.kill();
+        if !orderly {
+            // Somebody wraps up meanwhile.
+            command(
+                &mut world,
+                &Control::Finish {
+                    conversation: all[7],
+                },
+            );
+        }
+        go(&mut world, 10 * SECOND);
+        world.boot();
+        go(&mut world, 20 * SECOND);
+        assert_eq!(live(&world, &all), if orderly { 50 } else { 49 });
+        assert_eq!(world.net.platform.truth().ledger().channels_created, made);
+        for id in &all {
+            let _ = world.net.platform.control(
+                &Control::Finish { conversation: *id },
+                world.clock.platform(),
+            );
+            world.net.collect(&world.clock);
+        }
+        let end = world.clock.time + 2 * HOUR;
+        world.settle(end).unwrap();
+        assert_eq!(world.history.filed.len(), 50);
+    }
+}
+
+#[test]
+fn for_two_days_of_short_tokens_every_conversation_is_live_or_due() {
+    let mut plan = Plan {
+        max_channels: 3,
+        topics_per_channel: 50,
+        ..Plan::calm(4)
+    };
+    for (name, value) in [
+        ("token-lifetime-seconds", "3600"),
+        ("idle-token-timeout-seconds", "300"),
+        ("channel-life-seconds", "86400"),
+    ] {
+        plan.switches.set(name, value).unwrap();
+    }
+    let mut world = Full::empty(plan, false);
+    go(&mut world, 5 * SECOND);
+    let all = talking(&mut world, 60, MINUTE);
+    go(&mut world, 5 * MINUTE);
+    assert_eq!(live(&world, &all), 60);
+    let mut dark = 0;
+    while world.clock.time < 2 * DAY {
+        go(&mut world, 10 * SECOND);
+        dark += 60 - live(&world, &all);
+    }
+    let truth = world.net.platform.truth();
+    println!(
+        "48 hours: {} channels made, {} tokens, gaps {:?}, {dark} topics seen dark",
+        truth.ledger().channels_created,
+        truth.ledger().tokens_given,
+        gaps(&world)
+    );
+    assert_eq!((dark, gaps(&world)), (0, (0, 0)));
+    for id in &all {
+        command(&mut world, &Control::Finish { conversation: *id });
+    }
+    let end = world.clock.time + 2 * HOUR;
+    world.settle(end).unwrap();
+    assert_eq!(world.history.filed.len(), 60);
+}
