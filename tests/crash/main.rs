@@ -207,7 +207,7 @@ impl Scene {
     /// Something that the platform does to everybody now and then.
     fn hardship(&mut self) {
         let channel = || "any".to_owned();
-        let fault = match self.rng.below(10) {
+        let fault = match self.rng.below(13) {
             0..2 => Fault::DropSocket {
                 channel: channel(),
                 code: Some(1001),
@@ -219,6 +219,13 @@ impl Scene {
             4..6 => Fault::Closing { channel: channel() },
             6..8 => Fault::ExpireChannel { channel: channel() },
             8 => Fault::RevokeTokens,
+            // Until the next one: frames come twice, late, or in another order.
+            n @ 9..12 => Fault::Events {
+                mode: ["repeat", "delay", "swap"][n as usize - 9].into(),
+                percent: 30,
+                delay_ms: 1500,
+                times: None,
+            },
             _ => Fault::DropSocket {
                 channel: "all".into(),
                 code: None,
