@@ -14,6 +14,7 @@ use genesys_gateway::platform::limits;
 use genesys_gateway::platform::session::{self, SocketRef};
 use genesys_gateway::secret::Secret;
 use genesys_gateway::simulator::model::WrapUp;
+use genesys_gateway::simulator::model::switches::ForeignChannels;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 use crate::full::{Ask, Full};
@@ -522,7 +523,9 @@ impl Full {
         let mut heard: BTreeSet<&str> = BTreeSet::new();
         let (mut sockets, mut held) = (0, 0);
         for c in self.net.platform.truth().channels() {
-            let counts = c.usable && (c.socket.is_some() || c.topics > 0);
+            // What an earlier token made nobody can empty where REST does not reach it.
+            let reachable = self.plan.switches.foreign_channels == ForeignChannels::Reachable;
+            let counts = c.usable && (c.socket.is_some() || c.topics > 0 && reachable);
             held += usize::from(counts && !self.checks.leaked.contains(c.id));
             if c.socket.is_some_and(|s| self.net.heard_by_session(s)) {
                 sockets += 1;
