@@ -783,6 +783,7 @@ impl Client {
         channel.socket = None;
         if channel.retiring() {
             // It ended before it had given up everything.
+            self.doubt_handed_over(slot, "not-confirmed", now);
             self.clear_abandoned(slot, now);
             self.remove_if_socketless(slot, now);
             return;

@@ -130,6 +130,7 @@ impl Client {
                         channel.old = None;
                         self.remove(slot, now);
                     } else if !channel.dead {
+                        self.doubt_handed_over(slot, "not-confirmed", now);
                         self.clear_abandoned(slot, now);
                         let Some(channel) = self.channels.get(&slot) else {
                             return;
@@ -447,8 +448,9 @@ impl Client {
         }
     }
 
-    /// A predecessor that turns out to be gone while it gives up its topics was perhaps gone
-    /// long before its successor had them: they are live there, and may have missed an event.
+    /// A predecessor that turns out to be gone while it gives up its topics, or does not say
+    /// that it is not, was perhaps gone long before its successor had them: they are live
+    /// there, and may have missed an event.
     pub(super) fn doubt_handed_over(&mut self, slot: u8, cause: &'static str, now: Now) {
         let Some(channel) = self.channels.get(&slot).filter(|c| c.retiring() && !c.dead) else {
             return;

@@ -24,6 +24,8 @@ struct Bench {
     /// REST answers by itself.
     answering: bool,
     token_life: u64,
+    /// When the platform says that a new channel ends, seen from our wall clock.
+    life_said: i64,
 }
 
 fn settings() -> Settings {
@@ -65,6 +67,7 @@ impl Bench {
             confirming: true,
             answering: true,
             token_life,
+            life_said: 86_400_000,
         }
     }
 
@@ -141,7 +144,7 @@ impl Bench {
                 rest::Answer::Channel(rest::Channel {
                     id: Some(Secret::new(format!("streaming-{:04}", self.made))),
                     connect_uri: Some(Secret::new(format!("wss://host/{}", self.made))),
-                    expires: Some(self.now.wall + Duration::from_secs(86_400)),
+                    expires: Some(Wall(self.now.wall.0 + self.life_said)),
                 })
             }
             Op::IdleTimeout => rest::Answer::IdleTimeout(None),
@@ -705,6 +708,7 @@ fn silence_three_times_in_a_row_replaces_the_channel() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn a_deadline_that_passed_before_anybody_looked_is_still_named() {
     let mut b = Bench::new(settings());
     b.watch(1);
@@ -738,4 +742,160 @@ fn a_socket_refused_with_401_casts_doubt_on_the_token_and_on_no_competitor() {
     b.answering = true;
     b.answer(|op| *op == Op::KeepWarm, Err(Failure::Unauthorized));
     assert_eq!(b.live(), 1, "with a new token and a new channel");
+=======
+fn while_the_token_is_being_kept_warm_nothing_is_due_in_the_past() {
+    // The deadline of the call stayed where it was until the answer came, and the loop spun.
+    let mut b = Bench::new(settings());
+    b.pass(Duration::from_secs(119));
+    b.answering = false;
+    b.pass(Duration::from_secs(2));
+    assert!(b.calls.iter().any(|(_, op)| *op == Op::KeepWarm));
+    let due = b.client.next_deadline(b.now).unwrap();
+    assert!(due.at > b.now.mono, "{due:?} at {:?}", b.now);
+}
+
+#[test]
+fn a_wall_clock_far_from_the_platforms_does_not_make_channels_come_and_go() {
+    // With the clock a day ahead every new channel seemed to have ended already.
+    for said in [-7_200_000, 40 * 86_400_000] {
+        let mut b = Bench::with(settings(), &[], 172_800);
+        b.life_said = said;
+        b.drain();
+        b.watch(1);
+        b.pass(Duration::from_secs(4 * 3600));
+        assert_eq!((b.made, b.live(), gaps(&b.facts)), (1, 1, 0), "{said}");
+    }
+}
+
+#[test]
+fn a_predecessor_that_turns_out_to_be_gone_leaves_its_topics_in_doubt() {
+    // It may have been mute for hours while its socket was beating: the topics were live
+    // on the successor, and nobody asked what had been missed before.
+    let mut b = Bench::with(settings(), &[], 3600);
+    b.drain();
+    for n in 0..5 {
+        b.watch(n);
+    }
+    let (first, _) = b.sockets[0].clone();
+    b.facts.clear();
+    b.confirming = false;
+    for _ in 0..4000 {
+        b.pass(Duration::from_secs(1));
+        let orders = std::mem::take(&mut b.orders);
+        for (socket, order) in orders {
+            match order {
+                session::Order::Subscribe { ticket, .. } => b.give(Input::Session {
+                    socket,
+                    fact: session::Fact::Subscribed { ticket },
+                }),
+                session::Order::Unsubscribe { .. } if socket == first => {
+                    assert_eq!(gaps(&b.facts), 0);
+                    b.give(Input::Session {
+                        socket,
+                        fact: session::Fact::ChannelGone,
+                    });
+                    assert_eq!((gaps(&b.facts), b.live()), (5, 5));
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+    panic!("no hand-over");
+}
+
+#[test]
+fn a_refused_unsubscribe_of_many_is_tried_again_in_smaller_lots() {
+    // One topic alone may be to blame, and none of them was removed.
+    let mut b = Bench::new(settings());
+    for n in 0..8 {
+        b.watch(n);
+    }
+    b.confirming = false;
+    for n in 0..8 {
+        b.client.handle(Input::Unwatch(topic(n)), b.now);
+    }
+    b.orders.clear();
+    b.drain();
+    let mut off = Vec::new();
+    for _ in 0..40 {
+        let Some((socket, order)) = b.orders.pop() else {
+            break;
+        };
+        let session::Order::Unsubscribe { ticket, topics } = order else {
+            continue;
+        };
+        let fact = if topics.len() > 1 {
+            session::Fact::Refused {
+                ticket,
+                confirmed: Vec::new(),
+                result: 400,
+                message: String::new(),
+            }
+        } else {
+            off.extend(topics);
+            session::Fact::Unsubscribed { ticket }
+        };
+        b.give(Input::Session { socket, fact });
+    }
+    off.sort();
+    off.dedup();
+    assert_eq!(off.len(), 8, "{off:?}");
+}
+
+#[test]
+fn a_channel_that_is_given_up_with_topics_on_it_is_emptied_however_often_that_fails() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    b.pass(Duration::from_secs(300));
+    for _ in 0..4 {
+        let Some((socket, _)) = b.sockets.last().cloned() else {
+            break;
+        };
+        b.end(socket, End::Silent);
+        b.pass(Duration::from_secs(40));
+    }
+    let emptying = |op: &Op| matches!(op, Op::ReplaceTopics(id, topics) if topics.is_empty() && id.tail() == "0001");
+    let count = |b: &Bench| b.calls.iter().filter(|(_, op)| emptying(op)).count();
+    // The bench answers "done" without a list, as a proxy would: not to be relied on.
+    b.pass(Duration::from_secs(60));
+    assert!(count(&b) >= 2, "{}", count(&b));
+    b.pass(Duration::from_secs(24 * 3600));
+    assert!(count(&b) <= 10, "{}", count(&b));
+}
+
+#[test]
+fn what_a_channel_of_an_earlier_run_holds_is_asked_until_it_is_answered() {
+    let mut first = Bench::new(settings());
+    first.watch(1);
+    let kept = first.kept.clone();
+    let mut b = Bench::with_kept(settings(), &kept);
+    b.answer(
+        |op| *op == Op::Token,
+        Ok(rest::Answer::Token {
+            access_token: Secret::new("u"),
+            expires_in: Duration::from_secs(86_400),
+        }),
+    );
+    for _ in 0..5 {
+        b.answer(
+            |op| matches!(op, Op::Subscriptions(_)),
+            Err(Failure::NoAnswer(crate::wire::NoAnswer::TimedOut)),
+        );
+        b.pass(Duration::from_secs(31));
+    }
+    let state = |n| rest::TopicState {
+        topic: topic(n),
+        rejected: None,
+    };
+    b.orders.clear();
+    b.answer(
+        |op| matches!(op, Op::Subscriptions(_)),
+        Ok(rest::Answer::Topics(vec![state(1), state(2)])),
+    );
+    let off = |o: &session::Order| matches!(o, session::Order::Unsubscribe { topics, .. } if topics.contains(&topic(2)));
+    assert!(b.orders.iter().any(|(_, o)| off(o)), "{:?}", b.orders);
+>>>>>>> simulation
 }

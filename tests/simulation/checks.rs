@@ -14,6 +14,7 @@ use genesys_gateway::platform::limits;
 use genesys_gateway::platform::session::{self, SocketRef};
 use genesys_gateway::secret::Secret;
 use genesys_gateway::simulator::model::WrapUp;
+use genesys_gateway::simulator::model::switches::ForeignChannels;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 use crate::full::{Ask, Full};
@@ -49,6 +50,7 @@ pub(crate) struct Checks {
     pub(crate) noticed: BTreeSet<SocketRef>,
     /// Channels made by a process that ended before it could note them down.
     pub(crate) leaked: BTreeSet<String>,
+    pub(crate) first_seen: BTreeMap<String, Time>,
     held_since: Option<Time>,
     /// When its end was first ordered: what happens later is another story.
     decided: BTreeMap<ConversationId, Time>,
@@ -522,7 +524,12 @@ impl Full {
         let mut heard: BTreeSet<&str> = BTreeSet::new();
         let (mut sockets, mut held) = (0, 0);
         for c in self.net.platform.truth().channels() {
-            let counts = c.usable && (c.socket.is_some() || c.topics > 0);
+            // What an earlier token made nobody can empty where REST does not reach it.
+            let reachable = self.plan.switches.foreign_channels == ForeignChannels::Reachable;
+            let counts = c.usable && (c.socket.is_some() || c.topics > 0 && reachable);
+            if !self.checks.first_seen.contains_key(c.id) {
+                self.checks.first_seen.insert(c.id.to_owned(), now);
+            }
             held += usize::from(counts && !self.checks.leaked.contains(c.id));
             if c.socket.is_some_and(|s| self.net.heard_by_session(s)) {
                 sockets += 1;

@@ -522,7 +522,19 @@ impl Full {
         self.disk.crash();
         let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
         for c in self.net.platform.truth().channels() {
-            if !known(c.id) {
+            let time = self.clock.time;
+            let fresh = self
+                .checks
+                .first_seen
+                .get(c.id)
+                .is_none_or(|t| time - t < 2 * MINUTE);
+            let unkept = self.plan.kinds.iter().any(|k| {
+                matches!(
+                    k,
+                    Kind::DiskFull | Kind::DiskError | Kind::DiskBusy | Kind::DiskSlow
+                )
+            });
+            if !known(c.id) && (fresh || unkept) {
                 self.checks.leaked.insert(c.id.to_owned());
             }
         }
