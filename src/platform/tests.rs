@@ -708,7 +708,6 @@ fn silence_three_times_in_a_row_replaces_the_channel() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn a_deadline_that_passed_before_anybody_looked_is_still_named() {
     let mut b = Bench::new(settings());
     b.watch(1);
@@ -742,7 +741,9 @@ fn a_socket_refused_with_401_casts_doubt_on_the_token_and_on_no_competitor() {
     b.answering = true;
     b.answer(|op| *op == Op::KeepWarm, Err(Failure::Unauthorized));
     assert_eq!(b.live(), 1, "with a new token and a new channel");
-=======
+}
+
+#[test]
 fn while_the_token_is_being_kept_warm_nothing_is_due_in_the_past() {
     // The deadline of the call stayed where it was until the answer came, and the loop spun.
     let mut b = Bench::new(settings());
@@ -897,5 +898,4 @@ fn what_a_channel_of_an_earlier_run_holds_is_asked_until_it_is_answered() {
     );
     let off = |o: &session::Order| matches!(o, session::Order::Unsubscribe { topics, .. } if topics.contains(&topic(2)));
     assert!(b.orders.iter().any(|(_, o)| off(o)), "{:?}", b.orders);
->>>>>>> simulation
 }
