@@ -198,13 +198,13 @@ impl Client {
         }
         match channel.renew {
             Renew::Idle
-                if channel
-                    .replace
-                    .is_none_or(|r| r.why == "token-ending" && r.from > now.mono) =>
+                if channel.phase == Phase::Open
+                    && channel.renewal_in(renew_before, now).is_zero()
+                    && channel
+                        .replace
+                        .is_none_or(|r| r.why == "token-ending" && r.from > now.mono) =>
             {
-                if channel.renewal_in(renew_before, now).is_zero() && channel.phase == Phase::Open {
-                    channel.renew = Renew::Reading;
-                }
+                channel.renew = Renew::Reading;
             }
             Renew::Resubscribing if channel.phase == Phase::Open && channel.settled() => {
                 channel.renew = Renew::ReadingAgain;

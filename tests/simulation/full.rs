@@ -611,10 +611,7 @@ impl Full {
     /// True if the core said anything.
     fn drain(&mut self) -> bool {
         let mut said = false;
-        loop {
-            let Some(output) = self.gateway.as_mut().and_then(Gateway::poll_output) else {
-                break;
-            };
+        while let Some(output) = self.gateway.as_mut().and_then(Gateway::poll_output) {
             said = true;
             self.outputs += 1;
             let outputs = match &mut self.sabotage {

@@ -545,10 +545,7 @@ impl Half {
     /// True if the core said anything.
     fn drain(&mut self) -> bool {
         let mut said = false;
-        loop {
-            let Some(output) = self.client.as_mut().and_then(Client::poll_output) else {
-                break;
-            };
+        while let Some(output) = self.client.as_mut().and_then(Client::poll_output) {
             said = true;
             match output {
                 Output::OpenSocket {
