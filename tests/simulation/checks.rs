@@ -577,7 +577,7 @@ impl Full {
                     state.state
                 ));
             }
-            if state.due_at.is_none() && (state.owed || !state.live) {
+            if state.due_at.is_none() && (!state.live || state.owed) {
                 trouble = Some(format!("{id} is neither live nor due: {state:?}"));
             }
             if state.live && !gateway.platform().is_live(&topic) {
