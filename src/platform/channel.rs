@@ -375,4 +375,8 @@ impl Channel {
     pub(super) fn live(&self, topic: &Topic) -> bool {
         self.phase == Phase::Open && self.subs.get(topic) == Some(&Sub::Live)
     }
+
+    pub(super) fn flight_has(&self, topic: &Topic) -> bool {
+        self.flight.values().any(|b| b.topics.contains(topic))
+    }
 }

@@ -69,6 +69,17 @@ pub const KEEP_WARM: Duration = Duration::from_secs(120);
 /// A token is renewed this long before its end, or a tenth of its life if that is less (design, section 6).
 pub const TOKEN_LEAD_MAX: Duration = Duration::from_secs(300);
 
+/// Channels given up whose topics are still to be taken off, at most.
+pub const CLEARING_MAX: usize = 64;
+
+/// How often that is tried for one channel: for about half an hour.
+pub const CLEAR_TRIES_MAX: u32 = 10;
+
+/// What a channel of an earlier run holds is asked again after this, first and later.
+pub const RESYNC_SOON: Duration = Duration::from_millis(500);
+/// The same when that is not likely to pass soon.
+pub const RESYNC_PAUSE: Duration = Duration::from_secs(30);
+
 const _: () = assert!(TOPICS_PER_MESSAGE_MAX <= TOPICS_PER_CHANNEL_MAX);
 const _: () = assert!(OPEN_AHEAD_PLACES < TOPICS_PER_CHANNEL_MAX);
 const _: () = assert!(REST_WINDOW.as_secs() > 60);

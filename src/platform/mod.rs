@@ -6,7 +6,8 @@
 //! after-call work, interactions or the history manager; whoever uses it says
 //! "watch this topic" and hears "topic is live", "event", "gap in these topics".
 //!
-//! Reading order: [`client`] is the door; [`channel`] one channel's books;
+//! Reading order: [`client`] is the door, behind it what happens to topics, on
+//! sockets and by answers; [`channel`] one channel's books;
 //! [`allocation`] which topic goes where; [`rollover`] hand-over, closing
 //! notices, life and token ends; [`calls`] REST under the [`pacing`] budget;
 //! [`token`] the token; [`session`] the socket's own state machine, run by the
@@ -17,6 +18,7 @@
 //! is live, or reported lost and on its way to be subscribed.
 
 pub mod allocation;
+mod answers;
 pub mod blame;
 pub mod calls;
 pub mod channel;
@@ -32,7 +34,9 @@ pub mod rollover;
 pub mod saml;
 pub mod session;
 pub mod snapshot;
+mod sockets;
 pub mod token;
+mod topics;
 
 use std::time::Duration;
 

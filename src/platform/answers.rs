@@ -1,0 +1,238 @@
+//! What the answers to REST calls mean: tokens, new channels, questions of
+//! whoever watches (protocol, sections 2, 3 and 10).
+//!
+//! Invariant: every answer reaches exactly one place, chosen by the purpose
+//! with which the call was queued.
+
+use std::time::Duration;
+
+use super::calls::{Answered, ChannelRef, Done, Purpose};
+use super::channel::{Phase, Term};
+use super::client::Client;
+use super::rest::{self, Failure, Op, Outcome};
+use super::{CallId, Fact, Fetch, FetchOutcome, Output};
+use crate::notice::{Level, Notice};
+use crate::time::Now;
+
+impl Client {
+    pub(super) fn answered(&mut self, call: CallId, outcome: Outcome, now: Now) {
+        match self
+            .calls
+            .answered(call, outcome, &mut self.budget, now, &mut self.rng)
+        {
+            Answered::Later => {}
+            Answered::Doubt => {
+                if !self.calls.pending(|p| *p == Purpose::Warm) {
+                    self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
+                }
+            }
+            Answered::Done(done) => self.done(done, now),
+        }
+    }
+
+    pub(super) fn done(&mut self, done: Done, now: Now) {
+        let current = self.token.current(now).map(|h| h.serial);
+        if done.outcome.result.is_ok() && current == Some(done.serial) {
+            self.token.warmed(now);
+        }
+        match done.purpose {
+            Purpose::Token => self.token_answered(done.outcome, now),
+            Purpose::Warm => self.warm_answered(done.serial, &done.outcome, now),
+            Purpose::Idle => match done.outcome.result {
+                Ok(rest::Answer::IdleTimeout(idle)) => self.token.idle_timeout(idle),
+                // Without the permission to read it the shortest one is assumed.
+                _ => self.token.idle_timeout(None),
+            },
+            Purpose::List => self.listed(&done.outcome, now),
+            Purpose::Create(channel) => self.created(channel, done.serial, done.outcome, now),
+            Purpose::Resync(channel) => self.resynced(channel, done.outcome, now),
+            Purpose::Blame(channel, topics) => self.blamed(channel, topics, done.outcome, now),
+            Purpose::Extend(channel) => self.extended(channel, now),
+            Purpose::Clear(id, tries) => self.cleared(id, tries, &done.outcome, now),
+            Purpose::Fetch(fetch) => {
+                let outcome = fetch_outcome(&fetch, done.outcome.result);
+                self.out.push_back(Output::Fact(Fact::Fetched {
+                    fetch,
+                    asked_at: done.asked,
+                    outcome,
+                }));
+            }
+        }
+    }
+
+    pub(super) fn token_answered(&mut self, outcome: Outcome, now: Now) {
+        match outcome.result {
+            Ok(rest::Answer::Token {
+                access_token,
+                expires_in,
+            }) => {
+                let first = self.token.failures() > 0;
+                let serial = self.token.got(access_token, expires_in, now);
+                if first {
+                    self.notice(Notice::new(
+                        Level::Info,
+                        "token-again",
+                        "a token is held again",
+                    ));
+                }
+                self.calls.queue(Op::IdleTimeout, Purpose::Idle, now);
+                for done in self.calls.verdict(serial, true) {
+                    self.done(done, now);
+                }
+            }
+            Err(Failure::Login {
+                label,
+                sentence,
+                retry_after,
+            }) => {
+                let hopeless = !matches!(label, "rate-limited" | "server-trouble" | "garbled");
+                self.notice(Notice::new(Level::Error, "token-refused", sentence.clone()));
+                self.token
+                    .failed(sentence, retry_after, hopeless, now, &mut self.rng);
+            }
+            other => {
+                let (why, after) = match other {
+                    Err(Failure::RateLimited(after)) => (
+                        "the login host limits the rate of requests".to_string(),
+                        after,
+                    ),
+                    Err(Failure::Server {
+                        status,
+                        retry_after,
+                    }) => (format!("the login host answers {status}"), retry_after),
+                    Err(Failure::NoAnswer(why)) => {
+                        (format!("the login host {}", why.sentence()), None)
+                    }
+                    _ => (
+                        "the login host gave an answer that is not understood".to_string(),
+                        None,
+                    ),
+                };
+                self.notice(Notice::new(Level::Warn, "token-failed", why.clone()));
+                self.token.failed(why, after, false, now, &mut self.rng);
+            }
+        }
+    }
+
+    pub(super) fn warm_answered(&mut self, serial: u32, outcome: &Outcome, now: Now) {
+        let over = matches!(outcome.result, Err(Failure::Unauthorized));
+        let sure = over || outcome.result.is_ok();
+        if over {
+            self.token_over(serial, "token-ended", now);
+        } else if outcome.result.is_ok() {
+            for done in self.calls.verdict(serial, false) {
+                self.done(done, now);
+            }
+        }
+        if !sure {
+            // Server trouble: ask again soon, the doubted calls wait.
+            self.warm_from = now.mono + Duration::from_secs(5);
+            for done in self.calls.verdict(serial, false) {
+                self.done(done, now);
+            }
+        }
+    }
+
+    /// The platform no longer takes token `serial`: the channels made with it may be mute.
+    pub(super) fn token_over(&mut self, serial: u32, why: &'static str, now: Now) {
+        if self.token.invalidate(serial, now, &mut self.rng) {
+            self.notice(Notice::new(
+                Level::Warn,
+                "token-over",
+                format!("the platform ended the token ({why})"),
+            ));
+        }
+        let slots: Vec<u8> = self
+            .channels
+            .values()
+            .filter(|c| c.token_serial == serial)
+            .map(|c| c.slot)
+            .collect();
+        for slot in slots {
+            self.suspect(slot, why, now);
+        }
+    }
+
+    pub(super) fn created(&mut self, channel: ChannelRef, serial: u32, outcome: Outcome, now: Now) {
+        let Some(c) = self
+            .channels
+            .get_mut(&channel.slot)
+            .filter(|c| c.incarnation == channel.incarnation)
+        else {
+            return;
+        };
+        match outcome.result {
+            Ok(rest::Answer::Channel(rest::Channel {
+                id: Some(id),
+                connect_uri: Some(uri),
+                expires,
+            })) => {
+                c.id = Some(id);
+                c.uri = Some(uri);
+                c.token_serial = serial;
+                c.created = now.mono;
+                c.created_at = now.wall;
+                c.begin_life(expires, now);
+                if let Some((mono, wall)) = self.token.end_of(serial) {
+                    c.token_ends = Term { mono, wall };
+                }
+                c.phase = Phase::Connecting;
+                self.totals.channels_made += 1;
+                self.create_failures = self.create_failures.saturating_sub(1);
+                let socket = self.open_socket(channel.slot);
+                if let Some(c) = self.channels.get_mut(&channel.slot) {
+                    c.socket = socket;
+                }
+            }
+            other => {
+                self.create_failures = (self.create_failures + 1).min(8);
+                let pause = Duration::from_millis(250 << self.create_failures);
+                self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
+                let text = format!(
+                    "a channel could not be made: {}",
+                    describe_failure(other.err().as_ref())
+                );
+                self.notice(Notice::new(Level::Warn, "channel-not-made", text));
+                if self
+                    .channels
+                    .get(&channel.slot)
+                    .is_some_and(|c| c.successor_of.is_some())
+                {
+                    self.handover_socket_lost(channel.slot, "not-made", now);
+                } else {
+                    self.remove(channel.slot, now);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn describe_failure(failure: Option<&Failure>) -> String {
+    match failure {
+        Some(Failure::Forbidden(why)) => format!("403 {why}"),
+        Some(Failure::BadRequest { status, detail }) => format!("{status} {detail}"),
+        Some(Failure::Server { status, .. }) => format!("the platform answers {status}"),
+        Some(Failure::NoAnswer(why)) => format!("the platform {}", why.sentence()),
+        Some(Failure::Unauthorized) => "the token is not accepted".to_string(),
+        Some(Failure::NotFound) => "404".to_string(),
+        _ => "an answer that is not understood".to_string(),
+    }
+}
+
+fn fetch_outcome(fetch: &Fetch, result: Result<rest::Answer, Failure>) -> FetchOutcome {
+    match result {
+        Ok(rest::Answer::Json(text)) => FetchOutcome::Found(text),
+        Ok(_) | Err(Failure::Garbled) => {
+            FetchOutcome::Trouble("an answer that is not understood".into())
+        }
+        Err(Failure::NotFound) => FetchOutcome::NotFound,
+        Err(Failure::Unauthorized) => FetchOutcome::Denied("401".into()),
+        Err(Failure::Forbidden(why)) => FetchOutcome::Denied(why),
+        Err(Failure::BadRequest { .. } | Failure::TooManyTopics)
+            if matches!(fetch, Fetch::Many(_)) =>
+        {
+            FetchOutcome::TooMany
+        }
+        Err(failure) => FetchOutcome::Trouble(describe_failure(Some(&failure))),
+    }
+}

@@ -1,0 +1,449 @@
+//! What happens on sockets: opened, spoken on, ended; and what that means for
+//! the channel and its topics (protocol, sections 4 and 8).
+//!
+//! Invariant: a topic that was reported live and is no longer is reported in a
+//! gap in the same step; a fact of a socket that its channel no longer has is ignored.
+
+use std::time::Duration;
+
+use super::calls::{ChannelRef, Purpose};
+use super::channel::{Channel, Phase};
+use super::client::{Client, bit};
+use super::limits::{CHANNELS_MAX, CLEAR_TRIES_MAX, CLEARING_MAX, RETIRE_PATIENCE};
+use super::rest::{self, Failure, Op, Outcome};
+use super::session::{self, End, SocketRef};
+use super::{Fact, Output};
+use crate::ids::Topic;
+use crate::notice::{Level, Notice};
+use crate::secret::Secret;
+use crate::time::{Mono, Now};
+
+impl Client {
+    pub(super) fn session(&mut self, socket: SocketRef, fact: session::Fact, now: Now) {
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        let current = channel.socket == Some(socket);
+        let known = current || channel.next == Some(socket) || channel.old == Some(socket);
+        if !known {
+            return;
+        }
+        match fact {
+            session::Fact::Opened => self.opened(socket, now),
+            session::Fact::Heard => {
+                channel.heard = Some(now.mono);
+                channel.silences = 0;
+            }
+            session::Fact::Event { topic, body } => {
+                channel.heard = Some(now.mono);
+                self.out
+                    .push_back(Output::Fact(Fact::Event { topic, body }));
+            }
+            session::Fact::Subscribed { ticket } | session::Fact::Unsubscribed { ticket } => {
+                channel.unanswered = 0;
+                if let Some(batch) = channel.flight.remove(&ticket) {
+                    self.confirmed(socket.slot, batch);
+                }
+            }
+            session::Fact::Refused {
+                ticket,
+                confirmed,
+                result,
+                message,
+            } => {
+                if let Some(batch) = channel.flight.remove(&ticket) {
+                    self.refused(socket.slot, batch, &confirmed, result, &message, now);
+                }
+            }
+            session::Fact::ChannelGone if current => {
+                self.doubt_handed_over(socket.slot, "channel-gone", now);
+                self.die(socket.slot, "channel-gone", now);
+            }
+            session::Fact::NoLongerSubscribed if current => {
+                self.doubt_handed_over(socket.slot, "no-longer-subscribed", now);
+                self.die(socket.slot, "no-longer-subscribed", now);
+            }
+            session::Fact::ChannelGone | session::Fact::NoLongerSubscribed => {}
+            session::Fact::TokenRevoked => {
+                let serial = channel.token_serial;
+                self.token_over(serial, "token-revoked", now);
+            }
+            session::Fact::Closing => self.closing_notice(socket, now),
+            session::Fact::Ended(end) => self.ended(socket, end, now),
+        }
+    }
+
+    pub(super) fn opened(&mut self, socket: SocketRef, now: Now) {
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        channel.heard = Some(now.mono);
+        if channel.next == Some(socket) {
+            self.taken_over(socket);
+            return;
+        }
+        if channel.phase == Phase::Connecting {
+            channel.phase = Phase::Open;
+            channel.reopens_failed = 0;
+            channel.resync_from = now.mono;
+        }
+    }
+
+    /// Asks which topics a channel of an earlier run holds.
+    pub(super) fn ask_what_it_holds(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
+        let due = channel.resync && channel.phase == Phase::Open && channel.resync_from <= now.mono;
+        let asked = |p: &Purpose| matches!(p, Purpose::Resync(r) if r.slot == slot);
+        if due
+            && !self.calls.pending(asked)
+            && let Some(id) = channel.id.clone()
+        {
+            let purpose = Purpose::Resync(ChannelRef {
+                slot,
+                incarnation: channel.incarnation,
+            });
+            self.calls.queue(Op::Subscriptions(id), purpose, now);
+        }
+    }
+
+    /// The current socket is to be closed; what follows is decided when it has ended.
+    pub(super) fn close_current(&mut self, slot: u8) {
+        if let Some(socket) = self.channels.get(&slot).and_then(|c| c.socket) {
+            self.out.push_back(Output::Session {
+                socket,
+                order: session::Order::Close,
+            });
+        }
+    }
+
+    /// A channel that the platform no longer knows: its topics go elsewhere.
+    pub(super) fn die(&mut self, slot: u8, why: &'static str, now: Now) {
+        // Only the platform's word that it is gone tells of somebody else; sockets wear out too.
+        let young = why != "worn-out"
+            && self.channels.get(&slot).is_some_and(|c| {
+                now.mono.since(c.created) < super::limits::YOUNG_CHANNEL && !c.resync
+            });
+        self.die_of(slot, why, young, now);
+    }
+
+    /// `evicted`: a competitor for the platform's channels may be behind it.
+    pub(super) fn die_of(&mut self, slot: u8, why: &'static str, evicted: bool, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        channel.dead = true;
+        let name = channel.name();
+        self.totals.channels_died += 1;
+        if evicted {
+            self.create_failures = (self.create_failures + 1).min(8);
+            let pause = Duration::from_millis(500 << self.create_failures);
+            self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
+            let text = "a channel died young: another program may be using the same OAuth client";
+            self.notice(Notice::new(Level::Error, "channel-evicted", text).on(name));
+        } else {
+            self.notice(
+                Notice::new(
+                    Level::Warn,
+                    "channel-died",
+                    format!("channel is gone ({why})"),
+                )
+                .on(name),
+            );
+        }
+        self.lose(slot, why, now);
+        if why != "not-found" {
+            self.clear_abandoned(slot, now);
+        }
+        self.remove(slot, now);
+    }
+
+    /// The topics that were live on a channel and nowhere else are so no longer.
+    pub(super) fn lose(&mut self, slot: u8, why: &'static str, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let were_live = channel.unsettle();
+        let mut lost = Vec::new();
+        for topic in were_live {
+            let elsewhere = self.live_elsewhere(&topic, slot);
+            if let Some(entry) = self.topics.get_mut(&topic)
+                && entry.wanted
+                && entry.reported
+                && !elsewhere
+            {
+                entry.reported = false;
+                self.reported -= 1;
+                lost.push(topic);
+            }
+        }
+        self.gap(slot, lost, why, now);
+    }
+
+    /// Topics of a channel that nothing live stood behind for a while.
+    pub(super) fn gap(&mut self, slot: u8, topics: Vec<Topic>, cause: &'static str, now: Now) {
+        if topics.is_empty() {
+            return;
+        }
+        let name = self
+            .channels
+            .get(&slot)
+            .map_or_else(|| slot.to_string(), Channel::name);
+        let text = format!(
+            "{} topics are not live ({cause}); what is announced meanwhile is found out over REST",
+            topics.len()
+        );
+        self.notice(Notice::new(Level::Warn, "gap", text).on(name));
+        self.totals.gaps += 1;
+        self.totals.gap_topics += topics.len() as u64;
+        self.last_gap = Some(now.mono);
+        self.out
+            .push_back(Output::Fact(Fact::Gap { topics, cause }));
+    }
+
+    pub(super) fn live_elsewhere(&self, topic: &Topic, but: u8) -> bool {
+        let Some(entry) = self.topics.get(topic) else {
+            return false;
+        };
+        let others = entry.slots & !bit(but);
+        others != 0
+            && (1..=CHANNELS_MAX)
+                .filter(|slot| others & bit(*slot) != 0)
+                .any(|slot| {
+                    self.channels
+                        .get(&slot)
+                        .is_some_and(|c| c.live(topic) && !c.suspect)
+                })
+    }
+
+    /// Has the topics taken off a channel that is given up although the platform may still
+    /// know it: with topics it counts as held, and is not the first to be evicted.
+    pub(super) fn clear_abandoned(&mut self, slot: u8, now: Now) {
+        if let Some(c) = self.channels.get(&slot)
+            && let Some(id) = c.id.clone()
+            && !c.subs.is_empty()
+        {
+            self.clear_later(id, 0, now.mono);
+        }
+    }
+
+    pub(super) fn clear_later(&mut self, id: Secret, tries: u32, at: Mono) {
+        if tries >= CLEAR_TRIES_MAX {
+            return;
+        }
+        if self.clearing.len() >= CLEARING_MAX {
+            self.clearing.pop_front();
+        }
+        self.clearing.push_back((at, id, tries));
+    }
+
+    pub(super) fn clear_due(&mut self, now: Now) {
+        if self.token.current(now).is_none() {
+            return;
+        }
+        for _ in 0..self.clearing.len() {
+            let Some((at, id, tries)) = self.clearing.pop_front() else {
+                return;
+            };
+            if at <= now.mono {
+                let purpose = Purpose::Clear(id.clone(), tries);
+                self.calls
+                    .queue(Op::ReplaceTopics(id, Vec::new()), purpose, now);
+            } else {
+                self.clearing.push_back((at, id, tries));
+            }
+        }
+    }
+
+    pub(super) fn cleared(&mut self, id: Secret, tries: u32, outcome: &Outcome, now: Now) {
+        // A good answer without a list may be a proxy's.
+        let again = matches!(
+            outcome.result,
+            Ok(rest::Answer::Done)
+                | Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Unauthorized)
+        );
+        if again {
+            let pause = Duration::from_secs(5 << tries.min(6));
+            let at = now.mono + self.rng.jitter(pause);
+            self.clear_later(id, tries + 1, at);
+        }
+    }
+
+    /// Takes a channel out of the table; its sockets are told to close, its topics wait.
+    pub(super) fn remove(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let sockets: Vec<SocketRef> = [channel.socket, channel.next, channel.old]
+            .into_iter()
+            .flatten()
+            .collect();
+        let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
+        let (successor, predecessor) = (channel.successor.take(), channel.successor_of.take());
+        channel.subs.clear();
+        channel.told.clear();
+        channel.want.clear();
+        channel.drop.clear();
+        channel.flight.clear();
+        channel.blamed.clear();
+        if sockets.is_empty() {
+            self.channels.remove(&slot);
+        } else {
+            // It counts until its sockets are gone.
+            channel.phase = Phase::Retiring(now.mono + RETIRE_PATIENCE);
+            for socket in sockets {
+                self.out.push_back(Output::Session {
+                    socket,
+                    order: session::Order::Close,
+                });
+            }
+        }
+        if let Some(c) = successor.and_then(|s| self.channels.get_mut(&s)) {
+            c.successor_of = None;
+        }
+        if let Some(c) = predecessor.and_then(|s| self.channels.get_mut(&s)) {
+            c.successor = None;
+        }
+        for topic in topics {
+            self.detach(&topic, slot);
+        }
+    }
+
+    pub(super) fn ended(&mut self, socket: SocketRef, end: End, now: Now) {
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
+        let slot = socket.slot;
+        if channel.next == Some(socket) {
+            channel.next = None;
+            if !channel.retiring() {
+                self.takeover_failed(slot, &end, now);
+            } else {
+                self.remove_if_socketless(slot, now);
+            }
+            return;
+        }
+        if channel.old == Some(socket) {
+            channel.old = None;
+            if channel.retiring() {
+                self.remove_if_socketless(slot, now);
+            } else if !matches!(end, End::Closed(_) | End::Ordered) {
+                // It broke before everything sent on it was read.
+                self.doubt_live(slot, "handed-over-broken", now);
+            }
+            return;
+        }
+        channel.socket = None;
+        if channel.retiring() {
+            // It ended before it had given up everything.
+            self.doubt_handed_over(slot, "not-confirmed", now);
+            self.clear_abandoned(slot, now);
+            self.remove_if_socketless(slot, now);
+            return;
+        }
+        channel.closing_until = None;
+        channel.reopen_at = None;
+        if let Some(next) = channel.next.take() {
+            // The first ended before the second was seen to be open: perhaps because of
+            // it, perhaps earlier. What is live has to be confirmed and checked again.
+            channel.socket = Some(next);
+            channel.phase = Phase::Connecting;
+            self.lose(slot, end.label(), now);
+            return;
+        }
+        let silent = matches!(end, End::Silent | End::NoPong);
+        if silent {
+            channel.silences += 1;
+        }
+        let name = channel.name();
+        let was_open = channel.phase == Phase::Open;
+        channel.phase = Phase::Waiting(now.mono);
+        let gone = matches!(end, End::UpgradeRefused(401 | 403 | 404));
+        let handing_over = channel.successor.is_some() || channel.successor_of.is_some();
+        let worn = channel.attempts >= super::limits::RECONNECTS_MAX || channel.silences >= 3;
+        if was_open {
+            let level = if end == End::Ordered {
+                Level::Debug
+            } else {
+                Level::Warn
+            };
+            self.notice(
+                Notice::new(
+                    level,
+                    "channel-lost",
+                    format!("socket lost ({}), reconnecting", describe(&end)),
+                )
+                .on(name),
+            );
+        }
+        if end == End::UpgradeRefused(401) {
+            // The token is over, most likely: make sure of it before the next channel is made.
+            if !self.calls.pending(|p| *p == Purpose::Warm) {
+                self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
+            }
+            self.die_of(slot, "upgrade-refused", false, now);
+        } else if gone {
+            self.die(slot, "upgrade-refused", now);
+        } else if handing_over {
+            self.handover_socket_lost(slot, end.label(), now);
+        } else if worn {
+            self.die(slot, "worn-out", now);
+        } else {
+            self.lose(slot, end.label(), now);
+            self.reconnect_later(slot, now);
+        }
+    }
+
+    pub(super) fn reconnect_later(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let pause = match channel.attempts {
+            0 => self.rng.between(Duration::ZERO, Duration::from_millis(250)),
+            n => self.rng.jitter(
+                (super::limits::RECONNECT_PAUSE * 2u32.pow(n.min(8)))
+                    .min(super::limits::RECONNECT_PAUSE_MAX),
+            ),
+        };
+        channel.attempts += 1;
+        channel.phase = Phase::Waiting(now.mono + pause);
+        self.totals.reconnects += 1;
+    }
+
+    pub(super) fn remove_if_socketless(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
+        if channel.socket.is_none() && channel.next.is_none() && channel.old.is_none() {
+            self.remove(slot, now);
+        }
+    }
+
+    /// Opens a socket on a channel's URI.
+    pub(super) fn open_socket(&mut self, slot: u8) -> Option<SocketRef> {
+        let connect_uri = self.channels.get(&slot)?.uri.clone()?;
+        self.generation += 1;
+        let socket = SocketRef {
+            slot,
+            generation: self.generation,
+        };
+        self.out.push_back(Output::OpenSocket {
+            socket,
+            connect_uri,
+        });
+        Some(socket)
+    }
+}
+
+/// The end of a socket in a few words, without what outside input may have put into it.
+fn describe(end: &End) -> String {
+    match end {
+        End::UpgradeRefused(status) => format!("upgrade refused with {status}"),
+        End::Closed(code) => format!("closed with {code}"),
+        End::NotConnected(why) | End::Broken(why) | End::Misbehaved(why) => {
+            format!("{}: {why}", end.label())
+        }
+        End::Ordered | End::Silent | End::NoPong => end.label().to_string(),
+    }
+}
