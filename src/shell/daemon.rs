@@ -424,6 +424,8 @@ impl Daemon {
             stop_within: LOOP_STOP,
         };
         let gateway = Gateway::new(settings(config), &recovered, clock.now(), seed());
+        // Whoever asks before the loop's first turn is told what the store holds, not nothing.
+        published.update(&gateway, clock.now());
         let main_loop = Builder::new()
             .name("loop".into())
             .spawn(move || main_loop::run(gateway, taken, hands))
