@@ -9,6 +9,11 @@
 //! `SEEDS=10000 FROM=1 cargo test --release --test simulation -- seeds --nocapture`
 //! runs many; `SEED=7 cargo test --release --test simulation -- replay --nocapture`
 //! replays one and tells its story.
+//!
+//! Seeds known to fail, to begin with: of the whole gateway 49 (a topic more on a channel
+//! than the settings allow, as the platform counts) and 80 (channels given up with topics
+//! still on them, after restarts with a full disk and jumps of the clock); of the platform
+//! half 163 (a topic believed live for more than five minutes on a channel that is gone).
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
