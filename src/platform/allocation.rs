@@ -98,16 +98,21 @@ impl Client {
             .sum()
     }
 
+    /// Places of `max-channels` that no new channel can have.
+    pub(super) fn places_taken(&self, now: Now) -> usize {
+        self.channels.len() + self.abandoned.places(now)
+    }
+
     fn open_channels(&mut self, now: Now) {
         if now.mono < self.create_from || self.token.current(now).is_none() {
             return;
         }
         let max = usize::from(self.settings.max_channels);
-        while self.channels.len() < max {
+        while self.places_taken(now) < max {
             let need = self.waiting.len();
             let short = self.free_places() < need;
             // The last slot is for hand-over until somebody would have to wait.
-            let room = self.channels.len() + 1 < max || max == 1;
+            let room = self.places_taken(now) + 1 < max || max == 1;
             let ahead = room && self.free_places_to_come() < need + self.open_ahead();
             if !(short || ahead) || self.create(now).is_none() {
                 return;
@@ -172,7 +177,7 @@ impl Client {
         let open = channel.phase == Phase::Open && channel.socket.is_some();
         if !open {
             if !channel.dead {
-                self.clear_abandoned(slot, now);
+                self.abandon(slot, true, now);
             }
             self.remove(slot, now);
             return;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::calls::{Answered, ChannelRef, Done, Purpose};
+use super::calls::{Answered, ChannelRef, Done, Purpose, Verdict};
 use super::channel::{Phase, Term};
 use super::client::Client;
 use super::rest::{self, Failure, Op, Outcome};
@@ -47,8 +47,8 @@ impl Client {
             Purpose::Create(channel) => self.created(channel, done.serial, done.outcome, now),
             Purpose::Resync(channel) => self.resynced(channel, done.outcome, now),
             Purpose::Blame(channel, topics) => self.blamed(channel, topics, done.outcome, now),
-            Purpose::Extend(channel) => self.extended(channel, now),
-            Purpose::Clear(id, tries) => self.cleared(id, tries, &done.outcome, now),
+            Purpose::Extend(channel, topics) => self.extended(channel, topics),
+            Purpose::Empty(id) => self.emptied(&id, &done.outcome, now),
             Purpose::Fetch(fetch) => {
                 let outcome = fetch_outcome(&fetch, done.outcome.result);
                 self.out.push_back(Output::Fact(Fact::Fetched {
@@ -76,7 +76,7 @@ impl Client {
                     ));
                 }
                 self.calls.queue(Op::IdleTimeout, Purpose::Idle, now);
-                for done in self.calls.verdict(serial, true) {
+                for done in self.calls.verdict(serial, Verdict::Over) {
                     self.done(done, now);
                 }
             }
@@ -115,21 +115,23 @@ impl Client {
     }
 
     pub(super) fn warm_answered(&mut self, serial: u32, outcome: &Outcome, now: Now) {
-        let over = matches!(outcome.result, Err(Failure::Unauthorized));
-        let sure = over || outcome.result.is_ok();
-        if over {
-            self.token_over(serial, "token-ended", now);
-        } else if outcome.result.is_ok() {
-            for done in self.calls.verdict(serial, false) {
-                self.done(done, now);
+        let verdict = match &outcome.result {
+            Ok(_) => Verdict::Good,
+            Err(Failure::Unauthorized) => {
+                self.token_over(serial, "token-ended", now);
+                Verdict::Over
             }
+            Err(_) => {
+                self.warm_from = now.mono + Duration::from_secs(5);
+                Verdict::Unknown
+            }
+        };
+        for done in self.calls.verdict(serial, verdict) {
+            self.done(done, now);
         }
-        if !sure {
-            // Server trouble: ask again soon, the doubted calls wait.
-            self.warm_from = now.mono + Duration::from_secs(5);
-            for done in self.calls.verdict(serial, false) {
-                self.done(done, now);
-            }
+        // A later token may be in doubt meanwhile.
+        if self.calls.in_doubt() && !self.calls.pending(|p| *p == Purpose::Warm) {
+            self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
         }
     }
 

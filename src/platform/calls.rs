@@ -1,5 +1,5 @@
-//! REST calls: queued by priority, sent within the budget, tried once more
-//! after a 401 (protocol, sections 2.6 and 10).
+//! REST calls: queued by priority, sent within the budget, made again after
+//! a 401 that was the token's end (protocol, sections 2.6 and 10).
 //!
 //! A 401 may be the token's end or the call's own business: `HEAD /tokens/me`
 //! with the same token decides, before every channel of that token is doubted.
@@ -45,9 +45,10 @@ pub(super) enum Purpose {
     Create(ChannelRef),
     Resync(ChannelRef),
     Blame(ChannelRef, Vec<Topic>),
-    Extend(ChannelRef),
-    /// Which channel, and which try.
-    Clear(Secret, u32),
+    /// Which topics were subscribed once more.
+    Extend(ChannelRef, Vec<Topic>),
+    /// Takes the topics off a channel that was given up.
+    Empty(Secret),
     Fetch(Fetch),
 }
 
@@ -69,8 +70,23 @@ struct Job {
     queued: Mono,
     asked: Now,
     serial: u32,
-    /// Tried again with a new token already.
-    again: bool,
+    /// How often it met the end of a token.
+    ended: u8,
+}
+
+/// How often one call may meet the end of its token before it counts as not answered:
+/// tokens that end quicker than they can be used say nothing about the call.
+const TOKEN_ENDS_MAX: u8 = 4;
+
+/// What is known of a token that a call was refused with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// The platform takes it no longer: the call is made again with the next one.
+    Over,
+    /// The platform takes it: the refusal is the call's own.
+    Good,
+    /// It could not be found out: the call counts as not answered.
+    Unknown,
 }
 
 /// A call that came back.
@@ -128,7 +144,7 @@ impl Calls {
                 queued: now.mono,
                 asked: now,
                 serial: 0,
-                again: false,
+                ended: 0,
             },
         );
     }
@@ -205,8 +221,11 @@ impl Calls {
                 Answered::Later
             }
             Err(Failure::Unauthorized)
-                if job.purpose != Purpose::Warm && priority != Priority::Token && !job.again =>
+                if job.purpose != Purpose::Warm && priority != Priority::Token =>
             {
+                if job.ended >= TOKEN_ENDS_MAX {
+                    return self.finish(call, not_told(outcome));
+                }
                 self.doubted.push((call, outcome));
                 Answered::Doubt
             }
@@ -226,9 +245,9 @@ impl Calls {
         }
     }
 
-    /// The verdict on token `serial`: calls that it failed are tried once more with
-    /// the next token if it is over, and fail for good if it is not.
-    pub(super) fn verdict(&mut self, serial: u32, over: bool) -> Vec<Done> {
+    /// The verdict on token `serial`, for the calls that were refused with it; those that
+    /// were refused with an earlier one are made again.
+    pub(super) fn verdict(&mut self, serial: u32, verdict: Verdict) -> Vec<Done> {
         let mut failed = Vec::new();
         for (call, outcome) in std::mem::take(&mut self.doubted) {
             let Some(job) = self.jobs.get_mut(&call) else {
@@ -236,15 +255,28 @@ impl Calls {
             };
             if job.serial > serial {
                 self.doubted.push((call, outcome));
-            } else if over || job.serial < serial {
-                job.again = true;
+                continue;
+            }
+            if verdict == Verdict::Over || job.serial < serial {
+                job.ended += 1;
                 let priority = job.purpose.priority();
                 self.queues[priority as usize].push_front(call);
-            } else if let Answered::Done(done) = self.finish(call, outcome) {
+                continue;
+            }
+            let outcome = match verdict {
+                Verdict::Unknown => not_told(outcome),
+                _ => outcome,
+            };
+            if let Answered::Done(done) = self.finish(call, outcome) {
                 failed.push(done);
             }
         }
         failed
+    }
+
+    /// Some calls wait for the verdict on their token.
+    pub(super) fn in_doubt(&self) -> bool {
+        !self.doubted.is_empty()
     }
 
     /// Questions that have waited too long for their turn, given up.
@@ -319,5 +351,16 @@ impl Calls {
     /// Calls waiting, by priority from upkeep to bulk.
     pub(super) fn waiting(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
+    }
+}
+
+/// A 401 of which nobody knows what it was about: the platform gave no answer that counts.
+fn not_told(refused: Outcome) -> Outcome {
+    Outcome {
+        result: Err(Failure::Server {
+            status: 401,
+            retry_after: None,
+        }),
+        ..refused
     }
 }

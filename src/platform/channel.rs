@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::ChannelRow;
 use super::limits::{CHANNEL_LIFE, TOPICS_PER_MESSAGE_MAX};
 use super::session::SocketRef;
 use crate::ids::Topic;
@@ -102,8 +103,8 @@ pub(super) enum Renew {
     Resubscribing,
     /// `expires` is being read back after that.
     ReadingAgain,
-    /// The list is being put over REST.
-    Putting,
+    /// The topics are being added once more over REST.
+    Posting,
     /// `expires` is being read back for the last time.
     ReadingLast,
 }
@@ -156,6 +157,10 @@ pub(super) struct Channel {
     /// Sockets in a row that ended in silence.
     pub(super) silences: u32,
     pub(super) unanswered: u32,
+    /// When the platform last answered a message on it.
+    pub(super) answered: Mono,
+    /// The topic that was subscribed once more for the answer alone.
+    pub(super) probed: Option<Topic>,
     pub(super) heard: Option<Mono>,
     pub(super) empty_since: Option<Mono>,
     pub(super) successor_of: Option<u8>,
@@ -210,6 +215,8 @@ impl Channel {
             attempts: 0,
             silences: 0,
             unanswered: 0,
+            answered: now,
+            probed: None,
             heard: None,
             empty_since: None,
             successor_of: None,
@@ -236,6 +243,34 @@ impl Channel {
             Some(id) => format!("{}/{}", self.slot, id.tail()),
             None => format!("{}/new", self.slot),
         }
+    }
+
+    /// As it is kept for a restart, if it was made.
+    pub(super) fn row(&self) -> Option<ChannelRow> {
+        Some(ChannelRow {
+            slot: self.slot,
+            id: self.id.clone()?,
+            connect_uri: self.uri.clone()?,
+            created_at: self.created_at,
+            expires_at: self.expires.wall,
+            token_ends_at: self.token_ends.wall,
+        })
+    }
+
+    /// The slot under which it is kept: its own if a restart could re-attach to it, one
+    /// beyond all others if it is being emptied.
+    pub(super) fn keeping(&self) -> Option<u8> {
+        match (self.id.is_some() && !self.dead, self.retiring()) {
+            (false, _) => None,
+            (true, false) => Some(self.slot),
+            (true, true) => Some(u8::MAX - self.slot),
+        }
+    }
+
+    /// Nothing of a row has changed that a restart would have to know.
+    pub(super) fn kept_as(&self, row: &ChannelRow) -> bool {
+        (self.id.as_ref(), self.expires.wall, self.token_ends.wall)
+            == (Some(&row.id), row.expires_at, row.token_ends_at)
     }
 
     pub(super) fn retiring(&self) -> bool {

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::abandoned::Abandoned;
 use super::calls::{Calls, Purpose};
 use super::channel::{Channel, Phase, Renew, Term};
 use super::limits::{CHANNELS_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE};
@@ -19,7 +20,6 @@ use super::{ChannelRow, Fetch, Input, Output, Settings};
 use crate::ids::Topic;
 use crate::notice::Notice;
 use crate::rng::Rng;
-use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now};
 
 /// What is known of a topic.
@@ -75,8 +75,8 @@ pub struct Client {
     pub(super) totals: Totals,
     pub(super) last_gap: Option<Mono>,
     pub(super) warm_from: Mono,
-    /// Channels given up whose topics are still to be taken off: when, which, how many tries.
-    pub(super) clearing: VecDeque<(Mono, Secret, u32)>,
+    /// Channels given up whose topics are still to be taken off.
+    pub(super) abandoned: Abandoned,
     /// Channels are not listed again before.
     pub(super) list_from: Mono,
     /// When [`advance`](Client::advance) last looked at the clock: what has come due since
@@ -114,7 +114,7 @@ impl Client {
             totals: Totals::default(),
             last_gap: None,
             warm_from: Mono(0),
-            clearing: VecDeque::new(),
+            abandoned: Abandoned::default(),
             list_from: Mono(0),
             advanced: Mono(0),
         };
@@ -131,7 +131,7 @@ impl Client {
                 && row.token_ends_at > now.wall
                 && !self.channels.contains_key(&row.slot);
             if !usable {
-                self.clear_later(row.id.clone(), 0, now.mono);
+                self.abandon_row(row.clone(), now);
                 continue;
             }
             self.last_incarnation += 1;
@@ -191,12 +191,8 @@ impl Client {
             });
             soonest = Deadline::sooner(soonest, warm);
         }
-        if self.token.current(now).is_some()
-            && let Some(at) = self.clearing.iter().map(|(at, _, _)| *at).min()
-        {
-            let why = "channel given up";
-            soonest = Deadline::sooner(soonest, Some(Deadline { at, why }));
-        }
+        let token = self.token.current(now).is_some();
+        soonest = Deadline::sooner(soonest, self.abandoned.deadline(token, now));
         soonest = Deadline::sooner(soonest, self.calls.deadline(&self.token, &self.budget, now));
         Deadline::sooner(soonest, self.rollover_deadline(now))
     }
@@ -222,7 +218,7 @@ impl Client {
         }
         self.roll(now);
         self.allocate(now);
-        self.clear_due(now);
+        self.empty_abandoned(now);
         self.send_messages();
         while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {
             self.out.push_back(Output::Call {
@@ -265,37 +261,26 @@ impl Client {
         }
     }
 
+    /// Has the channels kept that a restart could re-attach to, and those that it would
+    /// have to empty.
     fn keep(&mut self) {
-        let lasting = |c: &&Channel| c.id.is_some() && c.uri.is_some() && !c.dead && !c.retiring();
-        let same = |c: &Channel, row: &ChannelRow| {
-            (c.slot, c.id.as_ref(), c.expires.wall, c.token_ends.wall)
-                == (row.slot, Some(&row.id), row.expires_at, row.token_ends_at)
-        };
         let mut kept = self.kept.iter();
-        let unchanged = self
+        let mut serving = self
             .channels
             .values()
-            .filter(lasting)
-            .all(|c| kept.next().is_some_and(|row| same(c, row)));
-        if unchanged && kept.next().is_none() {
+            .filter_map(|c| Some((c.keeping()?, c)));
+        let unchanged = serving
+            .all(|(slot, c)| kept.next().is_some_and(|k| k.slot == slot && c.kept_as(k)))
+            && (self.abandoned.rows()).all(|row| kept.next() == Some(row))
+            && kept.next().is_none();
+        if unchanged {
             return;
         }
-        let row = |c: &Channel| {
-            Some(ChannelRow {
-                slot: c.slot,
-                id: c.id.clone()?,
-                connect_uri: c.uri.clone()?,
-                created_at: c.created_at,
-                expires_at: c.expires.wall,
-                token_ends_at: c.token_ends.wall,
-            })
-        };
-        let rows: Vec<ChannelRow> = self
-            .channels
-            .values()
-            .filter(lasting)
-            .filter_map(row)
-            .collect();
+        let serving = self.channels.values().filter_map(|c| {
+            let slot = c.keeping()?;
+            Some(ChannelRow { slot, ..c.row()? })
+        });
+        let rows: Vec<ChannelRow> = serving.chain(self.abandoned.rows().cloned()).collect();
         self.kept.clone_from(&rows);
         self.out.push_back(Output::Keep(rows));
     }

@@ -70,10 +70,21 @@ pub const KEEP_WARM: Duration = Duration::from_secs(120);
 pub const TOKEN_LEAD_MAX: Duration = Duration::from_secs(300);
 
 /// Channels given up whose topics are still to be taken off, at most.
-pub const CLEARING_MAX: usize = 64;
+pub const ABANDONED_MAX: usize = 64;
 
-/// How often that is tried for one channel: for about half an hour.
-pub const CLEAR_TRIES_MAX: u32 = 10;
+/// Between two tries at it for one channel, at most; they go on while the channel may live.
+pub const EMPTYING_PAUSE_MAX: Duration = Duration::from_secs(120);
+
+/// A channel given up takes the place of its successor for this long, if it cannot be
+/// emptied sooner: where REST does not answer, the successor cannot be made either.
+pub const EMPTYING_PRECEDES: Duration = Duration::from_secs(20);
+
+/// So many good answers that do not say that the channel is empty are believed.
+pub const VAGUE_ANSWERS_MAX: u32 = 10;
+
+/// A channel on which nothing has been confirmed for this long is asked to confirm one of
+/// its topics: one that expired may beat on, and only a request tells (protocol, section 8).
+pub const PROBE_AFTER: Duration = Duration::from_secs(120);
 
 /// What a channel of an earlier run holds is asked again after this, first and later.
 pub const RESYNC_SOON: Duration = Duration::from_millis(500);

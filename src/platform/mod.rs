@@ -8,15 +8,17 @@
 //!
 //! Reading order: [`client`] is the door, behind it what happens to topics, on
 //! sockets and by answers; [`channel`] one channel's books;
-//! [`allocation`] which topic goes where; [`rollover`] hand-over, closing
-//! notices, life and token ends; [`calls`] REST under the [`pacing`] budget;
-//! [`token`] the token; [`session`] the socket's own state machine, run by the
+//! [`allocation`] which topic goes where; [`life`] how long channels last;
+//! [`rollover`] hand-over and closing notices; [`abandoned`] what is left of
+//! channels given up; [`calls`] REST under the [`pacing`] budget; [`token`] the
+//! token; [`session`] the socket's own state machine, run by the
 //! channel threads; [`rest`] the codecs.
 //!
 //! Invariants: never more than `max-channels` channels in the table, hand-over
 //! included; never more than `topics-per-channel` topics on one; a wanted topic
 //! is live, or reported lost and on its way to be subscribed.
 
+mod abandoned;
 pub mod allocation;
 mod answers;
 pub mod blame;
@@ -24,6 +26,7 @@ pub mod calls;
 pub mod channel;
 pub mod client;
 pub mod frames;
+mod life;
 pub mod limits;
 pub mod oauth;
 pub mod pacing;
@@ -197,7 +200,8 @@ pub enum FetchOutcome {
 /// A channel as it is kept for a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChannelRow {
-    /// Which of the slots, from 1.
+    /// Which of the slots, from 1; beyond [`limits::CHANNELS_MAX`] for one that was given up
+    /// and is to be emptied.
     pub slot: u8,
     /// The channel's id.
     pub id: Secret,

@@ -43,8 +43,11 @@ pub enum Op {
     Subscriptions(Secret),
     /// `POST …/channels/{id}/subscriptions?ignoreErrors=true`: adds, and says which topic is to blame.
     AddTopics(Secret, Vec<Topic>),
-    /// `PUT …/channels/{id}/subscriptions`: replaces the list, extends the channel's life.
-    ReplaceTopics(Secret, Vec<Topic>),
+    /// `PUT …/channels/{id}/subscriptions` with an empty list: the answer says that it is empty.
+    Empty(Secret),
+    /// `DELETE …/channels/{id}/subscriptions`: the same by another way, with an answer
+    /// whose body is not defined (protocol, section 3).
+    RemoveAll(Secret),
     /// `HEAD /api/v2/tokens/me`: resets the idle timer.
     KeepWarm,
     /// `GET /api/v2/tokens/timeout`.

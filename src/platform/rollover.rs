@@ -1,5 +1,5 @@
-//! Hand-over without a gap: closing notices, the end of a channel's life, the
-//! end of its token, and channels that misbehave (protocol, sections 2.6 and 8;
+//! Hand-over without a gap: closing notices, and channels that have to be
+//! replaced because they end or misbehave (protocol, sections 2.6 and 8;
 //! design, section 7).
 //!
 //! Two ways. *Same URI*: on a closing notice a second socket is opened on the
@@ -14,18 +14,14 @@
 
 use std::time::Duration;
 
-use super::calls::{ChannelRef, Purpose};
 use super::channel::{Channel, Phase, Renew, Replace, Sub, Term};
 use super::client::Client;
-use super::limits::{
-    CHANNEL_LIFE, HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE, TOKEN_LEAD_MAX,
-};
-use super::rest::{Answer, Op, Outcome};
+use super::limits::{HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE};
 use super::session::{self, End, SocketRef};
 use super::{Fact, Output};
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
-use crate::time::{Deadline, Mono, Now, Wall};
+use crate::time::{Deadline, Mono, Now};
 
 /// The platform leaves up to a minute after its notice; a little less is counted on.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(50);
@@ -34,64 +30,10 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(50);
 const REOPEN_SPREAD: Duration = Duration::from_millis(1500);
 
 /// A channel is replaced this long before an end that cannot be moved, if need be without overlap.
-const LAST_MOMENT: Duration = Duration::from_secs(10);
-
-/// A life shorter than this, or longer than usual by this, speaks of clocks that differ.
-const CLOCKS_AGREE: Duration = Duration::from_secs(300);
-
-impl Channel {
-    /// Until renewing its life is due.
-    fn renewal_in(&self, renew_before: Duration, now: Now) -> Duration {
-        let lead = crate::time::millis(renew_before.min(self.life / 2));
-        // In whole milliseconds, as deadlines are: else less than one would be left for ever.
-        self.expires
-            .left(now)
-            .saturating_sub(Duration::from_millis(lead))
-    }
-
-    /// It was made just now, and the platform says when it will end. Where the clocks
-    /// differ so much that this makes no sense, half of the usual life is counted on.
-    pub(super) fn begin_life(&mut self, said: Option<Wall>, now: Now) {
-        let left = said.map_or(CHANNEL_LIFE, |at| at.since(now.wall));
-        self.life = if left < CLOCKS_AGREE || left > CHANNEL_LIFE + CLOCKS_AGREE {
-            CHANNEL_LIFE / 2
-        } else {
-            left
-        };
-        self.expires_said = said;
-        self.expires = Term::after(self.life, now);
-    }
-
-    /// The platform says again when it will end: what counts is how far that has moved.
-    fn read_life(&mut self, said: Wall, now: Now) {
-        match self.expires_said.replace(said) {
-            Some(before) => {
-                let longer = said.since(before).min(CHANNEL_LIFE);
-                let shorter = before.since(said);
-                self.expires = Term {
-                    mono: (self.expires.mono + longer).minus(shorter),
-                    wall: self.expires.wall + longer - shorter,
-                };
-            }
-            // Kept from an earlier run.
-            None => {
-                let left = said.since(now.wall);
-                if left <= CHANNEL_LIFE + CLOCKS_AGREE && !left.is_zero() {
-                    self.expires = Term::after(left, now);
-                }
-            }
-        }
-    }
-
-    /// From when its token's end is a reason to replace it.
-    fn token_lead(&self) -> Duration {
-        let known = self.token_ends.wall.since(self.created_at);
-        TOKEN_LEAD_MAX.min((known / 10).max(Duration::from_secs(25)))
-    }
-}
+pub(super) const LAST_MOMENT: Duration = Duration::from_secs(10);
 
 /// An end as seen from now on the monotonic clock.
-fn mono_of(term: Term, now: Now) -> Mono {
+pub(super) fn mono_of(term: Term, now: Now) -> Mono {
     now.mono + term.left(now)
 }
 
@@ -102,6 +44,7 @@ impl Client {
         for slot in slots {
             self.roll_socket(slot, now);
             self.roll_life(slot, now);
+            self.probe(slot, now);
             self.ask_what_it_holds(slot, now);
         }
         self.read_expiries(now);
@@ -131,7 +74,7 @@ impl Client {
                         self.remove(slot, now);
                     } else if !channel.dead {
                         self.doubt_handed_over(slot, "not-confirmed", now);
-                        self.clear_abandoned(slot, now);
+                        self.abandon(slot, true, now);
                         let Some(channel) = self.channels.get(&slot) else {
                             return;
                         };
@@ -167,141 +110,6 @@ impl Client {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn roll_life(&mut self, slot: u8, now: Now) {
-        let current = self.token.current(now).map(|h| h.serial);
-        let renew_before = self.settings.renew_before;
-        let Some(channel) = self.channels.get_mut(&slot) else {
-            return;
-        };
-        if channel.retiring() || channel.phase == Phase::Creating || channel.dead {
-            return;
-        }
-        if channel.closing_until.is_some_and(|at| at <= now.mono) {
-            // Noticed, but neither closed nor taken over: the notice was without consequence.
-            channel.closing_until = None;
-        }
-        if !channel.suspect && channel.token_ends.over(now) {
-            self.suspect(slot, "token-ended", now);
-            return;
-        }
-        if channel.replace.is_none() && current.is_some_and(|s| s != channel.token_serial) {
-            let ends = mono_of(channel.token_ends, now);
-            let lead = channel.token_lead();
-            channel.replace = Some(Replace {
-                why: "token-ending",
-                from: ends.minus(lead),
-                by: ends.minus(LAST_MOMENT),
-            });
-        }
-        match channel.renew {
-            Renew::Idle
-                if channel.phase == Phase::Open
-                    && channel.renewal_in(renew_before, now).is_zero()
-                    && channel
-                        .replace
-                        .is_none_or(|r| r.why == "token-ending" && r.from > now.mono) =>
-            {
-                channel.renew = Renew::Reading;
-            }
-            Renew::Resubscribing if channel.phase == Phase::Open && channel.settled() => {
-                channel.renew = Renew::ReadingAgain;
-            }
-            _ => {}
-        }
-    }
-
-    fn read_expiries(&mut self, now: Now) {
-        let reading = |c: &Channel| {
-            matches!(
-                c.renew,
-                Renew::Reading | Renew::ReadingAgain | Renew::ReadingLast
-            )
-        };
-        if self.channels.values().any(reading)
-            && now.mono >= self.list_from
-            && !self.calls.pending(|p| *p == Purpose::List)
-        {
-            self.calls.queue(Op::ListChannels, Purpose::List, now);
-        }
-    }
-
-    /// `expires` was read back.
-    pub(super) fn listed(&mut self, outcome: &Outcome, now: Now) {
-        let Ok(Answer::Channels(listed)) = &outcome.result else {
-            self.list_from = now.mono + Duration::from_secs(30);
-            return;
-        };
-        let mut put = Vec::new();
-        for channel in self.channels.values_mut() {
-            let found = listed
-                .iter()
-                .find(|l| l.id.is_some() && l.id == channel.id)
-                .and_then(|l| l.expires);
-            if let Some(expires) = found {
-                channel.read_life(expires, now);
-            }
-            let extended = !channel
-                .renewal_in(self.settings.renew_before, now)
-                .is_zero();
-            channel.renew = match (channel.renew, extended) {
-                (Renew::Reading | Renew::ReadingAgain | Renew::ReadingLast, true) => Renew::Idle,
-                (Renew::Reading, false) => {
-                    channel.resubscribe();
-                    Renew::Resubscribing
-                }
-                (Renew::ReadingAgain, false) => {
-                    put.push(channel.slot);
-                    Renew::Putting
-                }
-                (Renew::ReadingLast, false) => {
-                    let by = mono_of(channel.expires, now).minus(LAST_MOMENT);
-                    channel.replace = Some(Replace {
-                        why: "life-ending",
-                        from: now.mono,
-                        by,
-                    });
-                    Renew::Idle
-                }
-                (other, _) => other,
-            };
-        }
-        for slot in put {
-            let Some(c) = self.channels.get(&slot) else {
-                continue;
-            };
-            let topics: Vec<Topic> = c
-                .subs
-                .iter()
-                .filter(|(_, s)| matches!(s, Sub::Live))
-                .map(|(t, _)| t.clone())
-                .collect();
-            let purpose = Purpose::Extend(ChannelRef {
-                slot,
-                incarnation: c.incarnation,
-            });
-            if let (Some(id), true) = (c.id.clone(), c.settled()) {
-                self.calls
-                    .queue(Op::ReplaceTopics(id, topics), purpose, now);
-            } else if let Some(c) = self.channels.get_mut(&slot) {
-                // Replacing the list would lose what is just being added: skip this stage.
-                c.renew = Renew::ReadingLast;
-            }
-        }
-    }
-
-    /// The list was put over REST, or not; `expires` tells.
-    pub(super) fn extended(&mut self, channel: ChannelRef, _now: Now) {
-        if let Some(c) = self
-            .channels
-            .get_mut(&channel.slot)
-            .filter(|c| c.incarnation == channel.incarnation)
-        {
-            c.renew = Renew::ReadingLast;
-            // What changed while the list was under way is put right over the socket.
-            c.resubscribe();
         }
     }
 
@@ -485,7 +293,7 @@ impl Client {
         }
         // A lost predecessor leaves its successor as an ordinary channel; a lost
         // successor leaves its predecessor in place.
-        self.clear_abandoned(slot, now);
+        self.abandon(slot, true, now);
         self.remove(slot, now);
     }
 
@@ -560,7 +368,7 @@ impl Client {
         if self.token.current(now).is_none() || now.mono < self.create_from {
             return false;
         }
-        if self.channels.len() >= usize::from(self.settings.max_channels) {
+        if self.places_taken(now) >= usize::from(self.settings.max_channels) {
             if replace.by <= now.mono {
                 // No place for a successor: broken before made, and reported as a gap.
                 let text = format!(
@@ -574,7 +382,7 @@ impl Client {
                     .unwrap_or_default();
                 self.notice(Notice::new(Level::Warn, "handover-gap", text).on(name));
                 self.lose(slot, replace.why, now);
-                self.clear_abandoned(slot, now);
+                self.abandon(slot, true, now);
                 self.remove(slot, now);
                 self.next_handover = now.mono + Duration::from_millis(200);
             }
@@ -622,6 +430,9 @@ impl Client {
             if let Some(t) = c.closing_until {
                 at(t, "closing notice");
             }
+            if let Some(t) = c.probe_due() {
+                at(t, "sign of life of a channel");
+            }
             if !c.suspect {
                 at(mono_of(c.token_ends, now), "token of a channel ends");
             }
@@ -645,7 +456,7 @@ impl Client {
             && token
             && let Some((_, replace)) = self.next_to_replace()
         {
-            let full = self.channels.len() >= usize::from(self.settings.max_channels);
+            let full = self.places_taken(now) >= usize::from(self.settings.max_channels);
             let from = if full {
                 replace.from.max(replace.by)
             } else {

@@ -9,14 +9,13 @@ use std::time::Duration;
 use super::calls::{ChannelRef, Purpose};
 use super::channel::{Channel, Phase};
 use super::client::{Client, bit};
-use super::limits::{CHANNELS_MAX, CLEAR_TRIES_MAX, CLEARING_MAX, RETIRE_PATIENCE};
-use super::rest::{self, Failure, Op, Outcome};
+use super::limits::{CHANNELS_MAX, RETIRE_PATIENCE};
+use super::rest::Op;
 use super::session::{self, End, SocketRef};
 use super::{Fact, Output};
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
-use crate::secret::Secret;
-use crate::time::{Mono, Now};
+use crate::time::Now;
 
 impl Client {
     pub(super) fn session(&mut self, socket: SocketRef, fact: session::Fact, now: Now) {
@@ -41,6 +40,7 @@ impl Client {
             }
             session::Fact::Subscribed { ticket } | session::Fact::Unsubscribed { ticket } => {
                 channel.unanswered = 0;
+                channel.answered = now.mono;
                 if let Some(batch) = channel.flight.remove(&ticket) {
                     self.confirmed(socket.slot, batch);
                 }
@@ -51,6 +51,9 @@ impl Client {
                 result,
                 message,
             } => {
+                if result != 0 {
+                    channel.answered = now.mono;
+                }
                 if let Some(batch) = channel.flight.remove(&ticket) {
                     self.refused(socket.slot, batch, &confirmed, result, &message, now);
                 }
@@ -86,6 +89,7 @@ impl Client {
             channel.phase = Phase::Open;
             channel.reopens_failed = 0;
             channel.resync_from = now.mono;
+            channel.answered = now.mono;
         }
     }
 
@@ -154,7 +158,11 @@ impl Client {
         }
         self.lose(slot, why, now);
         if why != "not-found" {
-            self.clear_abandoned(slot, now);
+            let gone = matches!(
+                why,
+                "channel-gone" | "no-longer-subscribed" | "upgrade-refused"
+            );
+            self.abandon(slot, !gone, now);
         }
         self.remove(slot, now);
     }
@@ -215,59 +223,6 @@ impl Client {
                         .get(&slot)
                         .is_some_and(|c| c.live(topic) && !c.suspect)
                 })
-    }
-
-    /// Has the topics taken off a channel that is given up although the platform may still
-    /// know it: with topics it counts as held, and is not the first to be evicted.
-    pub(super) fn clear_abandoned(&mut self, slot: u8, now: Now) {
-        if let Some(c) = self.channels.get(&slot)
-            && let Some(id) = c.id.clone()
-            && !c.subs.is_empty()
-        {
-            self.clear_later(id, 0, now.mono);
-        }
-    }
-
-    pub(super) fn clear_later(&mut self, id: Secret, tries: u32, at: Mono) {
-        if tries >= CLEAR_TRIES_MAX {
-            return;
-        }
-        if self.clearing.len() >= CLEARING_MAX {
-            self.clearing.pop_front();
-        }
-        self.clearing.push_back((at, id, tries));
-    }
-
-    pub(super) fn clear_due(&mut self, now: Now) {
-        if self.token.current(now).is_none() {
-            return;
-        }
-        for _ in 0..self.clearing.len() {
-            let Some((at, id, tries)) = self.clearing.pop_front() else {
-                return;
-            };
-            if at <= now.mono {
-                let purpose = Purpose::Clear(id.clone(), tries);
-                self.calls
-                    .queue(Op::ReplaceTopics(id, Vec::new()), purpose, now);
-            } else {
-                self.clearing.push_back((at, id, tries));
-            }
-        }
-    }
-
-    pub(super) fn cleared(&mut self, id: Secret, tries: u32, outcome: &Outcome, now: Now) {
-        // A good answer without a list may be a proxy's.
-        let again = matches!(
-            outcome.result,
-            Ok(rest::Answer::Done)
-                | Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Unauthorized)
-        );
-        if again {
-            let pause = Duration::from_secs(5 << tries.min(6));
-            let at = now.mono + self.rng.jitter(pause);
-            self.clear_later(id, tries + 1, at);
-        }
     }
 
     /// Takes a channel out of the table; its sockets are told to close, its topics wait.
@@ -338,7 +293,7 @@ impl Client {
         if channel.retiring() {
             // It ended before it had given up everything.
             self.doubt_handed_over(slot, "not-confirmed", now);
-            self.clear_abandoned(slot, now);
+            self.abandon(slot, true, now);
             self.remove_if_socketless(slot, now);
             return;
         }

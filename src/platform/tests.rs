@@ -3,238 +3,15 @@
 //! The bench plays a platform that says yes to everything, unless a test takes
 //! an order out of its hands; after every step the client's books are audited.
 
+mod bench;
+mod lasting;
+
 use std::time::Duration;
 
 use super::rest::{self, Failure, Op, Outcome};
-use super::session::{self, End, SocketRef};
+use super::session::{self, End};
 use super::*;
-use crate::time::Mono;
-
-struct Bench {
-    client: Client,
-    now: Now,
-    sockets: Vec<(SocketRef, String)>,
-    facts: Vec<Fact>,
-    orders: Vec<(SocketRef, session::Order)>,
-    calls: Vec<(CallId, Op)>,
-    made: usize,
-    kept: Vec<ChannelRow>,
-    /// Sockets confirm what they are told.
-    confirming: bool,
-    /// REST answers by itself.
-    answering: bool,
-    token_life: u64,
-    /// When the platform says that a new channel ends, seen from our wall clock.
-    life_said: i64,
-}
-
-fn settings() -> Settings {
-    Settings {
-        max_channels: 4,
-        topics_per_channel: 10,
-        renew_before: Duration::from_secs(3600),
-    }
-}
-
-impl Bench {
-    fn new(settings: Settings) -> Bench {
-        let mut bench = Bench::with(settings, &[], 86_400);
-        bench.drain();
-        bench
-    }
-
-    fn with_kept(settings: Settings, kept: &[ChannelRow]) -> Bench {
-        let mut bench = Bench::with(settings, kept, 86_400);
-        bench.answering = false;
-        bench.drain();
-        bench
-    }
-
-    fn with(settings: Settings, kept: &[ChannelRow], token_life: u64) -> Bench {
-        let now = Now {
-            mono: Mono(1_000),
-            wall: Wall(1_767_886_512_000),
-        };
-        Bench {
-            client: Client::new(settings, kept, now, 7),
-            now,
-            sockets: Vec::new(),
-            facts: Vec::new(),
-            orders: Vec::new(),
-            calls: Vec::new(),
-            made: 0,
-            kept: Vec::new(),
-            confirming: true,
-            answering: true,
-            token_life,
-            life_said: 86_400_000,
-        }
-    }
-
-    fn give(&mut self, input: Input) {
-        self.client.handle(input, self.now);
-        self.drain();
-    }
-
-    fn drain(&mut self) {
-        while let Some(output) = self.client.poll_output() {
-            self.client.audit().unwrap();
-            match output {
-                Output::OpenSocket {
-                    socket,
-                    connect_uri,
-                } => {
-                    self.sockets
-                        .push((socket, connect_uri.expose().to_string()));
-                    self.client.handle(
-                        Input::Session {
-                            socket,
-                            fact: session::Fact::Opened,
-                        },
-                        self.now,
-                    );
-                }
-                Output::Session { socket, order } => self.obey(socket, order),
-                Output::Call { call, op, .. } => self.call(call, op),
-                Output::Keep(rows) => self.kept = rows,
-                Output::Fact(fact) => self.facts.push(fact),
-                Output::Notice(_) => {}
-            }
-        }
-        self.client.audit().unwrap();
-    }
-
-    fn obey(&mut self, socket: SocketRef, order: session::Order) {
-        if !self.sockets.iter().any(|(s, _)| *s == socket) {
-            return;
-        }
-        let fact = match &order {
-            session::Order::Subscribe { ticket, .. } if self.confirming => {
-                session::Fact::Subscribed { ticket: *ticket }
-            }
-            session::Order::Unsubscribe { ticket, .. } if self.confirming => {
-                session::Fact::Unsubscribed { ticket: *ticket }
-            }
-            session::Order::Close => {
-                self.sockets.retain(|(s, _)| *s != socket);
-                session::Fact::Ended(End::Ordered)
-            }
-            _ => {
-                self.orders.push((socket, order));
-                return;
-            }
-        };
-        self.orders.push((socket, order));
-        self.client
-            .handle(Input::Session { socket, fact }, self.now);
-    }
-
-    fn call(&mut self, call: CallId, op: Op) {
-        self.calls.push((call, op.clone()));
-        if !self.answering {
-            return;
-        }
-        let answer = match op {
-            Op::Token => rest::Answer::Token {
-                access_token: Secret::new("t"),
-                expires_in: Duration::from_secs(self.token_life),
-            },
-            Op::CreateChannel => {
-                self.made += 1;
-                rest::Answer::Channel(rest::Channel {
-                    id: Some(Secret::new(format!("streaming-{:04}", self.made))),
-                    connect_uri: Some(Secret::new(format!("wss://host/{}", self.made))),
-                    expires: Some(Wall(self.now.wall.0 + self.life_said)),
-                })
-            }
-            Op::IdleTimeout => rest::Answer::IdleTimeout(None),
-            Op::ListChannels => rest::Answer::Channels(Vec::new()),
-            Op::Subscriptions(_) => rest::Answer::Topics(Vec::new()),
-            _ => rest::Answer::Done,
-        };
-        self.client.handle(
-            Input::Answered {
-                call,
-                outcome: Outcome {
-                    result: Ok(answer),
-                    limits: None,
-                },
-            },
-            self.now,
-        );
-    }
-
-    fn answer(&mut self, wanted: impl Fn(&Op) -> bool, result: Result<rest::Answer, Failure>) {
-        let at = self
-            .calls
-            .iter()
-            .rposition(|(_, op)| wanted(op))
-            .expect("the call was made");
-        let (call, _) = self.calls.remove(at);
-        self.give(Input::Answered {
-            call,
-            outcome: Outcome {
-                result,
-                limits: None,
-            },
-        });
-    }
-
-    fn watch(&mut self, n: u32) {
-        self.give(Input::Watch(topic(n)));
-    }
-
-    fn pass(&mut self, d: Duration) {
-        let end = self.now.plus(d);
-        for _ in 0..100_000 {
-            let next = self
-                .client
-                .next_deadline(self.now)
-                .map_or(end.mono, |d| d.at);
-            if next > end.mono {
-                break;
-            }
-            let step = next.since(self.now.mono).max(Duration::from_millis(1));
-            self.now = self.now.plus(step);
-            self.give(Input::Tick);
-        }
-        if self.now.mono < end.mono {
-            self.now = end;
-            self.give(Input::Tick);
-        }
-    }
-
-    fn live(&self) -> usize {
-        self.client.snapshot(self.now).topics_live
-    }
-
-    fn end(&mut self, socket: SocketRef, end: End) {
-        self.sockets.retain(|(s, _)| *s != socket);
-        self.give(Input::Session {
-            socket,
-            fact: session::Fact::Ended(end),
-        });
-    }
-}
-
-fn topic(n: u32) -> Topic {
-    Topic::new(&format!(
-        "v2.detail.events.conversation.00000000-0000-4000-8000-{n:012}.acw"
-    ))
-}
-
-fn gaps(facts: &[Fact]) -> usize {
-    facts
-        .iter()
-        .map(|f| {
-            if let Fact::Gap { topics, .. } = f {
-                topics.len()
-            } else {
-                0
-            }
-        })
-        .sum()
-}
+use bench::{Bench, gaps, settings, topic};
 
 #[test]
 fn a_watched_topic_becomes_live_once_it_is_confirmed() {
@@ -459,7 +236,7 @@ fn a_channel_life_that_cannot_be_extended_leads_to_a_new_channel() {
     assert!(
         b.calls
             .iter()
-            .any(|(_, op)| matches!(op, Op::ReplaceTopics(..))),
+            .any(|(_, op)| matches!(op, Op::AddTopics(..))),
         "REST was tried as well"
     );
 }
@@ -842,29 +619,6 @@ fn a_refused_unsubscribe_of_many_is_tried_again_in_smaller_lots() {
     off.sort();
     off.dedup();
     assert_eq!(off.len(), 8, "{off:?}");
-}
-
-#[test]
-fn a_channel_that_is_given_up_with_topics_on_it_is_emptied_however_often_that_fails() {
-    let mut b = Bench::new(settings());
-    for n in 0..5 {
-        b.watch(n);
-    }
-    b.pass(Duration::from_secs(300));
-    for _ in 0..4 {
-        let Some((socket, _)) = b.sockets.last().cloned() else {
-            break;
-        };
-        b.end(socket, End::Silent);
-        b.pass(Duration::from_secs(40));
-    }
-    let emptying = |op: &Op| matches!(op, Op::ReplaceTopics(id, topics) if topics.is_empty() && id.tail() == "0001");
-    let count = |b: &Bench| b.calls.iter().filter(|(_, op)| emptying(op)).count();
-    // The bench answers "done" without a list, as a proxy would: not to be relied on.
-    b.pass(Duration::from_secs(60));
-    assert!(count(&b) >= 2, "{}", count(&b));
-    b.pass(Duration::from_secs(24 * 3600));
-    assert!(count(&b) <= 10, "{}", count(&b));
 }
 
 #[test]

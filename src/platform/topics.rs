@@ -239,6 +239,9 @@ impl Client {
                         channel.want.insert(topic.clone());
                     }
                 }
+            } else if channel.is_probe(&batch) {
+                // It was asked for an answer, and that is one; the topic is live already.
+                channel.unanswered = 0;
             } else if let Some(id) = channel.id.clone()
                 && !rest.is_empty()
             {
@@ -294,20 +297,7 @@ impl Client {
                         }
                     } else if !c_holds(self.channels.get(&channel.slot), &state.topic) {
                         // Nobody wants it here: make room.
-                        let seq = self.next_seq();
-                        let entry = self.topics.entry(state.topic.clone());
-                        let entry = entry.or_insert(Entry {
-                            wanted: false,
-                            seq,
-                            reported: false,
-                            slots: 0,
-                        });
-                        entry.slots |= bit(channel.slot);
-                        self.waiting.remove(&entry.seq);
-                        if let Some(c) = self.channels.get_mut(&channel.slot) {
-                            c.subs.insert(state.topic.clone(), Sub::Drop);
-                            c.drop.insert(state.topic);
-                        }
+                        self.take_off(channel.slot, state.topic);
                     }
                 }
             }
@@ -319,6 +309,24 @@ impl Client {
             }
             // It cannot be asked: it serves all the same, and is replaced if it turns out to be full.
             _ => c.resync = false,
+        }
+    }
+
+    /// Has a topic taken off that a channel holds and that is not in its books.
+    pub(super) fn take_off(&mut self, slot: u8, topic: Topic) {
+        let seq = self.next_seq();
+        let entry = self.topics.entry(topic.clone());
+        let entry = entry.or_insert(Entry {
+            wanted: false,
+            seq,
+            reported: false,
+            slots: 0,
+        });
+        entry.slots |= bit(slot);
+        self.waiting.remove(&entry.seq);
+        if let Some(c) = self.channels.get_mut(&slot) {
+            c.subs.insert(topic.clone(), Sub::Drop);
+            c.drop.insert(topic);
         }
     }
 

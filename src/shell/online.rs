@@ -75,7 +75,7 @@ impl Steps<'_> {
         self.pong(outside, channel.1);
         self.permissions(outside, &token, &channel.0);
         // Leave it empty; it ends by itself.
-        let _ = outside.call(&Op::ReplaceTopics(channel.0, Vec::new()), Some(&token));
+        let _ = outside.call(&Op::Empty(channel.0), Some(&token));
     }
 
     fn pong(&mut self, outside: &Outside, connect_uri: Secret) {

@@ -61,7 +61,7 @@ fn token(response: &Response, now: Wall) -> Result<Answer, Failure> {
 
 fn answer(op: &Op, response: &Response) -> Result<Answer, Failure> {
     match op {
-        Op::KeepWarm | Op::Token => Ok(Answer::Done),
+        Op::KeepWarm | Op::Token | Op::RemoveAll(_) => Ok(Answer::Done),
         Op::CreateChannel => {
             let channel = channel(&object(response)?);
             if channel.id.is_none() || channel.connect_uri.is_none() {
@@ -79,7 +79,7 @@ fn answer(op: &Op, response: &Response) -> Result<Answer, Failure> {
                 .collect(),
         )),
         // The list was replaced, whatever the body says or lacks.
-        Op::ReplaceTopics(..) => Ok(match object(response).and_then(|o| entities(&o)) {
+        Op::Empty(_) => Ok(match object(response).and_then(|o| entities(&o)) {
             Ok(entities) => Answer::Topics(entities.iter().filter_map(topic_state).collect()),
             Err(_) => Answer::Done,
         }),
@@ -197,7 +197,7 @@ fn words(op: &Op, response: &Response) -> (String, String) {
         (code, message) => format!("{code}: {message}"),
     };
     let sentence = match op {
-        Op::Subscriptions(id) | Op::AddTopics(id, _) | Op::ReplaceTopics(id, _) => {
+        Op::Subscriptions(id) | Op::AddTopics(id, _) | Op::Empty(id) | Op::RemoveAll(id) => {
             without(&sentence, &[id.expose()])
         }
         _ => sentence,

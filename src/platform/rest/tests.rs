@@ -26,7 +26,8 @@ fn every_op() -> Vec<Op> {
         Op::ListChannels,
         Op::Subscriptions(channel()),
         Op::AddTopics(channel(), topics()),
-        Op::ReplaceTopics(channel(), topics()),
+        Op::Empty(channel()),
+        Op::RemoveAll(channel()),
         Op::KeepWarm,
         Op::IdleTimeout,
         Op::Conversation(conversation()),
@@ -60,7 +61,8 @@ fn every_call_has_its_method_address_and_body() {
             format!("{n}/{CHANNEL}/subscriptions?ignoreErrors=true"),
             list,
         ),
-        ("PUT", format!("{n}/{CHANNEL}/subscriptions"), list),
+        ("PUT", format!("{n}/{CHANNEL}/subscriptions"), "[]"),
+        ("DELETE", format!("{n}/{CHANNEL}/subscriptions"), ""),
         ("HEAD", "https://api.example/api/v2/tokens/me".into(), ""),
         (
             "GET",
@@ -240,7 +242,10 @@ fn the_idle_timeout_counts_only_if_it_is_switched_on() {
 #[test]
 fn conversations_are_handed_on_as_they_came_if_they_are_json_objects() {
     let body = "{\"id\": 12345678901234567890123, \"x\":\"\\u00e4\"}\n";
-    for op in &every_op()[8..] {
+    for op in &[
+        Op::Conversation(conversation()),
+        Op::Conversations(vec![conversation()]),
+    ] {
         assert_eq!(of(op, 200, body), Ok(Answer::Json(body.into())));
         for bad in ["", "[]", "{", "{\"a\":1}x", "<html></html>", "null"] {
             assert_eq!(of(op, 200, bad), Err(Failure::Garbled), "{bad}");

@@ -1,0 +1,171 @@
+//! Channels that were given up while the platform may still hold topics on
+//! them: those are taken off over REST (design, guarantee 3: with topics a
+//! channel counts as held, and is not the first that the platform evicts).
+//!
+//! It may not decide that a channel is given up; sockets, hand-over and
+//! re-attachment do.
+//!
+//! Invariant: such a channel is in the list, and kept for a restart, until the
+//! platform says that it is empty or unknown, or its life is over. For a short
+//! while it takes a place of `max-channels`, so that a successor comes after
+//! it; not for longer, since watching is worth more than one channel too many.
+
+use std::time::Duration;
+
+use super::ChannelRow;
+use super::calls::Purpose;
+use super::channel::{Channel, Term};
+use super::client::Client;
+use super::limits::{
+    ABANDONED_MAX, CHANNEL_LIFE, CHANNELS_MAX, EMPTYING_PAUSE_MAX, EMPTYING_PRECEDES,
+    VAGUE_ANSWERS_MAX,
+};
+use super::rest::{Answer, Failure, Op, Outcome};
+use crate::secret::Secret;
+use crate::time::{Deadline, Mono, Now};
+
+const _: () = assert!(ABANDONED_MAX + 2 * CHANNELS_MAX as usize <= u8::MAX as usize);
+
+/// A channel to be emptied.
+#[derive(Debug)]
+struct Given {
+    /// As it is kept; its slot is beyond those of serving channels.
+    row: ChannelRow,
+    /// No later than its life.
+    until: Term,
+    next: Mono,
+    tries: u32,
+    /// Good answers that did not say that it is empty.
+    vague: u32,
+    asked: bool,
+    /// It takes a place until then.
+    precedes_until: Mono,
+}
+
+/// The channels to be emptied.
+#[derive(Debug, Default)]
+pub(super) struct Abandoned {
+    list: Vec<Given>,
+}
+
+impl Abandoned {
+    fn add(&mut self, row: ChannelRow, precedes: bool, now: Now) {
+        if self.list.iter().any(|g| g.row.id == row.id) {
+            return;
+        }
+        if self.list.len() >= ABANDONED_MAX {
+            self.list.remove(0);
+        }
+        let taken = |slot: &u8| self.list.iter().any(|g| g.row.slot == *slot);
+        let slot = (CHANNELS_MAX + 1..).find(|s| !taken(s));
+        let precedes_until = match precedes {
+            true => now.mono + EMPTYING_PRECEDES,
+            false => now.mono,
+        };
+        self.list.push(Given {
+            row: ChannelRow {
+                slot: slot.unwrap_or(u8::MAX),
+                ..row
+            },
+            until: Term::after(CHANNEL_LIFE, now),
+            next: now.mono,
+            tries: 0,
+            vague: 0,
+            asked: false,
+            precedes_until,
+        });
+    }
+
+    /// Places of `max-channels` that are not free yet.
+    pub(super) fn places(&self, now: Now) -> usize {
+        let holds = |g: &&Given| g.precedes_until > now.mono;
+        self.list.iter().filter(holds).count()
+    }
+
+    /// As they are kept for a restart.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &ChannelRow> {
+        self.list.iter().map(|g| &g.row)
+    }
+
+    /// When the next one is to be emptied, or ceases to take a place.
+    pub(super) fn deadline(&self, token: bool, now: Now) -> Option<Deadline> {
+        let why = "channel given up";
+        let emptying = |g: &Given| (token && !g.asked).then_some(g.next);
+        let place = |g: &Given| Some(g.precedes_until).filter(|at| *at > now.mono);
+        let soonest = |g: &Given| [emptying(g), place(g)].into_iter().flatten().min();
+        let at = self.list.iter().filter_map(soonest).min()?;
+        Some(Deadline { at, why })
+    }
+}
+
+impl Client {
+    /// Has the topics taken off a channel that is given up although the platform may still
+    /// know it. `precedes`: no other takes its place before that has been tried.
+    pub(super) fn abandon(&mut self, slot: u8, precedes: bool, now: Now) {
+        let row = self
+            .channels
+            .get(&slot)
+            .filter(|c| !c.subs.is_empty() || !c.told.is_empty() || c.resync)
+            .and_then(Channel::row);
+        if let Some(row) = row {
+            self.abandoned.add(row, precedes, now);
+        }
+    }
+
+    /// The same for a channel of an earlier run.
+    pub(super) fn abandon_row(&mut self, row: ChannelRow, now: Now) {
+        self.abandoned.add(row, false, now);
+    }
+
+    pub(super) fn empty_abandoned(&mut self, now: Now) {
+        self.abandoned.list.retain(|g| !g.until.over(now));
+        if self.token.current(now).is_none() {
+            return;
+        }
+        for given in &mut self.abandoned.list {
+            if given.next <= now.mono && !std::mem::replace(&mut given.asked, true) {
+                let id = given.row.id.clone();
+                // Two ways, in turn: what keeps failing may be one of them alone.
+                let op = match given.tries % 2 {
+                    0 => Op::Empty(id.clone()),
+                    _ => Op::RemoveAll(id.clone()),
+                };
+                self.calls.queue(op, Purpose::Empty(id), now);
+            }
+        }
+    }
+
+    /// The platform was asked to empty a channel that was given up.
+    pub(super) fn emptied(&mut self, id: &Secret, outcome: &Outcome, now: Now) {
+        let list = &mut self.abandoned.list;
+        let Some(at) = list.iter().position(|g| g.row.id == *id) else {
+            return;
+        };
+        let Some(given) = list.get_mut(at) else {
+            return;
+        };
+        given.asked = false;
+        let again = match &outcome.result {
+            // A good answer without a list may be a proxy's.
+            Ok(Answer::Done) => {
+                given.vague += 1;
+                given.vague < VAGUE_ANSWERS_MAX
+            }
+            Err(
+                Failure::Server { .. }
+                | Failure::NoAnswer(_)
+                | Failure::Unauthorized
+                | Failure::RateLimited(_)
+                | Failure::Garbled,
+            ) => true,
+            _ => false,
+        };
+        if again {
+            let pause = Duration::from_secs(5 << given.tries.min(6)).min(EMPTYING_PAUSE_MAX);
+            given.tries += 1;
+            given.next = now.mono + self.rng.jitter(pause);
+        } else {
+            list.remove(at);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! How long channels last: signs of life, extension, and what is left of those given up.
+
+use std::time::Duration;
+
+use super::super::limits::{CHANNELS_MAX, EMPTYING_PAUSE_MAX, EMPTYING_PRECEDES, PROBE_AFTER};
+use super::super::rest::{self, Failure, Op};
+use super::super::session::{self, End, SocketRef};
+use super::super::*;
+use super::bench::{Bench, gaps, settings, topic};
+
+/// Lets the only channel of the bench wear out, and says which socket was its first.
+fn wear_out(b: &mut Bench) {
+    for _ in 0..4 {
+        let Some((socket, _)) = b.sockets.last().cloned() else {
+            break;
+        };
+        b.end(socket, End::Silent);
+        b.pass(Duration::from_secs(1));
+    }
+}
+
+fn emptying(op: &Op) -> bool {
+    matches!(op, Op::Empty(id) | Op::RemoveAll(id) if id.tail() == "0001")
+}
+
+fn emptied(b: &Bench) -> usize {
+    b.calls.iter().filter(|(_, op)| emptying(op)).count()
+}
+
+fn no_answer() -> Result<rest::Answer, Failure> {
+    Err(Failure::NoAnswer(crate::wire::NoAnswer::TimedOut))
+}
+
+fn probes(b: &Bench) -> Vec<(SocketRef, u64, Topic)> {
+    let probe = |(socket, order): &(SocketRef, session::Order)| match order {
+        session::Order::Subscribe { ticket, topics } => match topics.as_slice() {
+            [topic] => Some((*socket, *ticket, topic.clone())),
+            _ => None,
+        },
+        _ => None,
+    };
+    b.orders.iter().filter_map(probe).collect()
+}
+
+#[test]
+fn a_channel_given_up_with_topics_on_it_is_emptied_until_the_platform_says_so() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    b.pass(Duration::from_secs(300));
+    b.emptying = None;
+    wear_out(&mut b);
+    for _ in 0..50 {
+        b.answer(emptying, no_answer());
+        b.pass(EMPTYING_PAUSE_MAX * 2);
+    }
+    let kept = |b: &Bench| b.kept.iter().any(|row| row.id.tail() == "0001");
+    assert!(kept(&b), "a restart would go on with it: {:?}", b.kept);
+    assert!(b.kept.iter().any(|row| row.slot > CHANNELS_MAX));
+    b.answer(emptying, Ok(rest::Answer::Topics(Vec::new())));
+    b.pass(Duration::from_secs(3600));
+    assert_eq!(emptied(&b), 0, "the last one was answered");
+    assert!(!kept(&b));
+}
+
+#[test]
+fn good_answers_that_do_not_say_that_a_channel_is_empty_are_believed_in_the_end() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    b.emptying = Some(rest::Answer::Done);
+    wear_out(&mut b);
+    b.pass(Duration::from_secs(60));
+    assert!(emptied(&b) >= 2, "{}", emptied(&b));
+    b.pass(Duration::from_secs(24 * 3600));
+    assert!(emptied(&b) <= 10, "{}", emptied(&b));
+}
+
+#[test]
+fn a_channel_of_an_earlier_run_that_was_given_up_is_emptied_and_not_used() {
+    let mut first = Bench::new(settings());
+    first.watch(1);
+    let mut kept = first.kept.clone();
+    kept[0].slot = CHANNELS_MAX + 1;
+    let mut b = Bench::with(settings(), &kept, 86_400);
+    b.drain();
+    b.watch(1);
+    b.pass(Duration::from_secs(1));
+    assert_eq!((emptied(&b), b.made, b.live()), (1, 1, 1));
+}
+
+#[test]
+fn a_successor_waits_for_its_predecessor_to_be_emptied_but_not_for_long() {
+    let mut b = Bench::new(Settings {
+        max_channels: 1,
+        ..settings()
+    });
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    b.answering = false;
+    let creating = |b: &Bench| {
+        let create = |(_, op): &&(CallId, Op)| *op == Op::CreateChannel;
+        b.calls.iter().filter(create).count()
+    };
+    let before = creating(&b);
+    wear_out(&mut b);
+    assert_eq!(creating(&b), before, "the old one has not been emptied");
+    b.pass(EMPTYING_PRECEDES);
+    assert_eq!(creating(&b), before + 1, "watching is worth more");
+}
+
+#[test]
+fn a_channel_that_has_been_quiet_is_asked_for_an_answer_each_time_about_another_topic() {
+    let mut b = Bench::new(settings());
+    for n in 0..3 {
+        b.watch(n);
+    }
+    b.pass(Duration::from_secs(1));
+    b.orders.clear();
+    b.pass(PROBE_AFTER * 7 + Duration::from_secs(5));
+    let topics: Vec<Topic> = probes(&b).into_iter().map(|(_, _, t)| t).collect();
+    assert_eq!(topics.len(), 7, "{topics:?}");
+    assert_eq!(topics[..3], [topic(0), topic(1), topic(2)]);
+    assert_eq!((topics[3].clone(), gaps(&b.facts)), (topic(0), 0));
+}
+
+#[test]
+fn a_channel_that_ended_without_a_word_is_found_out_by_the_next_probe() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.confirming = false;
+    b.orders.clear();
+    b.pass(PROBE_AFTER);
+    let (socket, _, _) = probes(&b)[0].clone();
+    b.confirming = true;
+    let fact = session::Fact::ChannelGone;
+    b.give(Input::Session { socket, fact });
+    b.pass(Duration::from_secs(5));
+    assert_eq!((gaps(&b.facts), b.made, b.live()), (1, 2, 1));
+}
+
+#[test]
+fn a_probe_that_is_refused_has_been_answered() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.confirming = false;
+    b.orders.clear();
+    b.pass(PROBE_AFTER);
+    let (socket, ticket, _) = probes(&b)[0].clone();
+    b.give(Input::Session {
+        socket,
+        fact: session::Fact::Refused {
+            ticket,
+            confirmed: Vec::new(),
+            result: 400,
+            message: "no permission".into(),
+        },
+    });
+    b.pass(Duration::from_secs(30));
+    assert_eq!((gaps(&b.facts), b.live(), b.made), (0, 1, 1));
+    let blame = |(_, op): &(CallId, Op)| matches!(op, Op::AddTopics(..));
+    assert!(!b.calls.iter().any(blame), "nobody asks who is to blame");
+}
+
+#[test]
+fn a_channel_that_leaves_probes_unanswered_gets_another_socket() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.confirming = false;
+    b.pass(PROBE_AFTER);
+    for _ in 0..3 {
+        let (socket, ticket, _) = probes(&b).last().unwrap().clone();
+        b.give(Input::Session {
+            socket,
+            fact: session::Fact::Refused {
+                ticket,
+                confirmed: Vec::new(),
+                result: 0,
+                message: String::new(),
+            },
+        });
+    }
+    let closed = |(_, o): &(SocketRef, session::Order)| matches!(o, session::Order::Close);
+    assert!(b.orders.iter().any(closed));
+}
+
+#[test]
+fn what_is_given_up_while_a_channel_is_extended_over_rest_is_taken_off_again() {
+    let mut b = Bench::new(settings());
+    for n in 0..3 {
+        b.watch(n);
+    }
+    b.pass(Duration::from_secs(86_400 - 3700));
+    b.answering = false;
+    let extending = |op: &Op| matches!(op, Op::AddTopics(..));
+    for _ in 0..200 {
+        b.pass(Duration::from_secs(1));
+        if b.calls.iter().any(|(_, op)| *op == Op::ListChannels) {
+            b.answer(
+                |op| *op == Op::ListChannels,
+                Ok(rest::Answer::Channels(Vec::new())),
+            );
+        }
+        if b.calls.iter().any(|(_, op)| extending(op)) {
+            break;
+        }
+    }
+    b.give(Input::Unwatch(topic(1)));
+    b.orders.clear();
+    b.answer(extending, Ok(rest::Answer::Topics(Vec::new())));
+    let off = |o: &session::Order| matches!(o, session::Order::Unsubscribe { topics, .. } if topics.contains(&topic(1)));
+    assert!(b.orders.iter().any(|(_, o)| off(o)), "{:?}", b.orders);
+    assert_eq!((b.live(), gaps(&b.facts)), (2, 0));
+}
+
+#[test]
+fn a_401_of_which_nobody_can_say_what_it_was_about_is_no_denial() {
+    let mut b = Bench::new(settings());
+    b.answering = false;
+    let id = ConversationId(uuid::Uuid::from_u128(7));
+    b.give(Input::Fetch(Fetch::One(id)));
+    b.answer(
+        |op| matches!(op, Op::Conversation(_)),
+        Err(Failure::Unauthorized),
+    );
+    b.answer(|op| *op == Op::KeepWarm, no_answer());
+    let trouble = |f: &Fact| {
+        matches!(
+            f,
+            Fact::Fetched {
+                outcome: FetchOutcome::Trouble(_),
+                ..
+            }
+        )
+    };
+    assert!(b.facts.iter().any(trouble));
+}
