@@ -328,6 +328,8 @@ impl Full {
                                 ),
                             )
                             .is_none();
+                        let refused = row.state == InteractionState::Refused;
+                        self.tally.refused += u64::from(first && refused);
                         if row.reason.is_none() {
                             self.fail(format!("{} ended without a reason", row.conversation));
                         }
@@ -586,7 +588,7 @@ impl Full {
             if state.live && !heard.contains(topic.as_str()) {
                 let since = self.checks.deaf.get(&id).copied().unwrap_or(now);
                 deaf.insert(id, since);
-                if now - since > DEAF_MAX && !self.plan.has(Kind::ExpireChannel) {
+                if now - since > DEAF_MAX {
                     trouble = Some(format!(
                         "{id} is believed live, but has not been for {} ms",
                         now - since

@@ -346,6 +346,17 @@ impl Disk {
         }
     }
 
+    /// The process ends in order: what was ordered is done first.
+    pub(crate) fn finish(&mut self, now: Time, wall: Wall) {
+        if matches!(self.stage, Some(Stage::Done(..))) {
+            self.queue.pop_front();
+        }
+        while !self.queue.is_empty() {
+            self.execute(now, wall);
+            self.queue.pop_front();
+        }
+    }
+
     /// The process ended: what was not durable is gone.
     pub(crate) fn crash(&mut self) {
         self.queue.clear();

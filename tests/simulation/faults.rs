@@ -244,10 +244,11 @@ pub(crate) fn inject(
             command(net, clock, Fault::Permissions { missing });
             Blow::Done(Some(short))
         }
-        Kind::EventsRepeat | Kind::EventsSwap | Kind::EventsDelay => {
+        Kind::EventsRepeat | Kind::EventsSwap | Kind::EventsDelay | Kind::EventsDrop => {
             let mode = match kind {
                 Kind::EventsRepeat => "repeat",
                 Kind::EventsSwap => "swap",
+                Kind::EventsDrop => "drop",
                 _ => "delay",
             };
             let fault = Fault::Events {
@@ -338,12 +339,14 @@ pub(crate) fn relieve(kind: Kind, plan: &Plan, net: &mut Net, clock: &Clock) {
         Kind::PermissionLost => Fault::Permissions {
             missing: Vec::new(),
         },
-        Kind::EventsRepeat | Kind::EventsSwap | Kind::EventsDelay => Fault::Events {
-            mode: "in-order".into(),
-            percent: 100,
-            delay_ms: 1,
-            times: None,
-        },
+        Kind::EventsRepeat | Kind::EventsSwap | Kind::EventsDelay | Kind::EventsDrop => {
+            Fault::Events {
+                mode: "in-order".into(),
+                percent: 100,
+                delay_ms: 1,
+                times: None,
+            }
+        }
         _ => return,
     };
     command(net, clock, fault);

@@ -11,6 +11,7 @@ use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Until}
 use genesys_gateway::gateway::{self, Gateway, Input, Output};
 use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::platform;
+use genesys_gateway::platform::rest::Op;
 use genesys_gateway::platform::session;
 use genesys_gateway::rng::Rng;
 use genesys_gateway::simulator::model::{Control, Life};
@@ -198,6 +199,7 @@ impl Full {
             self.last_look();
         }
         self.tally.virtual_ms += self.clock.time;
+        self.count_up();
         match self.violation.take() {
             Some(text) => Err(text),
             None => Ok(()),
@@ -450,10 +452,14 @@ impl Full {
                 self.tally.fault(kind);
                 self.strike_upper(kind);
             }
-            Blow::Die { down_for, .. } => {
+            Blow::Die { orderly, down_for } => {
                 if self.gateway.is_some() {
                     self.tally.fault(kind);
-                    self.kill();
+                    if orderly {
+                        self.disk.finish(now, self.clock.now().wall);
+                        self.check_durable();
+                    }
+                    self.end_process(orderly);
                     self.agenda.plan(now + down_for, Event::Boot);
                 }
             }
@@ -512,12 +518,29 @@ impl Full {
 
     /// The process ends without a word.
     pub(crate) fn kill(&mut self) {
+        self.end_process(false);
+    }
+
+    /// What the process counted, before it is gone.
+    fn count_up(&mut self) {
+        let Some(gateway) = &self.gateway else { return };
+        let seen = gateway.platform().snapshot(self.clock.now());
+        self.tally.gaps += seen.gaps_total;
+        self.tally.gap_topics += seen.gap_topics_total;
+    }
+
+    /// The process ends; in order, its sockets are closed by then.
+    fn end_process(&mut self, orderly: bool) {
         self.trace.add(&self.clock, "kill", self.epoch, String::new);
+        self.count_up();
         self.gateway = None;
         self.due = None;
         self.epoch += 1;
         self.posts = 0;
-        let known = [Some(0), Some(5 * SECOND), None][self.rng.below(3) as usize];
+        let known = match orderly {
+            true => Some(0),
+            false => [Some(0), Some(5 * SECOND), None][self.rng.below(3) as usize],
+        };
         self.net.forget_process(known, &self.clock);
         self.disk.crash();
         let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
@@ -664,6 +687,8 @@ impl Full {
                 self.net.order(socket, order, &self.clock);
             }
             Output::Call { call, op, token } => {
+                let asks = matches!(op, Op::Conversation(_) | Op::Conversations(_));
+                self.tally.checks += u64::from(asks);
                 self.net.call(call, op, token.as_ref(), &self.clock)
             }
             Output::Store(order) => {

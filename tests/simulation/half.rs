@@ -378,6 +378,8 @@ impl Half {
                 self.agenda.plan(now + watch, Event::Watch(id));
                 self.agenda.plan(end, Event::Stop(id));
             }
+            // Refused before it was watched.
+            Event::Watch(id) if !self.ends.contains_key(&id) => {}
             Event::Watch(id) => {
                 self.watched.insert(
                     id,
@@ -773,7 +775,7 @@ impl Half {
 
     /// What is believed live is live, or will soon be known not to be.
     fn look(&mut self) {
-        if self.client.is_none() || self.plan.has(Kind::ExpireChannel) {
+        if self.client.is_none() {
             return;
         }
         let mut heard: BTreeSet<&str> = BTreeSet::new();

@@ -27,6 +27,9 @@ use crate::trace::Trace;
 const CONNECT_PATIENCE: Time = 10 * SECOND;
 /// The patience of the REST workers.
 const REST_PATIENCE: Time = 20 * SECOND;
+/// A link of which only one end knows that it is gone lasts this long at the other:
+/// TCP sends again for about a quarter of an hour.
+const HALF_OPEN: Time = 16 * MINUTE;
 /// How long a channel thread reads on after it said goodbye.
 const CLOSE_PATIENCE: Time = 2 * SECOND;
 
@@ -587,21 +590,21 @@ impl Net {
     }
 
     /// The process ended: its sockets and calls with it. The platform hears of it at
-    /// once, or after `until_known`, or never.
+    /// once, or after `until_known`, or when its own end of the link gives up.
     pub(crate) fn forget_process(&mut self, until_known: Option<Time>, clock: &Clock) {
         self.epoch += 1;
         self.exchanges.clear();
         self.incoming.clear();
         for (_, link) in std::mem::take(&mut self.links) {
-            if let (Some(id), Some(after)) = (link.platform, until_known) {
-                self.agenda
-                    .plan(clock.time + after, Event::ClosedByClient(id));
+            if let Some(id) = link.platform {
+                let at = clock.time + until_known.unwrap_or(HALF_OPEN);
+                self.agenda.plan(at, Event::ClosedByClient(id));
             }
         }
         self.peers.clear();
     }
 
-    /// Cuts links without a word; the platform hears of it after a while, or never.
+    /// Cuts links without a word; the platform hears of it after a while.
     pub(crate) fn cut(&mut self, one: bool, until_known: Option<Time>, clock: &Clock) -> usize {
         let open: Vec<SocketRef> = self
             .links
@@ -618,9 +621,9 @@ impl Net {
             touched += 1;
             if let Some(link) = self.links.get_mut(socket) {
                 link.cut = true;
-                if let (Some(id), Some(after)) = (link.platform, until_known) {
-                    self.agenda
-                        .plan(clock.time + after, Event::ClosedByClient(id));
+                if let Some(id) = link.platform {
+                    let at = clock.time + until_known.unwrap_or(HALF_OPEN);
+                    self.agenda.plan(at, Event::ClosedByClient(id));
                 }
             }
         }

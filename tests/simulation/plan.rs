@@ -65,6 +65,7 @@ pub(crate) enum Kind {
     HistorySlow,
     HistoryDead,
     HistoryConflict,
+    EventsDrop,
 }
 
 pub(crate) const PLATFORM_KINDS: &[Kind] = &[
@@ -125,6 +126,9 @@ pub(crate) const GATEWAY_KINDS: &[Kind] = &[
     Kind::HistoryConflict,
 ];
 
+/// Only with the whole gateway, too; drawn for themselves, so that seeds keep their plans.
+const LATER_KINDS: &[Kind] = &[Kind::EventsDrop];
+
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -160,6 +164,10 @@ impl Plan {
             .copied()
             .filter(|_| rng.chance(22))
             .collect();
+        if !more.is_empty() {
+            let mut rng = Rng::new(seed ^ 0x6c_61_74_65);
+            kinds.extend(LATER_KINDS.iter().filter(|_| rng.chance(22)));
+        }
         if kinds.is_empty() {
             kinds.push(Kind::ResetOne);
         }
