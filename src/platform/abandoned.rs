@@ -6,9 +6,10 @@
 //! re-attachment do.
 //!
 //! Invariant: such a channel is in the list, and kept for a restart, until the
-//! platform says that it is empty or unknown, or its life is over. For a short
-//! while it takes a place of `max-channels`, so that a successor comes after
-//! it; not for longer, since watching is worth more than one channel too many.
+//! platform says that it is empty or unknown, or its life is over. It takes a
+//! place of `max-channels`, so that a successor comes after it, while nothing
+//! can be heard from the platform, and for a short while after; not for longer,
+//! since watching is worth more than one channel too many.
 
 use std::time::Duration;
 
@@ -38,8 +39,18 @@ struct Given {
     /// Good answers that did not say that it is empty.
     vague: u32,
     asked: bool,
-    /// It takes a place until then.
-    precedes_until: Mono,
+    /// The last try brought no answer.
+    unheard: bool,
+    place: Place,
+}
+
+/// Whether it takes a place of `max-channels`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    No,
+    /// Until the platform answers anything at all: so far no successor could be made either.
+    UntilHeard,
+    Until(Mono),
 }
 
 /// The channels to be emptied.
@@ -58,10 +69,6 @@ impl Abandoned {
         }
         let taken = |slot: &u8| self.list.iter().any(|g| g.row.slot == *slot);
         let slot = (CHANNELS_MAX + 1..).find(|s| !taken(s));
-        let precedes_until = match precedes {
-            true => now.mono + EMPTYING_PRECEDES,
-            false => now.mono,
-        };
         self.list.push(Given {
             row: ChannelRow {
                 slot: slot.unwrap_or(u8::MAX),
@@ -72,13 +79,21 @@ impl Abandoned {
             tries: 0,
             vague: 0,
             asked: false,
-            precedes_until,
+            unheard: false,
+            place: match precedes {
+                true => Place::UntilHeard,
+                false => Place::No,
+            },
         });
     }
 
     /// Places of `max-channels` that are not free yet.
     pub(super) fn places(&self, now: Now) -> usize {
-        let holds = |g: &&Given| g.precedes_until > now.mono;
+        let holds = |g: &&Given| match g.place {
+            Place::No => false,
+            Place::UntilHeard => true,
+            Place::Until(at) => at > now.mono,
+        };
         self.list.iter().filter(holds).count()
     }
 
@@ -91,7 +106,10 @@ impl Abandoned {
     pub(super) fn deadline(&self, token: bool, now: Now) -> Option<Deadline> {
         let why = "channel given up";
         let emptying = |g: &Given| (token && !g.asked).then_some(g.next);
-        let place = |g: &Given| Some(g.precedes_until).filter(|at| *at > now.mono);
+        let place = |g: &Given| match g.place {
+            Place::Until(at) => Some(at).filter(|at| *at > now.mono),
+            Place::No | Place::UntilHeard => None,
+        };
         let soonest = |g: &Given| [emptying(g), place(g)].into_iter().flatten().min();
         let at = self.list.iter().filter_map(soonest).min()?;
         Some(Deadline { at, why })
@@ -99,6 +117,18 @@ impl Abandoned {
 }
 
 impl Client {
+    /// The platform has answered a call, whatever it said: what was not heard is asked again.
+    pub(super) fn platform_heard(&mut self, now: Now) {
+        for given in &mut self.abandoned.list {
+            if given.place == Place::UntilHeard {
+                given.place = Place::Until(now.mono + EMPTYING_PRECEDES);
+            }
+            if std::mem::take(&mut given.unheard) {
+                given.next = now.mono;
+            }
+        }
+    }
+
     /// Has the topics taken off a channel that is given up although the platform may still
     /// know it. `precedes`: no other takes its place before that has been tried.
     pub(super) fn abandon(&mut self, slot: u8, precedes: bool, now: Now) {
@@ -161,6 +191,7 @@ impl Client {
             _ => false,
         };
         if again {
+            given.unheard = matches!(outcome.result, Err(Failure::NoAnswer(_)));
             let pause = Duration::from_secs(5 << given.tries.min(6)).min(EMPTYING_PAUSE_MAX);
             given.tries += 1;
             given.next = now.mono + self.rng.jitter(pause);

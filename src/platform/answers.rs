@@ -35,6 +35,9 @@ impl Client {
         if done.outcome.result.is_ok() && current == Some(done.serial) {
             self.token.warmed(now);
         }
+        if !matches!(done.outcome.result, Err(Failure::NoAnswer(_))) {
+            self.platform_heard(now);
+        }
         match done.purpose {
             Purpose::Token => self.token_answered(done.outcome, now),
             Purpose::Warm => self.warm_answered(done.serial, &done.outcome, now),

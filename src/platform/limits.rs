@@ -75,8 +75,8 @@ pub const ABANDONED_MAX: usize = 64;
 /// Between two tries at it for one channel, at most; they go on while the channel may live.
 pub const EMPTYING_PAUSE_MAX: Duration = Duration::from_secs(120);
 
-/// A channel given up takes the place of its successor for this long, if it cannot be
-/// emptied sooner: where REST does not answer, the successor cannot be made either.
+/// A channel given up takes the place of its successor for this long after the platform
+/// was heard again, if it cannot be emptied sooner.
 pub const EMPTYING_PRECEDES: Duration = Duration::from_secs(20);
 
 /// So many good answers that do not say that the channel is empty are believed.

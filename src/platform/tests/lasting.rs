@@ -105,9 +105,37 @@ fn a_successor_waits_for_its_predecessor_to_be_emptied_but_not_for_long() {
     };
     let before = creating(&b);
     wear_out(&mut b);
+    b.pass(Duration::from_secs(600));
+    assert_eq!(creating(&b), before, "the platform is not heard at all");
+    b.answer(|op| *op == Op::KeepWarm, Ok(rest::Answer::Done));
+    b.pass(Duration::from_secs(1));
     assert_eq!(creating(&b), before, "the old one has not been emptied");
     b.pass(EMPTYING_PRECEDES);
     assert_eq!(creating(&b), before + 1, "watching is worth more");
+}
+
+#[test]
+fn what_could_not_be_emptied_while_the_platform_was_away_is_emptied_before_a_successor_is_made() {
+    let mut b = Bench::new(Settings {
+        max_channels: 1,
+        ..settings()
+    });
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    b.answering = false;
+    wear_out(&mut b);
+    for _ in 0..8 {
+        b.answer(emptying, no_answer());
+        b.pass(EMPTYING_PAUSE_MAX * 2);
+    }
+    b.answer(emptying, no_answer());
+    b.answering = true;
+    b.answer(|op| *op == Op::KeepWarm, Ok(rest::Answer::Done));
+    assert_eq!(
+        (b.made, b.live()),
+        (2, 1),
+        "without waiting for the next try"
+    );
 }
 
 #[test]
