@@ -3,7 +3,8 @@
 //! Invariant: two entries of one instant come out in the order in which they
 //! went in, so that one seed gives one run.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Milliseconds since the world began.
 pub(crate) type Time = u64;
@@ -13,15 +14,20 @@ pub(crate) const MINUTE: Time = 60 * SECOND;
 pub(crate) const HOUR: Time = 60 * MINUTE;
 pub(crate) const DAY: Time = 24 * HOUR;
 
+/// The events lie still in `events`; what is sorted are their places.
 pub(crate) struct Agenda<E> {
-    due: BTreeMap<(Time, u64), E>,
+    due: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    events: Vec<Option<E>>,
+    free: Vec<usize>,
     planned: u64,
 }
 
 impl<E> Default for Agenda<E> {
     fn default() -> Self {
         Agenda {
-            due: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
             planned: 0,
         }
     }
@@ -30,16 +36,30 @@ impl<E> Default for Agenda<E> {
 impl<E> Agenda<E> {
     pub(crate) fn plan(&mut self, at: Time, event: E) {
         self.planned += 1;
-        self.due.insert((at, self.planned), event);
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() - 1
+            }
+        };
+        self.due.push(Reverse((at, self.planned, place)));
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
-        self.due.first_key_value().map(|((at, _), _)| *at)
+        self.due.peek().map(|Reverse((at, _, _))| *at)
     }
 
     /// The first entry, if it is due.
     pub(crate) fn take(&mut self, now: Time) -> Option<E> {
-        let first = self.due.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        if self.next()? > now {
+            return None;
+        }
+        let Reverse((_, _, place)) = self.due.pop()?;
+        self.free.push(place);
+        self.events[place].take()
     }
 }

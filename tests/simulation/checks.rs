@@ -333,6 +333,9 @@ impl Full {
                         if row.reason.is_none() {
                             self.fail(format!("{} ended without a reason", row.conversation));
                         }
+                        if first && row.state == InteractionState::Expired {
+                            self.check_expired(row.conversation);
+                        }
                         if first && row.state == InteractionState::Finished {
                             let code = row.reason.as_ref().map_or("", |r| r.code.as_str());
                             self.check_finished(row.conversation, code);
@@ -346,22 +349,37 @@ impl Full {
         }
     }
 
+    /// REST may be unable to tell for long in this run.
+    fn rest_may_fail(&self) -> bool {
+        let kinds = [
+            Kind::ConversationRefused,
+            Kind::PermissionLost,
+            Kind::Outage,
+            Kind::BlackHole,
+            Kind::LoginTrouble,
+            Kind::LoginRefused,
+            Kind::Unauthorized,
+            Kind::Garbage,
+            Kind::WebPage,
+            Kind::Limited,
+        ];
+        kinds.iter().any(|k| self.plan.has(*k))
+    }
+
+    /// Nothing is given up for its age that has been over for long.
+    fn check_expired(&mut self, id: ConversationId) {
+        let now = self.clock.time;
+        let wall_moves = self.plan.has(Kind::ClockForward) || self.plan.has(Kind::ClockBack);
+        let over = self.checks.lives.get(&id).copied().unwrap_or(now);
+        if now > over + 2 * HOUR && !self.rest_may_fail() && !wall_moves {
+            self.fail(format!("{id} expired, although it was over at {over}"));
+        }
+    }
+
     /// What is called finished is finished.
     fn check_finished(&mut self, id: ConversationId, code: &str) {
         if code != "conversation-finished" {
-            let told = [
-                Kind::ConversationRefused,
-                Kind::PermissionLost,
-                Kind::Outage,
-                Kind::BlackHole,
-                Kind::LoginTrouble,
-                Kind::LoginRefused,
-                Kind::Unauthorized,
-                Kind::Garbage,
-                Kind::WebPage,
-                Kind::Limited,
-            ];
-            if !told.iter().any(|k| self.plan.has(*k)) && !self.plan.first_event {
+            if !self.rest_may_fail() && !self.plan.first_event {
                 self.fail(format!("{id} ended as {code}, although REST could tell"));
             }
             return;
@@ -675,10 +693,10 @@ impl Full {
                 .get(&id)
                 .and_then(|i| i.row.reason.clone());
             let code = reason.as_ref().map_or("", |r| r.code.as_str());
-            let first_only = self.plan.first_event;
-            if w.at.0 + MINUTE > ended || first_only {
+            if self.plan.first_event {
                 continue;
             }
+            let late = w.at.0 + MINUTE > ended;
             // Refused for good by the history manager: a person has it.
             let dead = self.disk.records.values().any(|r| {
                 r.row.conversation == Some(id)
@@ -699,8 +717,10 @@ impl Full {
                         )
                     })
                     && at > *promised
+                    && at < ended
             });
             let shown = w.shows_in_rest
+                && !late
                 && w.superseded.is_none()
                 && state == InteractionState::Finished
                 && code == "conversation-finished";

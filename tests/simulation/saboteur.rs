@@ -64,6 +64,8 @@ enum Breakage {
     ShowsASecret,
     OpensASecondSocket,
     PostsBeforeTheCommit,
+    LeavesTopicsBehind,
+    NeverAsksForASignOfLife,
 }
 
 struct Broken {
@@ -76,6 +78,8 @@ struct Broken {
     inject: Vec<Input>,
     calls: BTreeMap<CallId, bool>,
     keys: BTreeMap<RecordId, u8>,
+    /// What was subscribed on which socket.
+    subscribed: BTreeSet<(SocketRef, Topic)>,
     extra: u64,
 }
 
@@ -90,6 +94,7 @@ fn sabotage(what: Breakage) -> Box<dyn Sabotage> {
         inject: Vec::new(),
         calls: BTreeMap::new(),
         keys: BTreeMap::new(),
+        subscribed: BTreeSet::new(),
         extra: 0,
     })
 }
@@ -281,6 +286,41 @@ impl Sabotage for Broken {
                     order: session::Order::Subscribe { ticket, topics },
                 });
             }
+            (
+                Breakage::LeavesTopicsBehind,
+                Output::Call {
+                    call,
+                    op: Op::Empty(_) | Op::RemoveAll(_),
+                    ..
+                },
+            ) => {
+                self.inject.push(Input::Answered {
+                    call,
+                    outcome: Outcome {
+                        result: Ok(rest::Answer::Topics(Vec::new())),
+                        limits: None,
+                    },
+                });
+            }
+            (
+                Breakage::NeverAsksForASignOfLife,
+                Output::Session {
+                    socket,
+                    order: session::Order::Subscribe { ticket, topics },
+                },
+            ) => {
+                let known: Vec<bool> = topics
+                    .iter()
+                    .map(|t| !self.subscribed.insert((socket, t.clone())))
+                    .collect();
+                // One topic once more, for the answer alone: it stays without one.
+                if known != [true] {
+                    all.push(Output::Session {
+                        socket,
+                        order: session::Order::Subscribe { ticket, topics },
+                    });
+                }
+            }
             (Breakage::PostsUnderTwoKeys, Output::Post { record }) => {
                 all.push(Output::Post { record });
                 all.push(Output::Post { record });
@@ -422,6 +462,15 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
     plan.kinds = match what {
         Breakage::ChangesTheKeyAtARetry => vec![Kind::HistorySlow],
         Breakage::ForgetsChannelsAtRestart => vec![Kind::Kill],
+        Breakage::LeavesTopicsBehind => vec![Kind::ResetAll, Kind::UpgradeTrouble],
+        Breakage::NeverAsksForASignOfLife => {
+            let stays = plan.switches.set("channel-expiry", "socket-stays");
+            stays.expect("the switch takes this value");
+            // Where much is subscribed, the answers to that tell as well.
+            plan.conversations = 15;
+            plan.talk = 3 * HOUR;
+            vec![Kind::ExpireChannel]
+        }
         _ => vec![Kind::ResetOne],
     };
     plan
@@ -477,4 +526,6 @@ breakages! {
     a_secret_in_a_notice_is_caught: ShowsASecret by "shows a secret";
     a_second_socket_without_a_notice_is_caught: OpensASecondSocket by "two sockets on one channel";
     a_post_before_the_commit_is_caught: PostsBeforeTheCommit by "before its commit";
+    topics_left_on_channels_given_up_are_caught: LeavesTopicsBehind by "channels are held";
+    a_channel_never_asked_for_a_sign_of_life_is_caught: NeverAsksForASignOfLife by "believed live";
 }
