@@ -22,6 +22,7 @@ use super::limits::{
     VAGUE_ANSWERS_MAX,
 };
 use super::rest::{Answer, Failure, Op, Outcome};
+use crate::notice::{Level, Notice};
 use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now};
 
@@ -30,6 +31,8 @@ const _: () = assert!(ABANDONED_MAX + 2 * CHANNELS_MAX as usize <= u8::MAX as us
 /// A channel to be emptied.
 #[derive(Debug)]
 struct Given {
+    /// What it was called while it served.
+    name: String,
     /// As it is kept; its slot is beyond those of serving channels.
     row: ChannelRow,
     /// No later than its life.
@@ -60,16 +63,18 @@ pub(super) struct Abandoned {
 }
 
 impl Abandoned {
-    fn add(&mut self, row: ChannelRow, precedes: bool, now: Now) {
+    /// Gives the one that had to make room, if any.
+    fn add(&mut self, row: ChannelRow, precedes: bool, now: Now) -> Option<Given> {
         if self.list.iter().any(|g| g.row.id == row.id) {
-            return;
+            return None;
         }
-        if self.list.len() >= ABANDONED_MAX {
-            self.list.remove(0);
-        }
+        let full = self.list.len() >= ABANDONED_MAX;
+        let out = full.then(|| self.list.remove(0));
+        let name = format!("{}/{}", row.slot, row.id.tail());
         let taken = |slot: &u8| self.list.iter().any(|g| g.row.slot == *slot);
         let slot = (CHANNELS_MAX + 1..).find(|s| !taken(s));
         self.list.push(Given {
+            name,
             row: ChannelRow {
                 slot: slot.unwrap_or(u8::MAX),
                 ..row
@@ -85,6 +90,7 @@ impl Abandoned {
                 false => Place::No,
             },
         });
+        out
     }
 
     /// Places of `max-channels` that are not free yet.
@@ -138,17 +144,28 @@ impl Client {
             .filter(|c| !c.subs.is_empty() || !c.told.is_empty() || c.resync)
             .and_then(Channel::row);
         if let Some(row) = row {
-            self.abandoned.add(row, precedes, now);
+            let out = self.abandoned.add(row, precedes, now);
+            self.not_emptied(out);
         }
     }
 
     /// The same for a channel of an earlier run.
     pub(super) fn abandon_row(&mut self, row: ChannelRow, now: Now) {
-        self.abandoned.add(row, false, now);
+        let out = self.abandoned.add(row, false, now);
+        self.not_emptied(out);
+    }
+
+    fn not_emptied(&mut self, given: impl IntoIterator<Item = Given>) {
+        for given in given {
+            let text = "a channel given up could not be emptied: it counts on the platform until it expires";
+            self.notice(Notice::new(Level::Warn, "channel-not-emptied", text).on(given.name));
+        }
     }
 
     pub(super) fn empty_abandoned(&mut self, now: Now) {
-        self.abandoned.list.retain(|g| !g.until.over(now));
+        let over = |g: &mut Given| g.until.over(now);
+        let over: Vec<Given> = self.abandoned.list.extract_if(.., over).collect();
+        self.not_emptied(over);
         if self.token.current(now).is_none() {
             return;
         }

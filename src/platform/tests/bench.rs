@@ -16,6 +16,8 @@ pub(super) struct Bench {
     pub(super) calls: Vec<(CallId, Op)>,
     pub(super) made: usize,
     pub(super) kept: Vec<ChannelRow>,
+    /// The labels of all notices.
+    pub(super) labels: Vec<&'static str>,
     /// Sockets confirm what they are told.
     pub(super) confirming: bool,
     /// REST answers by itself.
@@ -63,6 +65,7 @@ impl Bench {
             calls: Vec::new(),
             made: 0,
             kept: Vec::new(),
+            labels: Vec::new(),
             confirming: true,
             answering: true,
             token_life,
@@ -98,7 +101,7 @@ impl Bench {
                 Output::Call { call, op, .. } => self.call(call, op),
                 Output::Keep(rows) => self.kept = rows,
                 Output::Fact(fact) => self.facts.push(fact),
-                Output::Notice(_) => {}
+                Output::Notice(notice) => self.labels.push(notice.label),
             }
         }
         self.client.audit().unwrap();

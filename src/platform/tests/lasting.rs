@@ -65,6 +65,20 @@ fn a_channel_given_up_with_topics_on_it_is_emptied_until_the_platform_says_so() 
 }
 
 #[test]
+fn a_channel_that_cannot_be_emptied_as_long_as_it_lives_is_given_up_with_a_word() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    b.emptying = None;
+    wear_out(&mut b);
+    let told = |b: &Bench| b.labels.contains(&"channel-not-emptied");
+    b.pass(Duration::from_secs(23 * 3600));
+    assert!(!told(&b));
+    b.pass(Duration::from_secs(2 * 3600));
+    assert!(told(&b) && b.kept.iter().all(|row| row.slot <= CHANNELS_MAX));
+}
+
+#[test]
 fn good_answers_that_do_not_say_that_a_channel_is_empty_are_believed_in_the_end() {
     let mut b = Bench::new(settings());
     b.watch(1);
