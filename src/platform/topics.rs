@@ -129,6 +129,10 @@ impl Client {
             return;
         };
         channel.blamed.remove(topic);
+        if channel.phase != Phase::Open && !channel.retiring() {
+            // REST said so, and the socket went meanwhile: the next one confirms it.
+            return self.want_again(slot, topic);
+        }
         match channel.subs.get(topic) {
             Some(Sub::Want | Sub::Sent) => {
                 channel.want.remove(topic);

@@ -228,6 +228,39 @@ fn a_channel_that_leaves_probes_unanswered_gets_another_socket() {
 }
 
 #[test]
+fn what_rest_admits_while_the_socket_is_gone_is_live_only_on_the_next_socket() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(1));
+    b.confirming = false;
+    b.watch(2);
+    let (socket, ticket, topic_2) = probes(&b).last().unwrap().clone();
+    b.answering = false;
+    b.give(Input::Session {
+        socket,
+        fact: session::Fact::Refused {
+            ticket,
+            confirmed: Vec::new(),
+            result: 400,
+            message: "no permission".into(),
+        },
+    });
+    b.end(socket, End::Closed(1001));
+    let admitted = rest::TopicState {
+        topic: topic_2,
+        rejected: None,
+    };
+    b.answer(
+        |op| matches!(op, Op::AddTopics(..)),
+        Ok(rest::Answer::Topics(vec![admitted])),
+    );
+    assert_eq!(b.live(), 0);
+    b.confirming = true;
+    b.pass(Duration::from_secs(2));
+    assert_eq!(b.live(), 2);
+}
+
+#[test]
 fn what_is_given_up_while_a_channel_is_extended_over_rest_is_taken_off_again() {
     let mut b = Bench::new(settings());
     for n in 0..3 {
