@@ -7,14 +7,10 @@
 //! stop and everything has to come to its end.
 //!
 //! `SEEDS=10000 FROM=1 cargo test --release --test simulation -- seeds --nocapture`
-//! runs many; `SEED=7 cargo test --release --test simulation -- replay --nocapture`
-//! replays one and tells its story.
-//!
-//! Seeds known to fail, to begin with. Of 1 to 100 of the whole gateway: 81 (an interaction
-//! ends as settled although REST could tell), 88 and 95 (channels beyond the setting still
-//! have topics on the platform); of the platform half 163 (a topic is believed live for more
-//! than five minutes after it no longer was). A run stops at the first check that fails, so
-//! what would have become of its wrap-ups is not known.
+//! runs many, of the platform half and of the whole gateway (`seeds_of_the_whole` for
+//! that one alone); `SEED=7 cargo test --release --test simulation -- replay_full --nocapture`
+//! replays one and tells its story (`replay_half` for the platform half; `LINES` and `WIDTH`
+//! for more of it). Every run draws from its seed alone, so a seed that fails fails again.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
