@@ -246,7 +246,7 @@ impl Client {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
-        if !channel.probe_due().is_some_and(|at| at <= now.mono) {
+        if channel.probe_due().is_none_or(|at| at > now.mono) {
             return;
         }
         let live = |(t, s): (&Topic, &Sub)| (*s == Sub::Live).then(|| t.clone());

@@ -3,15 +3,16 @@
 //! What is checked after every step is in [`checks`](crate::checks); here is
 //! how the world turns.
 
+mod orders;
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use genesys_gateway::filing::rows::{RecordState, StoreTrouble};
+use genesys_gateway::filing::rows::RecordState;
 use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Until};
-use genesys_gateway::gateway::{self, Gateway, Input, Output};
+use genesys_gateway::gateway::{Gateway, Input};
 use genesys_gateway::ids::{ConversationId, RecordId};
-use genesys_gateway::platform;
-use genesys_gateway::platform::rest::Op;
 use genesys_gateway::platform::session;
 use genesys_gateway::rng::Rng;
 use genesys_gateway::simulator::model::{Control, Life};
@@ -19,18 +20,15 @@ use genesys_gateway::simulator::model::{Control, Life};
 use crate::agenda::{Agenda, HOUR, MINUTE, SECOND, Time};
 use crate::checks::Checks;
 use crate::clock::Clock;
-use crate::disk::{Disk, Trouble};
-use crate::faults::{self, Blow};
-use crate::half::{draw_life, life_length, new_platform};
-use crate::history::{History, Mood};
+use crate::disk::Disk;
+use crate::faults;
+use crate::history::History;
+use crate::lives::{draw_life, life_length, new_platform};
 use crate::net::{Incoming, Net};
 use crate::plan::{Kind, Plan};
 use crate::report::Tally;
 use crate::saboteur::Sabotage;
 use crate::trace::Trace;
-
-/// More core steps than this in one virtual second is a livelock.
-const STEPS_MAX: u64 = 20_000;
 
 pub(crate) enum Event {
     Begin(Box<Life>),
@@ -433,319 +431,6 @@ impl Full {
         let at = self.clock.time + after + self.rng.below(SECOND);
         self.agenda
             .plan(at, Event::Ask(waiting.ask, waiting.tries + 1));
-    }
-
-    pub(crate) fn strike(&mut self, kind: Kind) {
-        let now = self.clock.time;
-        self.trace
-            .add(&self.clock, "fault", kind as u64, || format!("{kind:?}"));
-        let plan = self.plan.clone();
-        match faults::inject(kind, &plan, &mut self.net, &mut self.clock, &mut self.rng) {
-            Blow::Done(relief) => {
-                self.tally.fault(kind);
-                if let Some(at) = relief {
-                    self.agenda.plan(at, Event::Relieve(kind));
-                }
-            }
-            Blow::Missed => {}
-            Blow::Upper => {
-                self.tally.fault(kind);
-                self.strike_upper(kind);
-            }
-            Blow::Die { orderly, down_for } => {
-                if self.gateway.is_some() {
-                    self.tally.fault(kind);
-                    if orderly {
-                        self.disk.finish(now, self.clock.now().wall);
-                        self.check_durable();
-                    }
-                    self.end_process(orderly);
-                    self.agenda.plan(now + down_for, Event::Boot);
-                }
-            }
-        }
-    }
-
-    fn strike_upper(&mut self, kind: Kind) {
-        let now = self.clock.time;
-        let most = [20 * SECOND, 10 * MINUTE, 2 * HOUR][self.rng.below(3) as usize];
-        let until = now + SECOND + self.rng.below(most);
-        let trouble = |what| Some(Trouble { what, until });
-        let moody = |world: &mut Full, mood| {
-            world.history.mood = mood;
-            world.history.until = until;
-        };
-        match kind {
-            Kind::DiskFull => self.disk.trouble = trouble(StoreTrouble::Full),
-            Kind::DiskError => {
-                self.disk.trouble = Some(Trouble {
-                    what: StoreTrouble::Io,
-                    until: now + 1 + self.rng.below(MINUTE),
-                });
-            }
-            Kind::DiskBusy => {
-                self.disk.trouble = Some(Trouble {
-                    what: StoreTrouble::Busy,
-                    until: now + 1 + self.rng.below(20 * SECOND),
-                });
-            }
-            Kind::DiskSlow => {
-                self.disk.latency = (200, 6000);
-                self.agenda.plan(now + 5 * MINUTE, Event::Relieve(kind));
-            }
-            Kind::HistoryDown => {
-                let accepts = self.rng.chance(50);
-                moody(self, Mood::Down { accepts });
-            }
-            Kind::HistoryRefuses => {
-                let status = [408, 425, 429, 500, 502, 503, 504][self.rng.below(7) as usize];
-                let after = self.rng.chance(40).then(|| 1 + self.rng.below(120));
-                moody(self, Mood::Later(status, after));
-            }
-            Kind::HistoryClosed => {
-                let status = [401, 403, 301, 302, 307][self.rng.below(5) as usize];
-                moody(self, Mood::Closed(status));
-            }
-            Kind::HistorySlow => moody(self, Mood::Slow),
-            Kind::HistoryDead => {
-                let percent = 5 + self.rng.below(40);
-                moody(self, Mood::Dead(percent));
-            }
-            Kind::HistoryConflict => moody(self, Mood::Conflict),
-            _ => {}
-        }
-    }
-
-    /// The process ends without a word.
-    pub(crate) fn kill(&mut self) {
-        self.end_process(false);
-    }
-
-    /// What the process counted, before it is gone.
-    fn count_up(&mut self) {
-        let Some(gateway) = &self.gateway else { return };
-        let seen = gateway.platform().snapshot(self.clock.now());
-        self.tally.gaps += seen.gaps_total;
-        self.tally.gap_topics += seen.gap_topics_total;
-    }
-
-    /// The process ends; in order, its sockets are closed by then.
-    fn end_process(&mut self, orderly: bool) {
-        self.trace.add(&self.clock, "kill", self.epoch, String::new);
-        self.count_up();
-        self.gateway = None;
-        self.due = None;
-        self.epoch += 1;
-        self.posts = 0;
-        let known = match orderly {
-            true => Some(0),
-            false => [Some(0), Some(5 * SECOND), None][self.rng.below(3) as usize],
-        };
-        self.net.forget_process(known, &self.clock);
-        self.disk.crash();
-        let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
-        for c in self.net.platform.truth().channels() {
-            let time = self.clock.time;
-            let fresh = self
-                .checks
-                .first_seen
-                .get(c.id)
-                .is_none_or(|t| time - t < 2 * MINUTE);
-            let unkept = self.plan.kinds.iter().any(|k| {
-                matches!(
-                    k,
-                    Kind::DiskFull | Kind::DiskError | Kind::DiskBusy | Kind::DiskSlow
-                )
-            });
-            if !known(c.id) && (fresh || unkept) {
-                self.checks.leaked.insert(c.id.to_owned());
-            }
-        }
-        self.checks.process_ended(self.clock.time);
-        for (_, waiting) in std::mem::take(&mut self.callers) {
-            self.again(waiting, SECOND);
-        }
-    }
-
-    pub(crate) fn boot(&mut self) {
-        if self.gateway.is_some() {
-            return;
-        }
-        self.clock.restart();
-        let mut recovered = self.disk.recovered();
-        if let Some(s) = &mut self.sabotage {
-            s.recovered(&mut recovered);
-        }
-        let settings = gateway::Settings {
-            platform: platform::Settings {
-                max_channels: self.plan.max_channels,
-                topics_per_channel: self.plan.topics_per_channel,
-                renew_before: Duration::from_millis(self.plan.renew_before),
-            },
-            filing: self.settings,
-        };
-        let seed = self.rng.next_u64();
-        self.checks.process_began(self.clock.time);
-        self.gateway = Some(Gateway::new(settings, &recovered, self.clock.now(), seed));
-        self.drain();
-    }
-
-    pub(crate) fn give(&mut self, input: Input) {
-        let inputs = match &mut self.sabotage {
-            Some(s) => s.input(input),
-            None => vec![input],
-        };
-        for input in inputs {
-            self.give_one(input);
-        }
-    }
-
-    fn give_one(&mut self, input: Input) {
-        let second = self.clock.time / SECOND;
-        if second != self.second {
-            self.second = second;
-            self.steps = 0;
-        }
-        self.steps += 1;
-        self.core_steps += 1;
-        if self.steps > STEPS_MAX {
-            self.fail(format!("{} core steps in one second", self.steps));
-            return;
-        }
-        let quiet = matches!(
-            input,
-            Input::Tick
-                | Input::Session {
-                    fact: session::Fact::Heard,
-                    ..
-                }
-        );
-        let Some(gateway) = &mut self.gateway else {
-            return;
-        };
-        gateway.handle(input, self.clock.now());
-        let said = self.drain();
-        let due = self.core_steps.is_multiple_of(self.audit_every);
-        if (said || !quiet) && due || self.core_steps.is_multiple_of(64 * self.audit_every) {
-            self.check_core();
-        }
-    }
-
-    /// True if the core said anything.
-    fn drain(&mut self) -> bool {
-        let mut said = false;
-        while let Some(output) = self.gateway.as_mut().and_then(Gateway::poll_output) {
-            said = true;
-            self.outputs += 1;
-            let outputs = match &mut self.sabotage {
-                Some(s) => s.output(output),
-                None => vec![output],
-            };
-            for output in outputs {
-                self.obey(output);
-            }
-            if self.kill_at_output.is_some_and(|n| n <= self.outputs) {
-                self.kill_at_output = None;
-                self.kill();
-                self.agenda.plan(self.clock.time + SECOND, Event::Boot);
-                return true;
-            }
-        }
-        let more = self.sabotage.as_mut().map(|s| s.more()).unwrap_or_default();
-        for output in more {
-            self.obey(output);
-        }
-        let now = self.clock.now();
-        self.due = self
-            .gateway
-            .as_ref()
-            .and_then(|g| g.next_deadline(now))
-            .map(|d| self.clock.world(d.at));
-        said
-    }
-
-    fn obey(&mut self, output: Output) {
-        match output {
-            Output::Answer(caller, answer) => self.answered(caller, answer),
-            Output::OpenSocket {
-                socket,
-                connect_uri,
-            } => {
-                self.trace
-                    .add(&self.clock, "open", u64::from(socket.generation), || {
-                        format!("{socket:?}")
-                    });
-                self.check_open(socket, &connect_uri);
-                self.net.open(socket, &connect_uri, &self.clock);
-            }
-            Output::Session { socket, order } => {
-                self.trace
-                    .add(&self.clock, "order", u64::from(socket.generation), || {
-                        format!("{socket:?} {order:?}")
-                    });
-                self.check_order(socket, &order);
-                self.net.order(socket, order, &self.clock);
-            }
-            Output::Call { call, op, token } => {
-                let asks = matches!(op, Op::Conversation(_) | Op::Conversations(_));
-                self.tally.checks += u64::from(asks);
-                self.net.call(call, op, token.as_ref(), &self.clock)
-            }
-            Output::Store(order) => {
-                self.check_store(&order);
-                self.disk.lie |= self.sabotage.as_mut().is_some_and(|s| s.lies());
-                self.disk.order(order, self.clock.time, &mut self.rng);
-            }
-            Output::Post { record } => {
-                self.check_post(record);
-                self.posts += 1;
-                self.tally.posts += 1;
-                if self.posts > self.plan.workers {
-                    self.fail(format!("{} posts are under way", self.posts));
-                }
-                let at = self.clock.time + 1 + self.rng.below(20);
-                self.agenda.plan(at, Event::PostArrives(self.epoch, record));
-            }
-            Output::Notice(notice) => self.check_notice(&notice),
-        }
-    }
-
-    fn post_arrives(&mut self, epoch: u64, record: RecordId) {
-        // A body that a dead process has sent arrives all the same, half of the time.
-        if epoch != self.epoch && self.rng.chance(50) {
-            return;
-        }
-        let Some(body) = self.disk.records.get(&record).and_then(|r| r.body.clone()) else {
-            let why = "the body is not there".to_owned();
-            let outcome = PostOutcome::Unreadable(why);
-            self.agenda
-                .plan(self.clock.time, Event::Posted(epoch, record, outcome));
-            return;
-        };
-        let key = match &mut self.sabotage {
-            Some(s) => s.key(record),
-            None => record,
-        };
-        let before = self.history.filed.len();
-        let digest = body.bytes().fold(7u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-        });
-        let (takes, outcome) = self
-            .history
-            .post(key, digest, self.clock.time, &mut self.rng);
-        self.trace
-            .add(&self.clock, "post", 0, || format!("{record} {outcome:?}"));
-        if self.history.changed {
-            self.fail(format!("{record} came again with another body"));
-        }
-        if self.history.filed.len() > before {
-            self.tally.filed += 1;
-            self.check_filed(record, key, &body);
-        }
-        self.agenda.plan(
-            self.clock.time + takes,
-            Event::Posted(epoch, record, outcome),
-        );
     }
 }
 

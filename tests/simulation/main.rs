@@ -22,6 +22,7 @@ mod faults;
 mod full;
 mod half;
 mod history;
+mod lives;
 mod net;
 mod plan;
 mod report;

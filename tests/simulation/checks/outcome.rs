@@ -1,0 +1,306 @@
+//! What came of it: how interactions ended, what was filed, and what is owed.
+
+use std::time::Duration;
+
+use genesys_gateway::filing::rows::{Change, InteractionState, RecordKind, RecordState, Source};
+use genesys_gateway::ids::{ConversationId, RecordId};
+
+use super::{SKEW_MAX, whose};
+use crate::agenda::{HOUR, MINUTE};
+use crate::full::Full;
+use crate::plan::Kind;
+
+impl Full {
+    /// What became durable.
+    pub(crate) fn check_durable(&mut self) {
+        let now = self.clock.time;
+        for change in std::mem::take(&mut self.disk.durable) {
+            match change {
+                Change::Accept { row, .. } => {
+                    self.checks.ended.remove(&row.conversation);
+                    self.checks.decided.remove(&row.conversation);
+                    self.checks.accepted.insert(row.conversation, now);
+                }
+                Change::Interaction(row) => {
+                    if row.state.ended() {
+                        let first = self
+                            .checks
+                            .ended
+                            .insert(
+                                row.conversation,
+                                (
+                                    self.checks
+                                        .decided
+                                        .get(&row.conversation)
+                                        .copied()
+                                        .unwrap_or(now),
+                                    row.state,
+                                ),
+                            )
+                            .is_none();
+                        let refused = row.state == InteractionState::Refused;
+                        self.tally.refused += u64::from(first && refused);
+                        if row.reason.is_none() {
+                            self.fail(format!("{} ended without a reason", row.conversation));
+                        }
+                        if first && row.state == InteractionState::Expired {
+                            self.check_expired(row.conversation);
+                        }
+                        if first && row.state == InteractionState::Finished {
+                            let code = row.reason.as_ref().map_or("", |r| r.code.as_str());
+                            self.check_finished(row.conversation, code);
+                        }
+                    } else {
+                        self.checks.ended.remove(&row.conversation);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// REST may be unable to tell for long in this run.
+    pub(super) fn rest_may_fail(&self) -> bool {
+        let kinds = [
+            Kind::ConversationRefused,
+            Kind::PermissionLost,
+            Kind::Outage,
+            Kind::BlackHole,
+            Kind::LoginTrouble,
+            Kind::LoginRefused,
+            Kind::Unauthorized,
+            Kind::Garbage,
+            Kind::WebPage,
+            Kind::Limited,
+        ];
+        kinds.iter().any(|k| self.plan.has(*k))
+    }
+
+    /// Nothing is given up for its age that has been over for long.
+    pub(super) fn check_expired(&mut self, id: ConversationId) {
+        let now = self.clock.time;
+        let wall_moves = self.plan.has(Kind::ClockForward) || self.plan.has(Kind::ClockBack);
+        let over = self.checks.lives.get(&id).copied().unwrap_or(now);
+        if now > over + 2 * HOUR && !self.rest_may_fail() && !wall_moves {
+            self.fail(format!("{id} expired, although it was over at {over}"));
+        }
+    }
+
+    /// What is called finished is finished.
+    pub(super) fn check_finished(&mut self, id: ConversationId, code: &str) {
+        if code != "conversation-finished" {
+            if !self.rest_may_fail() && !self.plan.first_event {
+                self.fail(format!("{id} ended as {code}, although REST could tell"));
+            }
+            return;
+        }
+        if self.plan.has(Kind::ClockForward) || self.plan.has(Kind::ClockBack) {
+            // The row's time says nothing then.
+            return;
+        }
+        let truth = self.net.platform.truth();
+        let Some(c) = truth.conversation(id) else {
+            return self.fail(format!("{id} is finished, but never began"));
+        };
+        let Some(at) = self.disk.interactions.get(&id).and_then(|i| i.row.ended_at) else {
+            return self.fail(format!("{id} ended without a time"));
+        };
+        // What began after the question was asked nobody could know.
+        let asked = at - Duration::from_secs(90);
+        let open = c
+            .agent_legs
+            .iter()
+            .filter_map(|(p, l)| c.participants.get(*p)?.legs.get(*l))
+            .filter(|l| l.start < asked)
+            .any(|l| {
+                // A changed mind afterwards is another matter.
+                let done = l.acw.wraps.first().map(|w| w.end).or(l.acw.skipped);
+                let working = l.acw.required && done.is_none_or(|e| e > at);
+                working || l.disconnected.is_none_or(|d| d > at)
+            });
+        if open {
+            self.fail(format!(
+                "{id} is called finished at {at}, but an agent was not done"
+            ));
+        }
+    }
+
+    /// Invariant 5: a new body at the history manager is a wrap-up that it does not have.
+    pub(crate) fn check_filed(&mut self, record: RecordId, key: RecordId, body: &str) {
+        let Some(row) = self.disk.records.get(&record).map(|r| r.row.clone()) else {
+            return;
+        };
+        if row.kind == RecordKind::SupportResult {
+            return;
+        }
+        let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else {
+            return self.fail(format!("the body of {record} is not JSON"));
+        };
+        let text = |n: &str| body.get(n).and_then(|v| v.as_str()).unwrap_or("");
+        let time = body
+            .get("eventTime")
+            .and_then(serde_json::Value::as_i64)
+            .unwrap_or(0);
+        let Some(id) = row.conversation else {
+            return self.fail("a record without a conversation");
+        };
+        let wraps = self.net.platform.truth().wrap_ups();
+        let mine = self.checks.wraps.get(&id).map_or(&[][..], Vec::as_slice);
+        let found = mine
+            .iter()
+            .copied()
+            .filter(|n| {
+                let w = &wraps[*n];
+                w.participant.to_string() == text("participantId")
+                    && w.session.to_string() == text("sessionId")
+                    && (w.emitted || w.shows_in_rest)
+            })
+            .map(|n| {
+                let w = &wraps[n];
+                let off = match row.source {
+                    Source::Notification => (w.event_time.0 - time).abs(),
+                    _ => (w.rest_end.0 - time)
+                        .abs()
+                        .min((w.event_time.0 - time).abs()),
+                };
+                (off, n)
+            })
+            .min();
+        match found {
+            Some((off, n)) if off <= SKEW_MAX => {
+                let doubled = self
+                    .checks
+                    .filed
+                    .insert(n, key)
+                    .filter(|other| *other != key);
+                if let Some(other) = doubled {
+                    self.fail(format!(
+                        "wrap-up {n} of {id} is filed twice: {other} and {key} ({:?})",
+                        row.source
+                    ));
+                }
+            }
+            other => self.fail(format!(
+                "{record} of {id} was filed, but nobody wrapped up so ({other:?}, {:?})",
+                row.source
+            )),
+        }
+    }
+
+    /// At the end: everything owed is there.
+    pub(crate) fn last_look(&mut self) {
+        if self.unanswered > 0 {
+            return self.fail(format!(
+                "{} callers were never answered well",
+                self.unanswered
+            ));
+        }
+        for (id, at) in &self.checks.promised {
+            match self.disk.interactions.get(id) {
+                None => {
+                    let text = format!("{id} was promised at {at} and is not on the disk");
+                    return self.fail(text);
+                }
+                Some(i) if !i.row.state.ended() => {
+                    let watch = self
+                        .gateway
+                        .as_ref()
+                        .and_then(|g| g.filing().watch_state(*id));
+                    let text = format!("{id} never ended: {:?}, {watch:?}", i.row);
+                    return self.fail(text);
+                }
+                Some(_) => {}
+            }
+        }
+        let left = self
+            .disk
+            .records
+            .values()
+            .find(|r| !(r.row.state.over() || self.history.dead.contains_key(&r.row.record)));
+        if let Some(r) = left {
+            let text = format!("{:?} was never filed", r.row);
+            return self.fail(text);
+        }
+        for n in 0..self.checks.results.len() as u64 {
+            let key = format!("result-{n}");
+            let many = self
+                .disk
+                .records
+                .values()
+                .filter(|r| r.key.as_ref().is_some_and(|(k, _)| *k == key))
+                .count();
+            if self.checks.results.contains(&n) && many != 1 {
+                return self.fail(format!("result {n} is there {many} times"));
+            }
+        }
+        if self.disk.outstanding() > 0 || self.posts > 0 {
+            return self.fail("orders are outstanding at the end");
+        }
+        self.owed();
+    }
+
+    /// The promise: every wrap-up of an accepted interaction that the platform knows of.
+    pub(super) fn owed(&mut self) {
+        let mut trouble = None;
+        let wraps = self.net.platform.truth().wrap_ups();
+        for (n, w) in wraps.iter().enumerate() {
+            let id = w.conversation;
+            let Some(promised) = self.checks.promised.get(&id) else {
+                continue;
+            };
+            if self.checks.filed.contains_key(&n) {
+                continue;
+            }
+            let Some((ended, state)) = self.checks.ended.get(&id).copied() else {
+                continue;
+            };
+            let reason = self
+                .disk
+                .interactions
+                .get(&id)
+                .and_then(|i| i.row.reason.clone());
+            let code = reason.as_ref().map_or("", |r| r.code.as_str());
+            if self.plan.first_event {
+                continue;
+            }
+            let late = w.at.0 + MINUTE > ended;
+            // Refused for good by the history manager: a person has it.
+            let dead = self.disk.records.values().any(|r| {
+                r.row.conversation == Some(id)
+                    && r.row.state == RecordState::Dead
+                    && r.row.leg.session == w.session.to_string()
+            });
+            if dead {
+                continue;
+            }
+            let heard = self.checks.heard.get(&whose(w)).copied();
+            let taken = heard.is_some_and(|at| {
+                // Between the announcement and the commit the process may die.
+                !self.checks.died_within(at, at + 10 * MINUTE)
+                    && !self.plan.kinds.iter().any(|k| {
+                        matches!(
+                            k,
+                            Kind::DiskFull | Kind::DiskError | Kind::DiskBusy | Kind::DiskSlow
+                        )
+                    })
+                    && at > *promised
+                    && at < ended
+            });
+            let shown = w.shows_in_rest
+                && !late
+                && w.superseded.is_none()
+                && state == InteractionState::Finished
+                && code == "conversation-finished";
+            if taken || shown {
+                trouble = Some(format!(
+                    "wrap-up {n} of {id} (leg {}, ordinal {}, at {} ms, heard {heard:?}, shown {shown}, superseded {:?}) was never filed; the interaction ended at {ended} as {state:?}, {reason:?}",
+                    w.leg, w.ordinal, w.at.0, w.superseded
+                ));
+                break;
+            }
+        }
+        if let Some(text) = trouble {
+            self.fail(text);
+        }
+    }
+}

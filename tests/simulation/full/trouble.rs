@@ -1,0 +1,171 @@
+//! Faults strike the world; the process ends, and begins again.
+
+use std::time::Duration;
+
+use genesys_gateway::filing::rows::StoreTrouble;
+use genesys_gateway::gateway::{self, Gateway};
+use genesys_gateway::platform;
+
+use super::{Event, Full};
+use crate::agenda::{HOUR, MINUTE, SECOND};
+use crate::disk::Trouble;
+use crate::faults::{self, Blow};
+use crate::history::Mood;
+use crate::plan::Kind;
+
+impl Full {
+    pub(crate) fn strike(&mut self, kind: Kind) {
+        let now = self.clock.time;
+        self.trace
+            .add(&self.clock, "fault", kind as u64, || format!("{kind:?}"));
+        let plan = self.plan.clone();
+        match faults::inject(kind, &plan, &mut self.net, &mut self.clock, &mut self.rng) {
+            Blow::Done(relief) => {
+                self.tally.fault(kind);
+                if let Some(at) = relief {
+                    self.agenda.plan(at, Event::Relieve(kind));
+                }
+            }
+            Blow::Missed => {}
+            Blow::Upper => {
+                self.tally.fault(kind);
+                self.strike_upper(kind);
+            }
+            Blow::Die { orderly, down_for } => {
+                if self.gateway.is_some() {
+                    self.tally.fault(kind);
+                    if orderly {
+                        self.disk.finish(now, self.clock.now().wall);
+                        self.check_durable();
+                    }
+                    self.end_process(orderly);
+                    self.agenda.plan(now + down_for, Event::Boot);
+                }
+            }
+        }
+    }
+
+    pub(super) fn strike_upper(&mut self, kind: Kind) {
+        let now = self.clock.time;
+        let most = [20 * SECOND, 10 * MINUTE, 2 * HOUR][self.rng.below(3) as usize];
+        let until = now + SECOND + self.rng.below(most);
+        let trouble = |what| Some(Trouble { what, until });
+        let moody = |world: &mut Full, mood| {
+            world.history.mood = mood;
+            world.history.until = until;
+        };
+        match kind {
+            Kind::DiskFull => self.disk.trouble = trouble(StoreTrouble::Full),
+            Kind::DiskError => {
+                self.disk.trouble = Some(Trouble {
+                    what: StoreTrouble::Io,
+                    until: now + 1 + self.rng.below(MINUTE),
+                });
+            }
+            Kind::DiskBusy => {
+                self.disk.trouble = Some(Trouble {
+                    what: StoreTrouble::Busy,
+                    until: now + 1 + self.rng.below(20 * SECOND),
+                });
+            }
+            Kind::DiskSlow => {
+                self.disk.latency = (200, 6000);
+                self.agenda.plan(now + 5 * MINUTE, Event::Relieve(kind));
+            }
+            Kind::HistoryDown => {
+                let accepts = self.rng.chance(50);
+                moody(self, Mood::Down { accepts });
+            }
+            Kind::HistoryRefuses => {
+                let status = [408, 425, 429, 500, 502, 503, 504][self.rng.below(7) as usize];
+                let after = self.rng.chance(40).then(|| 1 + self.rng.below(120));
+                moody(self, Mood::Later(status, after));
+            }
+            Kind::HistoryClosed => {
+                let status = [401, 403, 301, 302, 307][self.rng.below(5) as usize];
+                moody(self, Mood::Closed(status));
+            }
+            Kind::HistorySlow => moody(self, Mood::Slow),
+            Kind::HistoryDead => {
+                let percent = 5 + self.rng.below(40);
+                moody(self, Mood::Dead(percent));
+            }
+            Kind::HistoryConflict => moody(self, Mood::Conflict),
+            _ => {}
+        }
+    }
+
+    /// The process ends without a word.
+    pub(crate) fn kill(&mut self) {
+        self.end_process(false);
+    }
+
+    /// What the process counted, before it is gone.
+    pub(super) fn count_up(&mut self) {
+        let Some(gateway) = &self.gateway else { return };
+        let seen = gateway.platform().snapshot(self.clock.now());
+        self.tally.gaps += seen.gaps_total;
+        self.tally.gap_topics += seen.gap_topics_total;
+    }
+
+    /// The process ends; in order, its sockets are closed by then.
+    pub(super) fn end_process(&mut self, orderly: bool) {
+        self.trace.add(&self.clock, "kill", self.epoch, String::new);
+        self.count_up();
+        self.gateway = None;
+        self.due = None;
+        self.epoch += 1;
+        self.posts = 0;
+        let known = match orderly {
+            true => Some(0),
+            false => [Some(0), Some(5 * SECOND), None][self.rng.below(3) as usize],
+        };
+        self.net.forget_process(known, &self.clock);
+        self.disk.crash();
+        let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
+        for c in self.net.platform.truth().channels() {
+            let time = self.clock.time;
+            let fresh = self
+                .checks
+                .first_seen
+                .get(c.id)
+                .is_none_or(|t| time - t < 2 * MINUTE);
+            let unkept = self.plan.kinds.iter().any(|k| {
+                matches!(
+                    k,
+                    Kind::DiskFull | Kind::DiskError | Kind::DiskBusy | Kind::DiskSlow
+                )
+            });
+            if !known(c.id) && (fresh || unkept) {
+                self.checks.leaked.insert(c.id.to_owned());
+            }
+        }
+        self.checks.process_ended(self.clock.time);
+        for (_, waiting) in std::mem::take(&mut self.callers) {
+            self.again(waiting, SECOND);
+        }
+    }
+
+    pub(crate) fn boot(&mut self) {
+        if self.gateway.is_some() {
+            return;
+        }
+        self.clock.restart();
+        let mut recovered = self.disk.recovered();
+        if let Some(s) = &mut self.sabotage {
+            s.recovered(&mut recovered);
+        }
+        let settings = gateway::Settings {
+            platform: platform::Settings {
+                max_channels: self.plan.max_channels,
+                topics_per_channel: self.plan.topics_per_channel,
+                renew_before: Duration::from_millis(self.plan.renew_before),
+            },
+            filing: self.settings,
+        };
+        let seed = self.rng.next_u64();
+        self.checks.process_began(self.clock.time);
+        self.gateway = Some(Gateway::new(settings, &recovered, self.clock.now(), seed));
+        self.drain();
+    }
+}

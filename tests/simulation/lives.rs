@@ -1,0 +1,52 @@
+//! Lives of conversations as a plan has them, and the platform they happen on.
+
+use genesys_gateway::ids::ConversationId;
+use genesys_gateway::rng::Rng;
+use genesys_gateway::simulator::model::{
+    Life, Limits, Media, Platform, Settings as PlatformSettings,
+};
+
+use crate::agenda::{HOUR, MINUTE, SECOND, Time};
+use crate::plan::Plan;
+
+pub(crate) fn new_platform(plan: &Plan, telling: bool) -> Platform {
+    let settings = PlatformSettings {
+        switches: plan.switches.clone(),
+        limits: Limits {
+            journal: if telling { 4096 } else { 0 },
+            ..Limits::default()
+        },
+        ..PlatformSettings::default()
+    };
+    Platform::new(settings, plan.seed)
+}
+
+/// A life as the plan has them.
+pub(crate) fn draw_life(plan: &Plan, rng: &mut Rng) -> Life {
+    let media = [
+        Media::Voice,
+        Media::Message,
+        Media::Email,
+        Media::Callback,
+        Media::Chat,
+    ][rng.below(5) as usize];
+    Life {
+        id: Some(ConversationId(rng.uuid())),
+        media,
+        inbound: rng.chance(70),
+        agents: [1, 1, 1, 1, 2, 2, 3][rng.below(7) as usize],
+        acw: rng.chance(95),
+        start_after_ms: 0,
+        talk_ms: 10 * SECOND + rng.below(plan.talk),
+        acw_ms: SECOND + rng.below(plan.acw),
+        skip: rng.chance(8),
+        rewrap_after_ms: rng.chance(8).then(|| 8 * SECOND + rng.below(5 * MINUTE)),
+        reopen_after_ms: rng.chance(8).then(|| MINUTE + rng.below(HOUR)),
+    }
+}
+
+pub(crate) fn life_length(life: &Life) -> Time {
+    let talks = life.talk_ms * u64::from(life.agents);
+    let again = life.reopen_after_ms.map_or(0, |r| r + life.talk_ms);
+    talks + again + life.acw_ms + life.rewrap_after_ms.unwrap_or(0)
+}

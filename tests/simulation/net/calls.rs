@@ -1,0 +1,154 @@
+//! REST calls on their way there and back, and what the answers may give away.
+
+use genesys_gateway::platform::rest::{self, Failure, Op, Outcome};
+use genesys_gateway::platform::{CallId, limits};
+use genesys_gateway::secret::Secret;
+use genesys_gateway::simulator::model::{Mark, take_marks};
+use genesys_gateway::wire::{NoAnswer, Request, Response};
+
+use super::{Event, Exchange, Incoming, Net, REST_PATIENCE};
+use crate::agenda::{MINUTE, Time};
+use crate::clock::Clock;
+
+impl Net {
+    /// `Call`.
+    pub(crate) fn call(&mut self, call: CallId, op: Op, token: Option<&Secret>, clock: &Clock) {
+        let request = match op {
+            Op::Token => self.login.encode(),
+            _ => rest::encode(&op, &self.endpoints, token),
+        };
+        let bearer = token.map(|t| t.expose().to_owned());
+        self.trace.add(clock, "call", call.0, || {
+            format!("{} {}", request.method, request.url)
+        });
+        if self
+            .exchanges
+            .insert(call, Exchange { op, bearer })
+            .is_some()
+        {
+            self.fail(format!("{call:?} was made while under way"));
+        }
+        if self.exchanges.len() > limits::CALLS_IN_FLIGHT_MAX {
+            self.fail(format!("{} calls are under way", self.exchanges.len()));
+        }
+        let lag = self.lag();
+        let epoch = self.epoch;
+        if clock.time < self.weather.down_until {
+            let answer = Event::Answer(epoch, call, Err(NoAnswer::NotSent));
+            self.agenda.plan(clock.time + 3, answer);
+            return;
+        }
+        if clock.time >= self.weather.black_hole_until {
+            self.agenda
+                .plan(clock.time + lag, Event::Request(epoch, call, request));
+        }
+        let late = Event::Answer(epoch, call, Err(NoAnswer::TimedOut));
+        self.agenda.plan(clock.time + REST_PATIENCE, late);
+    }
+
+    pub(super) fn request(&mut self, epoch: u64, call: CallId, request: Request, clock: &Clock) {
+        self.requests_total += 1;
+        let bearer = self
+            .exchanges
+            .get(&call)
+            .filter(|_| epoch == self.epoch)
+            .and_then(|x| x.bearer.clone());
+        if let Some(bearer) = bearer {
+            self.count(bearer, clock.time);
+        }
+        let number = self.requests_total - 1;
+        if self
+            .fail_from
+            .is_some_and(|(from, n)| number >= from && number - from < n)
+        {
+            let lost = Event::Answer(epoch, call, Err(NoAnswer::Unknown));
+            self.agenda.plan(clock.time + 5, lost);
+            return;
+        }
+        let mut response = self.platform.http(&request, clock.platform());
+        let mark = take_marks(&mut response);
+        self.learn_secrets(&response);
+        let lag = self.lag();
+        let at = clock.time + lag;
+        match mark {
+            Some(Mark::Hang) => {}
+            Some(Mark::NoAnswer) => {
+                let lost = Event::Answer(epoch, call, Err(NoAnswer::Unknown));
+                self.agenda.plan(at, lost);
+            }
+            Some(Mark::Delay(d)) => {
+                let at = at + d.as_millis() as Time;
+                self.agenda
+                    .plan(at, Event::Answer(epoch, call, Ok(response)));
+            }
+            None if clock.time < self.weather.down_until => {
+                let lost = Event::Answer(epoch, call, Err(NoAnswer::Unknown));
+                self.agenda.plan(at, lost);
+            }
+            None if clock.time < self.weather.black_hole_until => {}
+            None => self
+                .agenda
+                .plan(at, Event::Answer(epoch, call, Ok(response))),
+        }
+        self.collect(clock);
+    }
+
+    pub(super) fn count(&mut self, bearer: String, now: Time) {
+        let window = self.counted.entry(bearer).or_default();
+        while window.front().is_some_and(|t| now - t >= MINUTE) {
+            window.pop_front();
+        }
+        window.push_back(now);
+        let n = window.len();
+        self.most_in_a_minute = self.most_in_a_minute.max(n);
+        if n > limits::REST_PER_MINUTE as usize {
+            self.fail(format!("{n} REST requests within a minute"));
+        }
+        if self.counted.len() > 50 {
+            self.counted
+                .retain(|_, w| w.back().is_some_and(|t| now - t < MINUTE));
+        }
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        call: CallId,
+        result: Result<Response, NoAnswer>,
+        clock: &Clock,
+    ) {
+        let Some(exchange) = self.exchanges.remove(&call) else {
+            return;
+        };
+        let outcome = match result {
+            Ok(response) => rest::decode(&exchange.op, &response, clock.now().wall),
+            Err(why) => Outcome {
+                result: Err(Failure::NoAnswer(why)),
+                limits: None,
+            },
+        };
+        self.trace
+            .add(clock, "answer", call.0, || format!("{:?}", outcome.result));
+        self.incoming.push_back(Incoming::Answered(call, outcome));
+    }
+
+    pub(super) fn learn_secrets(&mut self, response: &Response) {
+        // Only tokens and channels are small; conversations hold nothing secret.
+        if response.status != 200 || response.body.len() > 400 {
+            return;
+        }
+        let Ok(body) = serde_json::from_slice::<serde_json::Value>(&response.body) else {
+            return;
+        };
+        for member in ["access_token", "connectUri", "id"] {
+            if let Some(text) = body.get(member).and_then(|v| v.as_str())
+                && text.len() > 20
+                && (member != "id" || body.get("connectUri").is_some())
+            {
+                self.secrets.push(text.to_owned());
+            }
+        }
+        if self.secrets.len() > 200 {
+            self.secrets.drain(1..100);
+        }
+    }
+}
