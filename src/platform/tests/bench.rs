@@ -219,6 +219,17 @@ impl Bench {
         self.client.snapshot(self.now).topics_live
     }
 
+    /// The platform refuses a message as a whole; with 0 it does not answer it.
+    pub(super) fn refuse(&mut self, socket: SocketRef, ticket: u64, result: u16) {
+        let fact = session::Fact::Refused {
+            ticket,
+            confirmed: Vec::new(),
+            result,
+            message: "no permission".into(),
+        };
+        self.give(Input::Session { socket, fact });
+    }
+
     pub(super) fn end(&mut self, socket: SocketRef, end: End) {
         self.sockets.retain(|(s, _)| *s != socket);
         self.give(Input::Session {

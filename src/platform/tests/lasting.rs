@@ -190,15 +190,7 @@ fn a_probe_that_is_refused_has_been_answered() {
     b.orders.clear();
     b.pass(PROBE_AFTER);
     let (socket, ticket, _) = probes(&b)[0].clone();
-    b.give(Input::Session {
-        socket,
-        fact: session::Fact::Refused {
-            ticket,
-            confirmed: Vec::new(),
-            result: 400,
-            message: "no permission".into(),
-        },
-    });
+    b.refuse(socket, ticket, 400);
     b.pass(Duration::from_secs(30));
     assert_eq!((gaps(&b.facts), b.live(), b.made), (0, 1, 1));
     let blame = |(_, op): &(CallId, Op)| matches!(op, Op::AddTopics(..));
@@ -213,15 +205,7 @@ fn a_channel_that_leaves_probes_unanswered_gets_another_socket() {
     b.pass(PROBE_AFTER);
     for _ in 0..3 {
         let (socket, ticket, _) = probes(&b).last().unwrap().clone();
-        b.give(Input::Session {
-            socket,
-            fact: session::Fact::Refused {
-                ticket,
-                confirmed: Vec::new(),
-                result: 0,
-                message: String::new(),
-            },
-        });
+        b.refuse(socket, ticket, 0);
     }
     let closed = |(_, o): &(SocketRef, session::Order)| matches!(o, session::Order::Close);
     assert!(b.orders.iter().any(closed));
@@ -236,15 +220,7 @@ fn what_rest_admits_while_the_socket_is_gone_is_live_only_on_the_next_socket() {
     b.watch(2);
     let (socket, ticket, topic_2) = probes(&b).last().unwrap().clone();
     b.answering = false;
-    b.give(Input::Session {
-        socket,
-        fact: session::Fact::Refused {
-            ticket,
-            confirmed: Vec::new(),
-            result: 400,
-            message: "no permission".into(),
-        },
-    });
+    b.refuse(socket, ticket, 400);
     b.end(socket, End::Closed(1001));
     let admitted = rest::TopicState {
         topic: topic_2,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use genesys_gateway::platform::session::{self, End, SocketRef};
 
-use super::{Event, HALF_OPEN, Net};
+use super::{Event, HALF_OPEN, Link, Net};
 use crate::agenda::{SECOND, Time};
 use crate::clock::Clock;
 
@@ -24,47 +24,37 @@ impl Net {
         self.peers.clear();
     }
 
+    /// One of the links that are up, or all.
+    fn some(&mut self, one: bool, up: impl Fn(&Link) -> bool) -> Vec<SocketRef> {
+        let up = self.links.iter().filter(|(_, l)| up(l));
+        let mut all: Vec<SocketRef> = up.map(|(s, _)| *s).collect();
+        let only = self.rng.below(all.len() as u64) as usize;
+        if one && !all.is_empty() {
+            all = vec![all[only]];
+        }
+        all
+    }
+
     /// Cuts links without a word; the platform hears of it after a while.
     pub(crate) fn cut(&mut self, one: bool, until_known: Option<Time>, clock: &Clock) -> usize {
-        let open: Vec<SocketRef> = self
-            .links
-            .iter()
-            .filter(|(_, l)| l.platform.is_some() && !l.cut)
-            .map(|(s, _)| *s)
-            .collect();
-        let only = self.rng.below(open.len() as u64) as usize;
-        let mut touched = 0;
-        for (n, socket) in open.iter().enumerate() {
-            if one && n != only {
+        let some = self.some(one, |l| l.platform.is_some() && !l.cut);
+        for socket in &some {
+            let Some(link) = self.links.get_mut(socket) else {
                 continue;
-            }
-            touched += 1;
-            if let Some(link) = self.links.get_mut(socket) {
-                link.cut = true;
-                if let Some(id) = link.platform {
-                    let at = clock.time + until_known.unwrap_or(HALF_OPEN);
-                    self.agenda.plan(at, Event::ClosedByClient(id));
-                }
+            };
+            link.cut = true;
+            if let Some(id) = link.platform {
+                let at = clock.time + until_known.unwrap_or(HALF_OPEN);
+                self.agenda.plan(at, Event::ClosedByClient(id));
             }
         }
-        touched
+        some.len()
     }
 
     /// Resets links; what was on the way to the gateway is lost.
     pub(crate) fn reset(&mut self, one: bool, clock: &Clock) -> usize {
-        let open: Vec<SocketRef> = self
-            .links
-            .iter()
-            .filter(|(_, l)| l.platform.is_some())
-            .map(|(s, _)| *s)
-            .collect();
-        let only = self.rng.below(open.len() as u64) as usize;
-        let mut touched = 0;
-        for (n, socket) in open.iter().enumerate() {
-            if one && n != only {
-                continue;
-            }
-            touched += 1;
+        let some = self.some(one, |l| l.platform.is_some());
+        for socket in &some {
             let Some(id) = self.links.get_mut(socket).and_then(|l| l.platform.take()) else {
                 continue;
             };
@@ -75,7 +65,7 @@ impl Net {
             self.agenda
                 .plan(clock.time + lag, Event::ClosedByClient(id));
         }
-        touched
+        some.len()
     }
 
     /// Nothing passes for a while: refused at once, or swallowed.
