@@ -132,11 +132,14 @@ impl Kept {
         })
     }
 
-    fn ended(&mut self, ticket: u64, kept: bool, now: Mono) {
-        let Some((_, rows)) = self.outstanding.take_if(|(t, _)| *t == ticket) else {
-            return;
-        };
-        if !kept {
+    /// The store has kept them.
+    fn done(&mut self, ticket: u64) -> Option<Vec<ChannelRow>> {
+        let (_, rows) = self.outstanding.take_if(|(t, _)| *t == ticket)?;
+        Some(rows)
+    }
+
+    fn failed(&mut self, ticket: u64, now: Mono) {
+        if let Some(rows) = self.done(ticket) {
             self.not_before = now + KEEP_AGAIN;
             self.wanted.get_or_insert(rows);
         }
@@ -181,10 +184,12 @@ impl Gateway {
                 .platform
                 .handle(platform::Input::Answered { call, outcome }, now),
             Input::Store(StoreFact::ChannelsKept { ticket }) => {
-                self.kept.ended(ticket, true, now.mono)
+                if let Some(rows) = self.kept.done(ticket) {
+                    self.platform.handle(platform::Input::Kept(rows), now);
+                }
             }
             Input::Store(StoreFact::ChannelsFailed { ticket, .. }) => {
-                self.kept.ended(ticket, false, now.mono)
+                self.kept.failed(ticket, now.mono)
             }
             Input::Store(fact) => self.filing.handle(filing::Fact::Store(fact), now),
             Input::Tick => {

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ChannelRow;
-use super::limits::{CHANNEL_LIFE, TOPICS_PER_MESSAGE_MAX};
+use super::limits::{CHANNEL_LIFE, NOTING_PATIENCE, TOPICS_PER_MESSAGE_MAX};
 use super::session::SocketRef;
 use crate::ids::Topic;
 use crate::secret::Secret;
@@ -125,6 +125,8 @@ pub(super) struct Channel {
     pub(super) id: Option<Secret>,
     pub(super) uri: Option<Secret>,
     pub(super) created: Mono,
+    /// A restart would know of it.
+    pub(super) noted: bool,
     pub(super) created_at: Wall,
     /// The end of its life.
     pub(super) expires: Term,
@@ -195,6 +197,7 @@ impl Channel {
             id: None,
             uri: None,
             created: now,
+            noted: false,
             created_at: wall,
             expires: Term::after(CHANNEL_LIFE, Now { mono: now, wall }),
             expires_said: None,
@@ -265,6 +268,12 @@ impl Channel {
             (true, false) => Some(self.slot),
             (true, true) => Some(u8::MAX - self.slot),
         }
+    }
+
+    /// Nothing is subscribed before then while a restart would not know of it: topics on a
+    /// channel that nobody knows cannot be taken off.
+    pub(super) fn noting_until(&self) -> Option<Mono> {
+        (!self.noted).then(|| self.created + NOTING_PATIENCE)
     }
 
     /// Nothing of a row has changed that a restart would have to know.

@@ -149,6 +149,7 @@ impl Client {
                 wall: row.token_ends_at,
             };
             channel.resync = true;
+            channel.noted = true;
             channel.phase = Phase::Waiting(now.mono);
             self.channels.insert(row.slot, channel);
             self.reattach_until = now.mono + REATTACH_PATIENCE;
@@ -169,6 +170,7 @@ impl Client {
             }
             Input::Session { socket, fact } => self.session(socket, fact, now),
             Input::Answered { call, outcome } => self.answered(call, outcome, now),
+            Input::Kept(rows) => self.noted(&rows),
             Input::Tick => {}
         }
         self.advance(now);
@@ -219,7 +221,7 @@ impl Client {
         self.roll(now);
         self.allocate(now);
         self.empty_abandoned(now);
-        self.send_messages();
+        self.send_messages(now);
         while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {
             self.out.push_back(Output::Call {
                 call: ready.call,
@@ -230,12 +232,24 @@ impl Client {
         self.keep();
     }
 
-    fn send_messages(&mut self) {
+    /// What a restart would know of.
+    fn noted(&mut self, rows: &[ChannelRow]) {
+        for row in rows {
+            if let Some(channel) = self.channels.get_mut(&row.slot) {
+                channel.noted |= channel.id.as_ref() == Some(&row.id);
+            }
+        }
+    }
+
+    fn send_messages(&mut self, now: Now) {
         for channel in self.channels.values_mut() {
             let open = channel.phase == Phase::Open || channel.retiring();
             let Some(socket) = channel.socket.filter(|_| open) else {
                 continue;
             };
+            if channel.noting_until().is_some_and(|at| at > now.mono) {
+                continue;
+            }
             // While a second socket takes over, what is new waits for it.
             if channel.next.is_some() || (channel.want.is_empty() && channel.drop.is_empty()) {
                 continue;

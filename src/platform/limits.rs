@@ -69,6 +69,10 @@ pub const KEEP_WARM: Duration = Duration::from_secs(120);
 /// A token is renewed this long before its end, or a tenth of its life if that is less (design, section 6).
 pub const TOKEN_LEAD_MAX: Duration = Duration::from_secs(300);
 
+/// A new channel is kept for a restart before anything is subscribed on it; where the
+/// store does not manage it within this time, watching is worth more.
+pub const NOTING_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Channels given up whose topics are still to be taken off, at most.
 pub const ABANDONED_MAX: usize = 64;
 

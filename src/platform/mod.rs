@@ -93,6 +93,8 @@ pub enum Input {
         /// How.
         outcome: rest::Outcome,
     },
+    /// These channels, as given with [`Output::Keep`], would now be known after a restart.
+    Kept(Vec<ChannelRow>),
     /// Time has passed.
     Tick,
 }

@@ -369,7 +369,8 @@ impl Client {
             return false;
         }
         if self.places_taken(now) >= usize::from(self.settings.max_channels) {
-            if replace.by <= now.mono {
+            // Not while a place is about to be free: what serves goes on serving.
+            if replace.by <= now.mono && self.abandoned.places(now) == 0 {
                 // No place for a successor: broken before made, and reported as a gap.
                 let text = format!(
                     "no slot is free: the channel is replaced without overlap ({})",
@@ -430,6 +431,9 @@ impl Client {
             if let Some(t) = c.closing_until {
                 at(t, "closing notice");
             }
+            if let Some(t) = c.noting_until().filter(|t| *t > now.mono) {
+                at(t, "channel to be kept");
+            }
             if let Some(t) = c.probe_due() {
                 at(t, "sign of life of a channel");
             }
@@ -462,10 +466,13 @@ impl Client {
             } else {
                 replace.from
             };
-            at(
-                from.max(self.next_handover).max(self.create_from),
-                "hand-over",
-            );
+            // A place that is about to be free wakes us by itself.
+            if !full || self.abandoned.places(now) == 0 {
+                at(
+                    from.max(self.next_handover).max(self.create_from),
+                    "hand-over",
+                );
+            }
         }
         if token && self.create_from > self.advanced {
             at(self.create_from, "channel creation");

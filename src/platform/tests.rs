@@ -191,6 +191,8 @@ fn a_refused_second_socket_leads_to_a_new_channel_made_before_the_old_one_is_dro
                 b.obey(socket, order);
             } else if let Output::Fact(fact) = output {
                 b.facts.push(fact);
+            } else if let Output::Keep(rows) = output {
+                b.client.handle(Input::Kept(rows), b.now);
             }
         }
     }

@@ -46,9 +46,8 @@ pub(crate) struct Checks {
     results: BTreeSet<u64>,
     /// Sockets that were told that they will be closed.
     pub(crate) noticed: BTreeSet<SocketRef>,
-    /// Channels made by a process that ended before it could note them down.
+    /// Channels of a process that ended before its failing disk had them.
     pub(crate) leaked: BTreeSet<String>,
-    pub(crate) first_seen: BTreeMap<String, Time>,
     held_since: Option<Time>,
     /// When its end was first ordered: what happens later is another story.
     decided: BTreeMap<ConversationId, Time>,

@@ -527,7 +527,12 @@ impl Half {
                 Output::Call { call, op, token } => {
                     self.net.call(call, op, token.as_ref(), &self.clock)
                 }
-                Output::Keep(rows) => self.kept = rows,
+                Output::Keep(rows) => {
+                    self.kept.clone_from(&rows);
+                    if let Some(client) = &mut self.client {
+                        client.handle(Input::Kept(rows), self.clock.now());
+                    }
+                }
                 Output::Fact(fact) => self.fact(fact),
                 Output::Notice(notice) => {
                     self.trace.add(&self.clock, "notice", 0, || {

@@ -16,6 +16,8 @@ pub(super) struct Bench {
     pub(super) calls: Vec<(CallId, Op)>,
     pub(super) made: usize,
     pub(super) kept: Vec<ChannelRow>,
+    /// The store keeps channels at once.
+    pub(super) noting: bool,
     /// The labels of all notices.
     pub(super) labels: Vec<&'static str>,
     /// Sockets confirm what they are told.
@@ -65,6 +67,7 @@ impl Bench {
             calls: Vec::new(),
             made: 0,
             kept: Vec::new(),
+            noting: true,
             labels: Vec::new(),
             confirming: true,
             answering: true,
@@ -99,7 +102,12 @@ impl Bench {
                 }
                 Output::Session { socket, order } => self.obey(socket, order),
                 Output::Call { call, op, .. } => self.call(call, op),
-                Output::Keep(rows) => self.kept = rows,
+                Output::Keep(rows) => {
+                    self.kept.clone_from(&rows);
+                    if self.noting {
+                        self.client.handle(Input::Kept(rows), self.now);
+                    }
+                }
                 Output::Fact(fact) => self.facts.push(fact),
                 Output::Notice(notice) => self.labels.push(notice.label),
             }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::limits::{CHANNELS_MAX, EMPTYING_PAUSE_MAX, EMPTYING_PRECEDES, PROBE_AFTER};
+use super::super::limits::{
+    CHANNELS_MAX, EMPTYING_PAUSE_MAX, EMPTYING_PRECEDES, NOTING_PATIENCE, PROBE_AFTER,
+};
 use super::super::rest::{self, Failure, Op};
 use super::super::session::{self, End, SocketRef};
 use super::super::*;
@@ -150,6 +152,28 @@ fn what_could_not_be_emptied_while_the_platform_was_away_is_emptied_before_a_suc
         (2, 1),
         "without waiting for the next try"
     );
+}
+
+#[test]
+fn nothing_is_subscribed_on_a_channel_that_a_restart_would_not_know() {
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.noting = false;
+    b.drain();
+    b.watch(1);
+    b.pass(Duration::from_millis(100));
+    assert_eq!((b.made, b.orders.len()), (1, 0));
+    b.give(Input::Kept(b.kept.clone()));
+    assert_eq!(b.live(), 1);
+}
+
+#[test]
+fn a_store_that_keeps_nothing_does_not_stop_the_watching() {
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.noting = false;
+    b.drain();
+    b.watch(1);
+    b.pass(NOTING_PATIENCE);
+    assert_eq!(b.live(), 1);
 }
 
 #[test]

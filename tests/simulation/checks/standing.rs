@@ -54,9 +54,6 @@ impl Full {
             // What an earlier token made nobody can empty where REST does not reach it.
             let reachable = self.plan.switches.foreign_channels == ForeignChannels::Reachable;
             let counts = c.usable && (c.socket.is_some() || c.topics > 0 && reachable);
-            if !self.checks.first_seen.contains_key(c.id) {
-                self.checks.first_seen.insert(c.id.to_owned(), now);
-            }
             held += usize::from(counts && !self.checks.leaked.contains(c.id));
             if c.socket.is_some_and(|s| self.net.heard_by_session(s)) {
                 sockets += 1;

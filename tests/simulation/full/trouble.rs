@@ -122,23 +122,21 @@ impl Full {
         };
         self.net.forget_process(known, &self.clock);
         self.disk.crash();
-        let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
-        for c in self.net.platform.truth().channels() {
-            let time = self.clock.time;
-            let fresh = self
-                .checks
-                .first_seen
-                .get(c.id)
-                .is_none_or(|t| time - t < 2 * MINUTE);
-            let unkept = self.plan.kinds.iter().any(|k| {
-                matches!(
-                    k,
-                    Kind::DiskFull | Kind::DiskError | Kind::DiskBusy | Kind::DiskSlow
-                )
-            });
-            if !known(c.id) && (fresh || unkept) {
-                self.checks.leaked.insert(c.id.to_owned());
-            }
+        // Where the disk fails, watching goes on with channels that a restart does not know.
+        let failing = [
+            Kind::DiskFull,
+            Kind::DiskError,
+            Kind::DiskBusy,
+            Kind::DiskSlow,
+        ];
+        if failing.iter().any(|k| self.plan.has(*k)) {
+            let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
+            let truth = self.net.platform.truth();
+            let unknown = truth
+                .channels()
+                .filter(|c| !known(c.id))
+                .map(|c| c.id.to_owned());
+            self.checks.leaked.extend(unknown);
         }
         self.checks.process_ended(self.clock.time);
         for (_, waiting) in std::mem::take(&mut self.callers) {
