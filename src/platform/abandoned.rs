@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use super::ChannelRow;
-use super::calls::Purpose;
+use super::calls::{ChannelRef, Purpose};
 use super::channel::{Channel, Term};
 use super::client::Client;
 use super::limits::{
@@ -153,6 +153,26 @@ impl Client {
     pub(super) fn abandon_row(&mut self, row: ChannelRow, now: Now) {
         let out = self.abandoned.add(row, false, now);
         self.not_emptied(out);
+    }
+
+    /// The same for a channel of which only the id is left.
+    pub(super) fn abandon_id(&mut self, id: Secret, now: Now) {
+        let row = ChannelRow {
+            slot: CHANNELS_MAX + 1,
+            id,
+            connect_uri: Secret::new(String::new()),
+            created_at: now.wall,
+            expires_at: now.wall + CHANNEL_LIFE,
+            token_ends_at: now.wall + CHANNEL_LIFE,
+        };
+        self.abandon_row(row, now);
+    }
+
+    /// The channel is the one that was meant, and not being given up.
+    pub(super) fn serves(&self, channel: ChannelRef) -> bool {
+        self.channels
+            .get(&channel.slot)
+            .is_some_and(|c| c.incarnation == channel.incarnation && !c.retiring() && !c.dead)
     }
 
     fn not_emptied(&mut self, given: impl IntoIterator<Item = Given>) {

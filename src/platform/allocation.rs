@@ -184,6 +184,10 @@ impl Client {
         }
         channel.phase = Phase::Retiring(now.mono + RETIRE_PATIENCE);
         channel.replace = None;
+        self.forget_calls(slot);
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
+        };
         let topics: Vec<(Topic, Sub)> = channel.subs.iter().map(|(t, s)| (t.clone(), *s)).collect();
         for (topic, sub) in topics {
             let Some(channel) = self.channels.get_mut(&slot) else {

@@ -38,6 +38,13 @@ impl Client {
         if !matches!(done.outcome.result, Err(Failure::NoAnswer(_))) {
             self.platform_heard(now);
         }
+        if let Some(id) = &done.added_to
+            && let Purpose::Extend(channel, _) | Purpose::Blame(channel, _) = &done.purpose
+            && !self.serves(*channel)
+        {
+            // It was given up meanwhile, and now may have topics again.
+            self.abandon_id(id.clone(), now);
+        }
         match done.purpose {
             Purpose::Token => self.token_answered(done.outcome, now),
             Purpose::Warm => self.warm_answered(done.serial, &done.outcome, now),

@@ -6,7 +6,7 @@
 //!
 //! It may not know what an answer means; that is for whoever queued the call.
 //! Invariant: every call queued comes back exactly once, answered, failed or
-//! given up; never more than [`CALLS_IN_FLIGHT_MAX`] are under way.
+//! given up, unless nobody wants it any more when its turn comes; never more than [`CALLS_IN_FLIGHT_MAX`] are under way.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -93,6 +93,8 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) purpose: Purpose,
+    /// The channel that topics were added to, or may have been.
+    pub(super) added_to: Option<Secret>,
     pub(super) asked: Now,
     pub(super) outcome: Outcome,
     /// The token it was made with.
@@ -197,6 +199,19 @@ impl Calls {
         None
     }
 
+    /// Drops what waits for its turn and is not wanted any more.
+    pub(super) fn forget(&mut self, unwanted: impl Fn(&Purpose) -> bool) {
+        let queue = &mut self.queues[Priority::Upkeep as usize];
+        let jobs = &mut self.jobs;
+        queue.retain(|call| {
+            let drop = jobs.get(call).is_none_or(|j| unwanted(&j.purpose));
+            if drop {
+                jobs.remove(call);
+            }
+            !drop
+        });
+    }
+
     /// An answer came.
     pub(super) fn answered(
         &mut self,
@@ -215,7 +230,10 @@ impl Calls {
             budget.learn(&outcome, now.mono, rng);
         }
         match &outcome.result {
-            Err(Failure::RateLimited(_)) if priority != Priority::Token => {
+            // What can be tried in another way is.
+            Err(Failure::RateLimited(_))
+                if priority != Priority::Token && !matches!(job.purpose, Purpose::Empty(_)) =>
+            {
                 // The budget is quiet now; the call keeps its turn.
                 self.queues[priority as usize].push_front(call);
                 Answered::Later
@@ -236,6 +254,10 @@ impl Calls {
     fn finish(&mut self, call: CallId, outcome: Outcome) -> Answered {
         match self.jobs.remove(&call) {
             Some(job) => Answered::Done(Done {
+                added_to: match job.op {
+                    Op::AddTopics(channel, _) => Some(channel),
+                    _ => None,
+                },
                 purpose: job.purpose,
                 asked: job.asked,
                 outcome,
@@ -299,6 +321,7 @@ impl Calls {
                         limits: None,
                     };
                     given_up.push(Done {
+                        added_to: None,
                         purpose: job.purpose,
                         asked: job.asked,
                         outcome,

@@ -225,8 +225,20 @@ impl Client {
                 })
     }
 
+    /// What waits to be asked about a channel that is given up is not asked any more: some of
+    /// it would put topics there again.
+    pub(super) fn forget_calls(&mut self, slot: u8) {
+        self.calls.forget(|p| {
+            let (Purpose::Resync(c) | Purpose::Extend(c, _) | Purpose::Blame(c, _)) = p else {
+                return false;
+            };
+            c.slot == slot
+        });
+    }
+
     /// Takes a channel out of the table; its sockets are told to close, its topics wait.
     pub(super) fn remove(&mut self, slot: u8, now: Now) {
+        self.forget_calls(slot);
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };

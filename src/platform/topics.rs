@@ -246,6 +246,15 @@ impl Client {
             } else if channel.is_probe(&batch) {
                 // It was asked for an answer, and that is one; the topic is live already.
                 channel.unanswered = 0;
+            } else if channel.retiring() {
+                // Nobody needs to know which: what may have come there goes.
+                for topic in rest {
+                    if let Some(sub @ (Sub::Want | Sub::Sent)) = channel.subs.get_mut(&topic) {
+                        *sub = Sub::Drop;
+                        channel.want.remove(&topic);
+                        channel.drop.insert(topic);
+                    }
+                }
             } else if let Some(id) = channel.id.clone()
                 && !rest.is_empty()
             {

@@ -290,6 +290,35 @@ fn what_is_given_up_while_a_channel_is_extended_over_rest_is_taken_off_again() {
 }
 
 #[test]
+fn a_channel_given_up_while_topics_are_added_to_it_over_rest_is_emptied_after_that() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(86_400 - 3700));
+    b.answering = false;
+    let extending = |op: &Op| matches!(op, Op::AddTopics(..));
+    for _ in 0..200 {
+        b.pass(Duration::from_secs(1));
+        if b.calls.iter().any(|(_, op)| *op == Op::ListChannels) {
+            b.answer(
+                |op| *op == Op::ListChannels,
+                Ok(rest::Answer::Channels(Vec::new())),
+            );
+        }
+        if b.calls.iter().any(|(_, op)| extending(op)) {
+            break;
+        }
+    }
+    b.answering = true;
+    let (socket, _) = b.sockets[0].clone();
+    b.end(socket, End::UpgradeRefused(404));
+    b.pass(Duration::from_secs(5));
+    let before = emptied(&b);
+    b.answer(extending, no_answer());
+    b.pass(Duration::from_secs(1));
+    assert_eq!(emptied(&b), before + 1);
+}
+
+#[test]
 fn a_401_of_which_nobody_can_say_what_it_was_about_is_no_denial() {
     let mut b = Bench::new(settings());
     b.answering = false;
