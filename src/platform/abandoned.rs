@@ -222,7 +222,6 @@ impl Client {
                 Failure::Server { .. }
                 | Failure::NoAnswer(_)
                 | Failure::Unauthorized
-                | Failure::RateLimited(_)
                 | Failure::Garbled,
             ) => true,
             _ => false,

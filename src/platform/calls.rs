@@ -230,12 +230,15 @@ impl Calls {
             budget.learn(&outcome, now.mono, rng);
         }
         match &outcome.result {
-            // What can be tried in another way is.
-            Err(Failure::RateLimited(_))
-                if priority != Priority::Token && !matches!(job.purpose, Purpose::Empty(_)) =>
-            {
-                // The budget is quiet now; the call keeps its turn.
-                self.queues[priority as usize].push_front(call);
+            Err(Failure::RateLimited(_)) if priority != Priority::Token => {
+                // The budget is quiet now; the call keeps its turn. What may be limited for
+                // itself alone is tried in its other way then.
+                job.op = match std::mem::replace(&mut job.op, Op::Token) {
+                    Op::Empty(channel) => Op::RemoveAll(channel),
+                    Op::RemoveAll(channel) => Op::Empty(channel),
+                    op => op,
+                };
+                self.again(call, priority);
                 Answered::Later
             }
             Err(Failure::Unauthorized)
@@ -249,6 +252,13 @@ impl Calls {
             }
             _ => self.finish(call, outcome),
         }
+    }
+
+    /// Back into its queue, in the order in which the calls were queued.
+    fn again(&mut self, call: CallId, priority: Priority) {
+        let queue = &mut self.queues[priority as usize];
+        let at = queue.iter().position(|other| *other > call);
+        queue.insert(at.unwrap_or(queue.len()), call);
     }
 
     fn finish(&mut self, call: CallId, outcome: Outcome) -> Answered {
@@ -282,7 +292,7 @@ impl Calls {
             if verdict == Verdict::Over || job.serial < serial {
                 job.ended += 1;
                 let priority = job.purpose.priority();
-                self.queues[priority as usize].push_front(call);
+                self.again(call, priority);
                 continue;
             }
             let outcome = match verdict {

@@ -85,6 +85,8 @@ pub(crate) struct Half {
     calm: bool,
     pub(crate) core_steps: u64,
     processes: u64,
+    /// Events come late or out of order for now.
+    late_events: bool,
 }
 
 fn topic_of(id: ConversationId) -> Topic {
@@ -140,6 +142,7 @@ impl Half {
             calm: false,
             core_steps: 0,
             processes: 0,
+            late_events: false,
             plan,
         }
     }
@@ -387,6 +390,7 @@ impl Half {
                 self.agenda.plan(now + pause, Event::Fault);
             }
             Event::Relieve(kind) => {
+                self.late_events &= !matches!(kind, Kind::EventsDelay | Kind::EventsSwap);
                 let plan = self.plan.clone();
                 faults::relieve(kind, &plan, &mut self.net, &self.clock);
             }
@@ -414,6 +418,7 @@ impl Half {
         match faults::inject(kind, &plan, &mut self.net, &mut self.clock, &mut self.rng) {
             Blow::Done(relief) => {
                 self.tally.fault(kind);
+                self.late_events |= matches!(kind, Kind::EventsDelay | Kind::EventsSwap);
                 if let Some(at) = relief {
                     self.agenda.plan(at, Event::Relieve(kind));
                 }

@@ -67,6 +67,26 @@ fn a_channel_given_up_with_topics_on_it_is_emptied_until_the_platform_says_so() 
 }
 
 #[test]
+fn emptying_that_is_rate_limited_keeps_its_turn_and_is_tried_in_its_other_way() {
+    let mut b = Bench::new(Settings {
+        max_channels: 1,
+        ..settings()
+    });
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    b.emptying = None;
+    wear_out(&mut b);
+    let one_way = |op: &Op| matches!(op, Op::Empty(_));
+    let wait = Some(Duration::from_secs(60));
+    b.answer(one_way, Err(Failure::RateLimited(wait)));
+    b.pass(Duration::from_secs(80));
+    assert_eq!(b.made, 1, "its successor comes after it");
+    b.answer(|op| matches!(op, Op::RemoveAll(_)), Ok(rest::Answer::Done));
+    b.pass(EMPTYING_PRECEDES);
+    assert_eq!((b.made, b.live()), (2, 1));
+}
+
+#[test]
 fn a_channel_that_cannot_be_emptied_as_long_as_it_lives_is_given_up_with_a_word() {
     let mut b = Bench::new(settings());
     b.watch(1);
