@@ -20,6 +20,9 @@ use crate::full::{Ask, Full};
 
 /// Silence, a lost pong and a dead token are noticed within this time.
 const DEAF_MAX: Time = 5 * MINUTE;
+/// Channels beyond the setting are emptied within so many looks, ten minutes, at a platform
+/// whose REST serves.
+const HELD_LOOKS_MAX: u32 = 20;
 /// A caller is answered within this time, if only with 503.
 const ANSWER_MAX: Time = 60 * SECOND;
 /// Rebuilt and announced times of one wrap-up differ by less.
@@ -48,7 +51,7 @@ pub(crate) struct Checks {
     pub(crate) noticed: BTreeSet<SocketRef>,
     /// Channels of a process that ended before its failing disk had them.
     pub(crate) leaked: BTreeSet<String>,
-    held_since: Option<Time>,
+    held_looks: u32,
     /// When its end was first ordered: what happens later is another story.
     decided: BTreeMap<ConversationId, Time>,
 }

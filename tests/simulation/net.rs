@@ -104,6 +104,8 @@ pub(crate) struct Net {
     pub(crate) incoming: std::collections::VecDeque<Incoming>,
     /// When requests reached the platform, by bearer token, for the last minute.
     counted: BTreeMap<String, std::collections::VecDeque<Time>>,
+    /// The last call but for a token was served, well or not.
+    pub(crate) rest_serves: bool,
     pub(crate) requests_total: u64,
     pub(crate) most_in_a_minute: usize,
     pub(crate) violation: Option<String>,
@@ -150,6 +152,7 @@ impl Net {
             login,
             incoming: std::collections::VecDeque::new(),
             counted: BTreeMap::new(),
+            rest_serves: false,
             requests_total: 0,
             most_in_a_minute: 0,
             violation: None,

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use genesys_gateway::filing::topic_of;
 use genesys_gateway::simulator::model::switches::ForeignChannels;
 
-use super::{ANSWER_MAX, DEAF_MAX};
-use crate::agenda::MINUTE;
+use super::{ANSWER_MAX, DEAF_MAX, HELD_LOOKS_MAX};
 use crate::full::Full;
 use crate::plan::Kind;
 
@@ -53,9 +52,10 @@ impl Full {
         for c in self.net.platform.truth().channels() {
             // What an earlier token made nobody can empty where REST does not reach it.
             let reachable = self.plan.switches.foreign_channels == ForeignChannels::Reachable;
-            let counts = c.usable && (c.socket.is_some() || c.topics > 0 && reachable);
+            let heard_here = c.socket.is_some_and(|s| self.net.heard_by_session(s));
+            let counts = c.usable && (heard_here || c.topics > 0 && reachable);
             held += usize::from(counts && !self.checks.leaked.contains(c.id));
-            if c.socket.is_some_and(|s| self.net.heard_by_session(s)) {
+            if heard_here {
                 sockets += 1;
                 heard.extend(c.topic_names());
             }
@@ -65,11 +65,11 @@ impl Full {
             trouble = Some(format!("{sockets} channels have a socket"));
         }
         if held <= usize::from(self.plan.max_channels) {
-            self.checks.held_since = None;
+            self.checks.held_looks = 0;
         } else {
-            // Emptying what was given up takes a request, which may have to wait.
-            let since = *self.checks.held_since.get_or_insert(now);
-            if now - since > 20 * MINUTE {
+            // Emptying what was given up takes a request, and a platform that serves it.
+            self.checks.held_looks += u32::from(self.net.rest_serves);
+            if self.checks.held_looks > HELD_LOOKS_MAX {
                 let there: Vec<_> = self
                     .net
                     .platform

@@ -126,6 +126,15 @@ impl Net {
                 limits: None,
             },
         };
+        if exchange.op != Op::Token {
+            self.rest_serves = !matches!(
+                outcome.result,
+                Err(Failure::NoAnswer(_)
+                    | Failure::Server { .. }
+                    | Failure::RateLimited(_)
+                    | Failure::Garbled)
+            );
+        }
         self.trace
             .add(clock, "answer", call.0, || format!("{:?}", outcome.result));
         self.incoming.push_back(Incoming::Answered(call, outcome));
