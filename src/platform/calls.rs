@@ -6,7 +6,8 @@
 //!
 //! It may not know what an answer means; that is for whoever queued the call.
 //! Invariant: every call queued comes back exactly once, answered, failed or
-//! given up, unless nobody wants it any more when its turn comes; never more than [`CALLS_IN_FLIGHT_MAX`] are under way.
+//! given up, unless nobody wants it any more while it waits for its turn; never
+//! more than [`CALLS_IN_FLIGHT_MAX`] are under way.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
