@@ -1,9 +1,11 @@
 //! Whatever becomes of sockets and channels: everything is filed, what was
 //! missed is rebuilt, and no more channels or sockets are held than allowed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, History, Platform, Setup, all, wait_for};
+use crate::support::{Gateway, History, Platform, Setup, all, wait_for, wait_within};
 
 fn heard_often() -> (Platform, History, Setup) {
     let platform = Platform::switched(&[("heartbeat-seconds", "1")]);
@@ -147,6 +149,24 @@ fn an_expired_channel_is_replaced() {
         history.wait_filed(&next, 1);
         all_is_well(&platform, &history, &gateway, &id);
     }
+}
+
+#[test]
+fn a_quiet_channel_that_expired_behind_a_beating_socket_is_found_out_by_itself() {
+    let (platform, history, setup) = heard_often();
+    platform.switch("channel-expiry", "socket-stays");
+    let gateway = setup.start();
+    let id = watched(&platform, &gateway);
+    platform.fault(json!({"fault": "expire-channel", "channel": "all"}));
+    finish(&platform, &id);
+    assert_eq!(platform.wrap_ups(&id)[0].frames, 0, "somebody heard it");
+    // It is asked for a sign of life after two minutes.
+    wait_within(Duration::from_secs(160), "the gap to be seen", || {
+        let gaps = gateway.metric("genesys_gateway_gap_topics_total");
+        if gaps >= 1.0 { Ok(()) } else { Err(gaps) }
+    });
+    let filed = all_is_well(&platform, &history, &gateway, &id);
+    assert_eq!(filed["source"], "reconciliation");
 }
 
 #[test]
