@@ -234,12 +234,14 @@ impl Full {
                     let Some(here) = self.net.platform_socket(socket) else {
                         continue;
                     };
-                    // Another channel that holds it will do: that its socket has just gone
-                    // the gateway is about to hear.
-                    let elsewhere =
-                        self.net.platform.truth().channels().any(|c| {
-                            c.usable && c.socket != Some(here) && c.has_topic(topic.as_str())
-                        });
+                    // Another channel that holds it will do: that its socket or its token
+                    // has just gone the gateway is about to hear.
+                    let elsewhere = self
+                        .net
+                        .platform
+                        .truth()
+                        .channels()
+                        .any(|c| c.socket != Some(here) && c.has_topic(topic.as_str()));
                     if !elsewhere {
                         return self.fail(format!(
                             "{topic} is unsubscribed on {socket:?}, its interaction has not ended and it is nowhere else"

@@ -68,7 +68,9 @@ impl Full {
             self.checks.held_looks = 0;
         } else {
             // Emptying what was given up takes a request, and a platform that serves it.
-            self.checks.held_looks += u32::from(self.net.rest_serves);
+            let quiet = gateway.platform().snapshot(self.clock.now()).rest_quiet;
+            let serves = self.net.rest_serves && quiet.is_zero();
+            self.checks.held_looks += u32::from(serves);
             if self.checks.held_looks > HELD_LOOKS_MAX {
                 let there: Vec<_> = self
                     .net
