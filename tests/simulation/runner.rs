@@ -197,6 +197,14 @@ const NAMED: &[(u64, &str)] = &[
         728,
         "after an outage successors were made before their predecessors were emptied",
     ),
+    (
+        2183,
+        "a call waits out a rate limit, and put topics back on a channel given up meanwhile",
+    ),
+    (
+        2778,
+        "rate limits for hours: making channels overtook emptying those before them",
+    ),
 ];
 
 /// The same, of the platform half.
