@@ -16,6 +16,11 @@ use crate::time::Now;
 
 impl Client {
     pub(super) fn answered(&mut self, call: CallId, outcome: Outcome, now: Now) {
+        if let Some((channel, topics)) = self.calls.adding(call)
+            && let Some(c) = self.channels.get_mut(&channel.slot)
+        {
+            c.adding.retain(|t| !topics.contains(t));
+        }
         match self
             .calls
             .answered(call, outcome, &mut self.budget, now, &mut self.rng)

@@ -213,6 +213,52 @@ impl Calls {
         });
     }
 
+    /// Lets what topics are to be added be looked at once more, before that is asked for;
+    /// a call for which none are left is dropped. Gives the channels of such.
+    pub(super) fn revise(
+        &mut self,
+        still: impl Fn(&Purpose, &mut Vec<Topic>),
+    ) -> Vec<(ChannelRef, bool)> {
+        let queue = &mut self.queues[Priority::Upkeep as usize];
+        let jobs = &mut self.jobs;
+        let mut dropped = Vec::new();
+        queue.retain(|call| {
+            let Some(job) = jobs.get_mut(call) else {
+                return false;
+            };
+            let Op::AddTopics(_, topics) = &mut job.op else {
+                return true;
+            };
+            still(&job.purpose, topics);
+            if let Purpose::Extend(_, told) | Purpose::Blame(_, told) = &mut job.purpose
+                && told.len() != topics.len()
+            {
+                told.clone_from(topics);
+            }
+            if !topics.is_empty() {
+                return true;
+            }
+            match &job.purpose {
+                Purpose::Extend(channel, _) => dropped.push((*channel, true)),
+                Purpose::Blame(channel, _) => dropped.push((*channel, false)),
+                _ => {}
+            }
+            jobs.remove(call);
+            false
+        });
+        dropped
+    }
+
+    /// What a call adds, and where.
+    pub(super) fn adding(&self, call: CallId) -> Option<(ChannelRef, &[Topic])> {
+        match &self.jobs.get(&call)?.purpose {
+            Purpose::Extend(channel, topics) | Purpose::Blame(channel, topics) => {
+                Some((*channel, topics))
+            }
+            _ => None,
+        }
+    }
+
     /// An answer came.
     pub(super) fn answered(
         &mut self,

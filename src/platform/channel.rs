@@ -153,6 +153,10 @@ pub(super) struct Channel {
     pub(super) want: BTreeSet<Topic>,
     pub(super) drop: BTreeSet<Topic>,
     pub(super) flight: BTreeMap<u64, Batch>,
+    /// Topics that are being added over REST: they are not taken off before that is answered.
+    pub(super) adding: BTreeSet<Topic>,
+    /// It may hold topics of an earlier run: that could not be found out.
+    pub(super) unsure: bool,
     /// Topics of refused messages, being asked about over REST.
     pub(super) blamed: BTreeSet<Topic>,
     pub(super) attempts: u32,
@@ -214,6 +218,8 @@ impl Channel {
             want: BTreeSet::new(),
             drop: BTreeSet::new(),
             flight: BTreeMap::new(),
+            adding: BTreeSet::new(),
+            unsure: false,
             blamed: BTreeSet::new(),
             attempts: 0,
             silences: 0,
@@ -335,21 +341,19 @@ impl Channel {
 
     /// The next message to send: unsubscribes first, they make room.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
-        let subscribe = self.drop.is_empty();
-        let most = if subscribe {
-            TOPICS_PER_MESSAGE_MAX
-        } else {
-            self.drop_most
-        };
-        let from = if subscribe {
-            &mut self.want
-        } else {
-            &mut self.drop
-        };
-        let mut topics = Vec::new();
-        while topics.len() < most {
-            let Some(topic) = from.pop_first() else { break };
-            topics.push(topic);
+        let adding = &self.adding;
+        let off = self.drop.iter().filter(|t| !adding.contains(*t));
+        let mut topics: Vec<Topic> = off.take(self.drop_most).cloned().collect();
+        let subscribe = topics.is_empty();
+        if subscribe {
+            topics.extend(self.want.iter().take(TOPICS_PER_MESSAGE_MAX).cloned());
+        }
+        for topic in &topics {
+            if subscribe {
+                self.want.remove(topic);
+            } else {
+                self.drop.remove(topic);
+            }
         }
         if topics.is_empty() {
             return None;

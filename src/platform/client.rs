@@ -12,7 +12,7 @@ use super::abandoned::Abandoned;
 use super::calls::{Calls, Purpose};
 use super::channel::{Channel, Phase, Renew, Term};
 use super::limits::{CHANNELS_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE};
-use super::pacing::Budget;
+use super::pacing::{Budget, Priority};
 use super::rest::Op;
 use super::session::{self};
 use super::token::Keeper;
@@ -222,7 +222,17 @@ impl Client {
         self.allocate(now);
         self.empty_abandoned(now);
         self.send_messages(now);
+        // Only when something may be asked: a long quiet must not cost a look at every step.
+        if self.budget.possible_at(Priority::Upkeep, now.mono) <= now.mono {
+            self.revise_calls();
+        }
         while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {
+            if let Some((channel, topics)) = self.calls.adding(ready.call)
+                && let Some(c) = self.channels.get_mut(&channel.slot)
+                && c.incarnation == channel.incarnation
+            {
+                c.adding.extend(topics.iter().cloned());
+            }
             self.out.push_back(Output::Call {
                 call: ready.call,
                 op: ready.op,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::calls::{ChannelRef, Purpose};
-use super::channel::{Channel, Phase};
+use super::channel::{Channel, Phase, Sub};
 use super::client::{Client, bit};
 use super::limits::{CHANNELS_MAX, RETIRE_PATIENCE};
 use super::rest::Op;
@@ -223,6 +223,31 @@ impl Client {
                         .get(&slot)
                         .is_some_and(|c| c.live(topic) && !c.suspect)
                 })
+    }
+
+    /// Takes out of what waits to be added over REST what has gone meanwhile: it would be
+    /// there again.
+    pub(super) fn revise_calls(&mut self) {
+        let channels = &self.channels;
+        let gone = self.calls.revise(|purpose, topics| {
+            let (Purpose::Extend(channel, _) | Purpose::Blame(channel, _)) = purpose else {
+                return;
+            };
+            let channel = channels
+                .get(&channel.slot)
+                .filter(|c| c.incarnation == channel.incarnation);
+            topics.retain(|t| {
+                channel.is_some_and(|c| match purpose {
+                    Purpose::Extend(..) => c.subs.get(t) == Some(&Sub::Live),
+                    _ => c.blamed.contains(t) && c.subs.get(t) != Some(&Sub::Drop),
+                })
+            });
+        });
+        for (channel, extending) in gone {
+            if extending {
+                self.extended(channel, Vec::new());
+            }
+        }
     }
 
     /// What waits to be asked about a channel that is given up is not asked any more: some of

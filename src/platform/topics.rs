@@ -320,8 +320,12 @@ impl Client {
                 let soon = now.mono < self.reattach_until;
                 c.resync_from = now.mono + if soon { RESYNC_SOON } else { RESYNC_PAUSE };
             }
-            // It cannot be asked: it serves all the same, and is replaced if it turns out to be full.
-            _ => c.resync = false,
+            // It cannot be asked: it serves all the same, is replaced if it turns out to be
+            // full, and emptied when it is given up.
+            _ => {
+                c.resync = false;
+                c.unsure = true;
+            }
         }
     }
 

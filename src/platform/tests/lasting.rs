@@ -310,6 +310,59 @@ fn what_is_given_up_while_a_channel_is_extended_over_rest_is_taken_off_again() {
 }
 
 #[test]
+fn what_waits_to_be_added_over_rest_is_looked_at_once_more_when_its_turn_comes() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(1));
+    b.confirming = false;
+    b.answering = false;
+    b.watch(2);
+    let (socket, ticket, _) = probes(&b).last().unwrap().clone();
+    b.refuse(socket, ticket, 400);
+    let asking = |op: &Op| matches!(op, Op::AddTopics(..));
+    let wait = Some(Duration::from_secs(60));
+    b.answer(asking, Err(Failure::RateLimited(wait)));
+    b.end(socket, End::Closed(1001));
+    b.confirming = true;
+    b.pass(Duration::from_secs(2));
+    b.give(Input::Unwatch(topic(2)));
+    b.pass(Duration::from_secs(120));
+    assert!(!b.calls.iter().any(|(_, op)| asking(op)), "nobody wants it");
+    assert_eq!(b.client.snapshot(b.now).channels[0].topics, 1);
+}
+
+#[test]
+fn what_is_being_added_over_rest_is_taken_off_only_after_that() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.watch(2);
+    b.pass(Duration::from_secs(86_400 - 3700));
+    b.answering = false;
+    let extending = |op: &Op| matches!(op, Op::AddTopics(..));
+    for _ in 0..200 {
+        b.pass(Duration::from_secs(1));
+        if b.calls.iter().any(|(_, op)| *op == Op::ListChannels) {
+            b.answer(
+                |op| *op == Op::ListChannels,
+                Ok(rest::Answer::Channels(Vec::new())),
+            );
+        }
+        if b.calls.iter().any(|(_, op)| extending(op)) {
+            break;
+        }
+    }
+    b.orders.clear();
+    b.give(Input::Unwatch(topic(1)));
+    let off = |b: &Bench| {
+        let off = |(_, o): &(SocketRef, session::Order)| matches!(o, session::Order::Unsubscribe { topics, .. } if topics.contains(&topic(1)));
+        b.orders.iter().any(off)
+    };
+    assert!(!off(&b), "its place is not free yet");
+    b.answer(extending, no_answer());
+    assert!(off(&b));
+}
+
+#[test]
 fn a_channel_given_up_while_topics_are_added_to_it_over_rest_is_emptied_after_that() {
     let mut b = Bench::new(settings());
     b.watch(1);

@@ -68,8 +68,9 @@ impl Full {
             self.checks.held_looks = 0;
         } else {
             // Emptying what was given up takes a request, and a platform that serves it.
-            let quiet = gateway.platform().snapshot(self.clock.now()).rest_quiet;
-            let serves = self.net.rest_serves && quiet.is_zero();
+            let told = gateway.platform().snapshot(self.clock.now());
+            let may = told.token_held && told.rest_quiet.is_zero();
+            let serves = self.net.rest_serves && may;
             self.checks.held_looks += u32::from(serves);
             if self.checks.held_looks > HELD_LOOKS_MAX {
                 let there: Vec<_> = self
