@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::ChannelRow;
 use super::calls::{ChannelRef, Purpose};
-use super::channel::{Channel, Term};
+use super::channel::Channel;
 use super::client::Client;
 use super::limits::{
     ABANDONED_MAX, CHANNEL_LIFE, CHANNELS_MAX, EMPTYING_PAUSE_MAX, EMPTYING_PRECEDES,
@@ -35,8 +35,8 @@ struct Given {
     name: String,
     /// As it is kept; its slot is beyond those of serving channels.
     row: ChannelRow,
-    /// No later than its life.
-    until: Term,
+    /// No later than its life, on the clock that nobody moves.
+    until: Mono,
     next: Mono,
     tries: u32,
     /// Good answers that did not say that it is empty.
@@ -79,7 +79,7 @@ impl Abandoned {
                 slot: slot.unwrap_or(u8::MAX),
                 ..row
             },
-            until: Term::after(CHANNEL_LIFE, now),
+            until: now.mono + CHANNEL_LIFE,
             next: now.mono,
             tries: 0,
             vague: 0,
@@ -183,7 +183,7 @@ impl Client {
     }
 
     pub(super) fn empty_abandoned(&mut self, now: Now) {
-        let over = |g: &mut Given| g.until.over(now);
+        let over = |g: &mut Given| g.until <= now.mono;
         let over: Vec<Given> = self.abandoned.list.extract_if(.., over).collect();
         self.not_emptied(over);
         if self.token.current(now).is_none() {
