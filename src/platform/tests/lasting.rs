@@ -25,6 +25,29 @@ fn emptying(op: &Op) -> bool {
     matches!(op, Op::Empty(id) | Op::RemoveAll(id) if id.tail() == "0001")
 }
 
+fn adding(op: &Op) -> bool {
+    matches!(op, Op::AddTopics(..))
+}
+
+/// Lets the life of the only channel run out to where topics are added once more over
+/// REST, which is left unanswered.
+fn until_extended_over_rest(b: &mut Bench) {
+    b.pass(Duration::from_secs(86_400 - 3700));
+    b.answering = false;
+    for _ in 0..200 {
+        b.pass(Duration::from_secs(1));
+        if b.calls.iter().any(|(_, op)| *op == Op::ListChannels) {
+            b.answer(
+                |op| *op == Op::ListChannels,
+                Ok(rest::Answer::Channels(Vec::new())),
+            );
+        }
+        if b.calls.iter().any(|(_, op)| adding(op)) {
+            break;
+        }
+    }
+}
+
 fn emptied(b: &Bench) -> usize {
     b.calls.iter().filter(|(_, op)| emptying(op)).count()
 }
@@ -286,24 +309,10 @@ fn what_is_given_up_while_a_channel_is_extended_over_rest_is_taken_off_again() {
     for n in 0..3 {
         b.watch(n);
     }
-    b.pass(Duration::from_secs(86_400 - 3700));
-    b.answering = false;
-    let extending = |op: &Op| matches!(op, Op::AddTopics(..));
-    for _ in 0..200 {
-        b.pass(Duration::from_secs(1));
-        if b.calls.iter().any(|(_, op)| *op == Op::ListChannels) {
-            b.answer(
-                |op| *op == Op::ListChannels,
-                Ok(rest::Answer::Channels(Vec::new())),
-            );
-        }
-        if b.calls.iter().any(|(_, op)| extending(op)) {
-            break;
-        }
-    }
+    until_extended_over_rest(&mut b);
     b.give(Input::Unwatch(topic(1)));
     b.orders.clear();
-    b.answer(extending, Ok(rest::Answer::Topics(Vec::new())));
+    b.answer(adding, Ok(rest::Answer::Topics(Vec::new())));
     let off = |o: &session::Order| matches!(o, session::Order::Unsubscribe { topics, .. } if topics.contains(&topic(1)));
     assert!(b.orders.iter().any(|(_, o)| off(o)), "{:?}", b.orders);
     assert_eq!((b.live(), gaps(&b.facts)), (2, 0));
@@ -319,15 +328,14 @@ fn what_waits_to_be_added_over_rest_is_looked_at_once_more_when_its_turn_comes()
     b.watch(2);
     let (socket, ticket, _) = probes(&b).last().unwrap().clone();
     b.refuse(socket, ticket, 400);
-    let asking = |op: &Op| matches!(op, Op::AddTopics(..));
     let wait = Some(Duration::from_secs(60));
-    b.answer(asking, Err(Failure::RateLimited(wait)));
+    b.answer(adding, Err(Failure::RateLimited(wait)));
     b.end(socket, End::Closed(1001));
     b.confirming = true;
     b.pass(Duration::from_secs(2));
     b.give(Input::Unwatch(topic(2)));
     b.pass(Duration::from_secs(120));
-    assert!(!b.calls.iter().any(|(_, op)| asking(op)), "nobody wants it");
+    assert!(!b.calls.iter().any(|(_, op)| adding(op)), "nobody wants it");
     assert_eq!(b.client.snapshot(b.now).channels[0].topics, 1);
 }
 
@@ -336,21 +344,7 @@ fn what_is_being_added_over_rest_is_taken_off_only_after_that() {
     let mut b = Bench::new(settings());
     b.watch(1);
     b.watch(2);
-    b.pass(Duration::from_secs(86_400 - 3700));
-    b.answering = false;
-    let extending = |op: &Op| matches!(op, Op::AddTopics(..));
-    for _ in 0..200 {
-        b.pass(Duration::from_secs(1));
-        if b.calls.iter().any(|(_, op)| *op == Op::ListChannels) {
-            b.answer(
-                |op| *op == Op::ListChannels,
-                Ok(rest::Answer::Channels(Vec::new())),
-            );
-        }
-        if b.calls.iter().any(|(_, op)| extending(op)) {
-            break;
-        }
-    }
+    until_extended_over_rest(&mut b);
     b.orders.clear();
     b.give(Input::Unwatch(topic(1)));
     let off = |b: &Bench| {
@@ -358,7 +352,7 @@ fn what_is_being_added_over_rest_is_taken_off_only_after_that() {
         b.orders.iter().any(off)
     };
     assert!(!off(&b), "its place is not free yet");
-    b.answer(extending, no_answer());
+    b.answer(adding, no_answer());
     assert!(off(&b));
 }
 
@@ -366,27 +360,13 @@ fn what_is_being_added_over_rest_is_taken_off_only_after_that() {
 fn a_channel_given_up_while_topics_are_added_to_it_over_rest_is_emptied_after_that() {
     let mut b = Bench::new(settings());
     b.watch(1);
-    b.pass(Duration::from_secs(86_400 - 3700));
-    b.answering = false;
-    let extending = |op: &Op| matches!(op, Op::AddTopics(..));
-    for _ in 0..200 {
-        b.pass(Duration::from_secs(1));
-        if b.calls.iter().any(|(_, op)| *op == Op::ListChannels) {
-            b.answer(
-                |op| *op == Op::ListChannels,
-                Ok(rest::Answer::Channels(Vec::new())),
-            );
-        }
-        if b.calls.iter().any(|(_, op)| extending(op)) {
-            break;
-        }
-    }
+    until_extended_over_rest(&mut b);
     b.answering = true;
     let (socket, _) = b.sockets[0].clone();
     b.end(socket, End::UpgradeRefused(404));
     b.pass(Duration::from_secs(5));
     let before = emptied(&b);
-    b.answer(extending, no_answer());
+    b.answer(adding, no_answer());
     b.pass(Duration::from_secs(1));
     assert_eq!(emptied(&b), before + 1);
 }
