@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
+use crate::filing::rows::StoreTrouble;
 use crate::service::activation::{self, Activated};
 use crate::service::signals::{self, Signal};
 use crate::service::{ExitCode, sd};
@@ -62,11 +63,18 @@ pub fn run(config: Config, mut activated: Activated) -> ExitCode {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if daemon.damaged() {
+        if let Some(why) = daemon.store_over() {
+            let (what, and) = match why {
+                StoreTrouble::Moved => ("was taken away and put back", ""),
+                _ => (
+                    "is damaged and takes no more changes",
+                    " and what is readable is carried over",
+                ),
+            };
             log::error!(
-                "the database is damaged and takes no more changes: ending with {}, so that the \
-                 service manager starts the gateway anew and what is readable is carried over",
-                ExitCode::Software.number()
+                "the database {what}: ending with {}, so that the service manager starts the \
+                 gateway anew{and}",
+                ExitCode::Software.number(),
             );
             daemon.stop();
             return ExitCode::Software;

@@ -242,6 +242,8 @@ pub enum StoreTrouble {
     ReadOnly,
     /// The file is damaged.
     Damaged,
+    /// The file was removed or replaced while it was open.
+    Moved,
     /// Another process holds a lock.
     Busy,
     /// Another I/O error.
@@ -258,6 +260,7 @@ impl StoreTrouble {
             StoreTrouble::Full => "full",
             StoreTrouble::ReadOnly => "read-only",
             StoreTrouble::Damaged => "damaged",
+            StoreTrouble::Moved => "moved",
             StoreTrouble::Busy => "busy",
             StoreTrouble::Io => "io",
             StoreTrouble::Bug => "bug",
@@ -274,6 +277,10 @@ impl StoreTrouble {
             }
             StoreTrouble::Damaged => {
                 "the database is damaged; restart to carry over what is readable"
+            }
+            StoreTrouble::Moved => {
+                "the database file was removed or replaced under the running gateway; what was \
+                 in it is put back, for a new start"
             }
             StoreTrouble::Busy => "another program holds a lock on the database; end it",
             StoreTrouble::Io => {

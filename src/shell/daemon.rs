@@ -40,7 +40,7 @@ use super::published::Published;
 use super::rest::{self, HttpSettings, RestPool, RestWorkers};
 use super::tls::{Identity, TlsError};
 use crate::config::{self, Config, Listen};
-use crate::filing::rows::Recovered;
+use crate::filing::rows::{Recovered, StoreTrouble};
 use crate::filing::template::{Renderer, TemplateError};
 use crate::filing::{self, Until};
 use crate::gateway::{self, Gateway, Input};
@@ -470,11 +470,11 @@ impl Daemon {
         self.main_loop.is_finished()
     }
 
-    /// True once the database turned out to be damaged: nothing more can be committed, and a
-    /// new start carries over what is readable.
+    /// Once the database turned out to be damaged, or was taken away and put back: nothing
+    /// more can be committed, and a new start carries over what is readable.
     #[must_use]
-    pub fn damaged(&self) -> bool {
-        self.published.damaged()
+    pub fn store_over(&self) -> Option<StoreTrouble> {
+        self.published.store_over()
     }
 
     /// Stops in order; within 10 s (design, section 6). True if nothing was cut short.

@@ -61,7 +61,7 @@ impl Readers {
         let mut reader = kept.unwrap_or_else(|| Reader::new(&self.path));
         let read = what(&mut reader).map_err(|e| {
             if e.trouble() == StoreTrouble::Damaged {
-                self.published.found_damaged();
+                self.published.store_is_over(StoreTrouble::Damaged);
             }
             e.to_string()
         });

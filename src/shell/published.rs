@@ -47,8 +47,8 @@ pub struct Published {
     aside: Mutex<Option<String>>,
     /// What the store's own heartbeat came to, when nothing else is written.
     pulse: Mutex<Result<(), StoreTrouble>>,
-    /// The database turned out to be damaged while it was in use.
-    damaged: AtomicBool,
+    /// The database turned out to be of no more use while it was in use, and why.
+    store_over: Mutex<Option<StoreTrouble>>,
     /// Counts of the listeners' refusals, asked when a snapshot is rendered.
     refusals: Mutex<Vec<Refusals>>,
 }
@@ -79,7 +79,7 @@ impl Published {
             started_at: now.wall,
             aside: Mutex::new(recovered.damaged.clone()),
             pulse: Mutex::new(Ok(())),
-            damaged: AtomicBool::new(false),
+            store_over: Mutex::new(None),
             refusals: Mutex::new(Vec::new()),
         }
     }
@@ -134,9 +134,10 @@ impl Published {
         match aside {
             Aside::Pulse(pulse) => *lock(&self.pulse) = pulse,
             Aside::Acknowledged => *lock(&self.aside) = None,
+            Aside::PutBack => self.store_is_over(StoreTrouble::Moved),
         }
         if aside == Aside::Pulse(Err(StoreTrouble::Damaged)) {
-            self.found_damaged();
+            self.store_is_over(StoreTrouble::Damaged);
         }
     }
 
@@ -144,15 +145,16 @@ impl Published {
         *lock(&self.pulse)
     }
 
-    /// The database turned out to be damaged while it was in use, by writing or by reading.
-    pub fn found_damaged(&self) {
-        self.damaged.store(true, Ordering::Relaxed);
+    /// The database turned out to be damaged, by writing or by reading, or to have been taken
+    /// away: nothing more can be committed, and a new start is the cure.
+    pub fn store_is_over(&self, why: StoreTrouble) {
+        lock(&self.store_over).get_or_insert(why);
     }
 
-    /// Whether it did: nothing more can be committed, and a new start is the cure.
+    /// Whether it did, and why.
     #[must_use]
-    pub fn damaged(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
+    pub fn store_over(&self) -> Option<StoreTrouble> {
+        *lock(&self.store_over)
     }
 
     /// A stop was asked for.
@@ -316,13 +318,13 @@ mod tests {
         published.aside(Aside::Pulse(Err(StoreTrouble::Full)));
         assert!(published.health()[0].contains("full"));
         assert!(published.snapshot().store_trouble.is_some());
-        assert!(!published.damaged());
+        assert_eq!(published.store_over(), None);
         published.aside(Aside::Pulse(Ok(())));
         published.aside(Aside::Acknowledged);
         published.update(&gateway, now(2));
         assert!(published.health().is_empty());
         assert_eq!(published.snapshot().damaged, None);
         published.aside(Aside::Pulse(Err(StoreTrouble::Damaged)));
-        assert!(published.damaged());
+        assert_eq!(published.store_over(), Some(StoreTrouble::Damaged));
     }
 }

@@ -89,7 +89,7 @@ impl StoreError {
             | StoreError::Missing { .. }
             | StoreError::NotAllowed { .. } => Blame::Operator,
             StoreError::Trouble { trouble, .. } => match trouble {
-                StoreTrouble::ReadOnly => Blame::Operator,
+                StoreTrouble::ReadOnly | StoreTrouble::Moved => Blame::Operator,
                 StoreTrouble::Bug => Blame::Us,
                 _ => Blame::Environment,
             },
@@ -191,6 +191,7 @@ pub(super) fn trouble_of(error: &rusqlite::Error) -> StoreTrouble {
     match failure.extended_code {
         // The shared-memory file cannot grow: on a full disk this comes before DiskFull does.
         ffi::SQLITE_IOERR_SHMSIZE => return StoreTrouble::Full,
+        ffi::SQLITE_READONLY_DBMOVED => return StoreTrouble::Moved,
         ffi::SQLITE_IOERR_CORRUPTFS | ffi::SQLITE_IOERR_DATA => return StoreTrouble::Damaged,
         _ => {}
     }

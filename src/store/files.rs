@@ -7,11 +7,12 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::trouble_of_io;
 use crate::filing::rows::StoreTrouble;
+use crate::time::Wall;
 
 /// The path with `suffix` appended to its last component.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -28,6 +29,44 @@ pub(super) fn wal_of(path: &Path) -> PathBuf {
 /// SQLite's shared memory of a database.
 pub(super) fn shm_of(path: &Path) -> PathBuf {
     beside(path, "-shm")
+}
+
+/// A complete new database that has only to be moved into an empty place.
+pub(super) fn salvage_of(path: &Path) -> PathBuf {
+    beside(path, ".salvage")
+}
+
+/// A name beside the database that says what the file is and since when; not in use yet.
+pub(super) fn dated(path: &Path, what: &str, now: Wall) -> PathBuf {
+    let stamp = now.rfc3339();
+    let seconds: String = stamp.chars().take(19).filter(|c| *c != ':').collect();
+    let name = format!(".{what}-{seconds}Z");
+    let mut free = beside(path, &name);
+    let mut n = 2;
+    while free.exists() && n < 1_000 {
+        free = beside(path, &format!("{name}-{n}"));
+        n += 1;
+    }
+    free
+}
+
+/// Which file a name leads to: as long as a file is open, no other has the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// The file at `path`, if there is one.
+pub(super) fn identity(path: &Path) -> io::Result<Option<Identity>> {
+    match fs::metadata(path) {
+        Ok(m) => Ok(Some(Identity {
+            device: m.dev(),
+            inode: m.ino(),
+        })),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Size of a file, 0 if there is none.

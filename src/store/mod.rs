@@ -18,7 +18,8 @@
 //!
 //! Invariants: only the store thread holds the writing connection; a
 //! [`StoreFact::Committed`](crate::filing::rows::StoreFact::Committed) is sent after
-//! the sync and never before it; a damaged file is set aside, never written to.
+//! the sync and never before it, and only while the names of the files lead to them;
+//! a damaged file is set aside, never written to.
 
 mod columns;
 mod error;
@@ -27,6 +28,7 @@ pub mod inspect;
 mod load;
 mod lock;
 mod members;
+mod moved;
 mod open;
 mod pages;
 mod reader;
@@ -52,6 +54,7 @@ pub use salvage::{Salvaged, acknowledge};
 
 use error::trouble_of;
 use lock::Lock;
+use moved::Bearings;
 use open::Looked;
 use writer::{Applied, Batch, Maintained};
 
@@ -71,6 +74,10 @@ pub struct Store {
     // Before the lock: the connection is closed while nobody else may open the file.
     conn: Connection,
     path: PathBuf,
+    bearings: Bearings,
+    /// Where the content was put after the file had been taken away: this connection is of
+    /// no more use.
+    put_back: Option<PathBuf>,
     /// Number of the last commit.
     rev: i64,
     /// Erased content is still in the write-ahead log.
@@ -112,9 +119,13 @@ impl Store {
             salvaged = Some(salvage::carry_over(&path, &finding, options.now)?);
         };
         open::trust(&conn).map_err(|e| open::sql_error(&path, "setting it up", &e))?;
+        let bearings =
+            Bearings::take(&path).map_err(|e| open::io_error(&path, "finding its files", &e))?;
         let mut store = Store {
             conn,
             path: path.clone(),
+            bearings,
+            put_back: None,
             rev,
             log_holds_erased: false,
             salvaged,
@@ -177,11 +188,32 @@ impl Store {
     }
 
     /// Closes a database that turned out to be damaged, without another write: it is the
-    /// evidence, and what the next start carries over.
+    /// evidence, and what the next start carries over. One that was moved is closed so as
+    /// well: at its names there are other files by now.
     pub fn abandon(self) {
         // Nothing can be done about an error on the way out.
         let _ = open::distrust(&self.conn);
         drop(self);
+    }
+
+    /// Whether the files were removed or replaced since they were opened: nothing more is
+    /// committed, since it would be gone with this process.
+    #[must_use]
+    pub fn moved(&self) -> bool {
+        self.bearings.lost(&self.path)
+    }
+
+    /// Copies what was committed to where the next start looks for it, or beside that under a
+    /// dated name where another file has the place; says where. Done once.
+    ///
+    /// # Errors
+    /// What kept it from being done; nothing is lost by it while the process lives.
+    pub fn put_back(&mut self, now: Wall) -> Result<&Path, StoreError> {
+        let at = match self.put_back.take() {
+            Some(at) => at,
+            None => moved::put_back(&self.conn, &self.path, &self.bearings, now)?,
+        };
+        Ok(self.put_back.insert(at))
     }
 
     /// Executes one order and reports; `now` becomes the heartbeat.
@@ -338,6 +370,9 @@ impl Store {
         now: Wall,
         work: impl Fn(&Batch<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
+        if self.moved() {
+            return Err(moved::error());
+        }
         let rev = self.rev.saturating_add(1);
         // Dropped without a commit, the transaction is rolled back.
         let tx = self

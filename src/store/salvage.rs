@@ -59,7 +59,7 @@ const ROWS_PER_COMMIT: u64 = 4_000;
 
 /// Ends what a crash interrupted: only a complete new file in an empty place is used.
 pub(super) fn finish_interrupted(path: &Path) -> std::result::Result<(), StoreError> {
-    let ready = files::beside(path, ".salvage");
+    let ready = files::salvage_of(path);
     if !ready.exists() {
         return Ok(());
     }
@@ -84,9 +84,9 @@ pub(super) fn carry_over(
         "the database {} is damaged ({finding}); carrying over what is readable",
         path.display()
     );
-    let kept = dated_name(path, now);
+    let kept = files::dated(path, "damaged", now);
     let part = files::beside(path, ".salvage-part");
-    let ready = files::beside(path, ".salvage");
+    let ready = files::salvage_of(path);
     files::remove_all(&part)
         .and_then(|()| files::create_private(&part))
         .map_err(|e| trouble(path, "making a new file", &e))?;
@@ -147,19 +147,6 @@ fn open_new(path: &Path) -> Result<Connection> {
     )?;
     schema::tune_writer(&conn)?;
     Ok(conn)
-}
-
-fn dated_name(path: &Path, now: Wall) -> PathBuf {
-    let stamp = now.rfc3339();
-    let seconds: String = stamp.chars().take(19).filter(|c| *c != ':').collect();
-    let name = format!(".damaged-{seconds}Z");
-    let mut kept = files::beside(path, &name);
-    let mut n = 2;
-    while kept.exists() && n < 1_000 {
-        kept = files::beside(path, &format!("{name}-{n}"));
-        n += 1;
-    }
-    kept
 }
 
 /// The old log must be gone from its name before the new file comes: SQLite would replay it.

@@ -3,6 +3,7 @@
 mod changes;
 mod damage;
 mod environment;
+mod moved;
 
 use std::path::{Path, PathBuf};
 

@@ -34,6 +34,8 @@ pub enum Aside {
     Pulse(Result<(), StoreTrouble>),
     /// The damaged file that was set aside is gone: somebody has seen to it.
     Acknowledged,
+    /// The file was taken away, and its content is back: a new start goes on with it.
+    PutBack,
 }
 
 /// Starts the thread. It ends when every sender of `orders` is gone and the
@@ -68,6 +70,7 @@ pub fn spawn_telling(
             looked: Instant::now(),
             pulse: Ok(()),
             damaged: false,
+            rescue: Rescue::Idle,
         }
         .run(&orders);
     })
@@ -83,12 +86,22 @@ struct Body<F, A> {
     looked: Instant,
     pulse: Result<(), StoreTrouble>,
     damaged: bool,
+    rescue: Rescue,
+}
+
+/// How far putting back a file that was taken away is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rescue {
+    Idle,
+    Failed(Instant),
+    Done,
 }
 
 impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
     fn run(mut self, orders: &Receiver<StoreOrder>) {
         loop {
             self.look_aside();
+            self.rescue();
             let order = match orders.try_recv() {
                 Ok(order) => order,
                 Err(TryRecvError::Disconnected) => break,
@@ -170,6 +183,39 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
         }
     }
 
+    /// Puts a file back that was taken away; again after a while if that fails.
+    fn rescue(&mut self) {
+        let due = match self.rescue {
+            Rescue::Idle => true,
+            Rescue::Failed(at) => at.elapsed() >= HEARTBEAT_AGAIN,
+            Rescue::Done => false,
+        };
+        if self.pulse != Err(StoreTrouble::Moved) || !due {
+            return;
+        }
+        match self.store.put_back(wall_now()) {
+            Ok(at) => {
+                log::error!(
+                    "store-moved: the database file was removed or replaced under the running \
+                     gateway; everything that was in it is now in {}",
+                    at.display()
+                );
+                self.rescue = Rescue::Done;
+                (self.asides)(Aside::PutBack);
+            }
+            Err(e) => {
+                if self.rescue == Rescue::Idle {
+                    log::error!(
+                        "store-moved: the database file was removed or replaced under the \
+                         running gateway, and what was in it cannot be put back yet; do not end \
+                         the gateway before it is: {e}"
+                    );
+                }
+                self.rescue = Rescue::Failed(Instant::now());
+            }
+        }
+    }
+
     fn patience(&self) -> Duration {
         let pulse = match self.pulse {
             Ok(()) => HEARTBEAT,
@@ -188,8 +234,16 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
         pulse.min(upkeep).min(aside)
     }
 
-    fn close(self) {
-        if self.damaged {
+    fn close(mut self) {
+        if self.store.moved() && !self.damaged {
+            // The last moment at which somebody still has the files open.
+            self.pulse = Err(StoreTrouble::Moved);
+            if self.rescue != Rescue::Done {
+                self.rescue = Rescue::Idle;
+            }
+            self.rescue();
+            self.store.abandon();
+        } else if self.damaged {
             self.store.abandon();
         } else if let Err(trouble) = self.store.close(wall_now()) {
             log::warn!(

@@ -1,4 +1,5 @@
 //! A damaged database: carried over at the start, and a reason to start anew while running.
+//! A database that somebody takes away: put back, and a reason to start anew as well.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -161,4 +162,59 @@ fn damage_found_while_running_ends_with_70_and_the_next_start_makes_up_for_it() 
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), ids.len(), "one key for each wrap-up");
+}
+
+#[test]
+fn a_database_that_is_removed_under_the_gateway_is_put_back_and_nothing_is_lost() {
+    for gone in [&["gateway.db"][..], &["gateway.db", "gateway.db-wal"]] {
+        let (platform, history) = (Platform::start(), History::start());
+        let setup = Setup::new(&platform, &history);
+        let mut gateway = setup.start();
+        let ids: Vec<String> = (0..20).map(|_| platform.conversation()).collect();
+        for id in &ids {
+            gateway.accept(id).expect(202);
+            gateway.wait_state(id, "watching");
+        }
+        for name in gone {
+            fs::remove_file(setup.path(name)).unwrap();
+        }
+        // Accepted, it would be gone at the next start.
+        let late = platform.conversation();
+        gateway.accept(&late).expect(503);
+        for id in &ids {
+            platform.act(id, "end", json!({}));
+            platform.act(id, "wrap-up", json!({"code": "done"}));
+        }
+        assert_eq!(gateway.wait_end(), 70, "{}", gateway.log());
+        let log = gateway.log();
+        assert!(log.contains("store-moved: "), "{log}");
+        assert!(log.contains("was taken away and put back"), "{log}");
+
+        // The service manager's part.
+        let gateway = setup.start();
+        http::get(&gateway.interaction_url(&late)).expect(404);
+        for id in &ids {
+            history.wait_filed(id, 1);
+            gateway.wait_record(id, "delivered");
+        }
+        let mut keys: Vec<String> = history.receipts().iter().map(|r| r.key().into()).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), ids.len(), "one key for each wrap-up");
+    }
+}
+
+#[test]
+fn a_database_that_is_removed_before_an_orderly_stop_is_there_at_the_next_start() {
+    let (platform, history) = (Platform::start(), History::start());
+    let setup = Setup::new(&platform, &history);
+    let mut gateway = setup.start();
+    let id = platform.conversation();
+    gateway.accept(&id).expect(202);
+    gateway.wait_state(&id, "watching");
+    fs::remove_file(setup.path("gateway.db")).unwrap();
+    gateway.sigterm();
+    assert!(gateway.log().contains("store-moved: "), "{}", gateway.log());
+    let gateway = setup.start();
+    gateway.wait_state(&id, "watching");
 }
