@@ -67,6 +67,7 @@ pub mod time;
 pub mod rng;
 pub mod secret;
 pub mod plain;
+pub mod blame;
 pub mod wire;
 pub mod notice;
 

@@ -170,9 +170,9 @@ impl Client {
 
     /// The channel is the one that was meant, and not being given up.
     pub(super) fn serves(&self, channel: ChannelRef) -> bool {
-        self.channels
-            .get(&channel.slot)
-            .is_some_and(|c| c.incarnation == channel.incarnation && !c.retiring() && !c.dead)
+        channel
+            .of(&self.channels)
+            .is_some_and(|c| !c.retiring() && !c.dead)
     }
 
     fn not_emptied(&mut self, given: impl IntoIterator<Item = Given>) {

@@ -171,11 +171,7 @@ impl Client {
     }
 
     pub(super) fn created(&mut self, channel: ChannelRef, serial: u32, outcome: Outcome, now: Now) {
-        let Some(c) = self
-            .channels
-            .get_mut(&channel.slot)
-            .filter(|c| c.incarnation == channel.incarnation)
-        else {
+        let Some(c) = channel.of_mut(&mut self.channels) else {
             return;
         };
         match outcome.result {

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::channel::Channel;
 use super::limits::{CALLS_IN_FLIGHT_MAX, REST_WINDOW};
 use super::pacing::{Budget, Priority};
 use super::rest::{Failure, Op, Outcome};
@@ -34,6 +35,20 @@ const _: () = assert!(FETCH_PATIENCE.as_secs() > 2 * REST_WINDOW.as_secs());
 pub(super) struct ChannelRef {
     pub(super) slot: u8,
     pub(super) incarnation: u64,
+}
+
+impl ChannelRef {
+    /// The channel that was meant: `None` once it is gone, whoever has its slot now.
+    pub(super) fn of(self, channels: &BTreeMap<u8, Channel>) -> Option<&Channel> {
+        let channel = channels.get(&self.slot)?;
+        (channel.incarnation == self.incarnation).then_some(channel)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn of_mut(self, channels: &mut BTreeMap<u8, Channel>) -> Option<&mut Channel> {
+        let channel = channels.get_mut(&self.slot)?;
+        (channel.incarnation == self.incarnation).then_some(channel)
+    }
 }
 
 /// What a call is for.

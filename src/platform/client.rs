@@ -228,8 +228,7 @@ impl Client {
         }
         while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {
             if let Some((channel, topics)) = self.calls.adding(ready.call)
-                && let Some(c) = self.channels.get_mut(&channel.slot)
-                && c.incarnation == channel.incarnation
+                && let Some(c) = channel.of_mut(&mut self.channels)
             {
                 c.adding.extend(topics.iter().cloned());
             }

@@ -220,11 +220,7 @@ impl Client {
 
     /// The topics were added once more, or not; `expires` tells.
     pub(super) fn extended(&mut self, channel: ChannelRef, topics: Vec<Topic>) {
-        let Some(c) = self
-            .channels
-            .get_mut(&channel.slot)
-            .filter(|c| c.incarnation == channel.incarnation && !c.dead)
-        else {
+        let Some(c) = channel.of_mut(&mut self.channels).filter(|c| !c.dead) else {
             return;
         };
         c.renew = Renew::ReadingLast;

@@ -18,19 +18,17 @@
 //! included; never more than `topics-per-channel` topics on one; a wanted topic
 //! is live, or reported lost and on its way to be subscribed.
 
-mod abandoned;
+pub mod abandoned;
 pub mod allocation;
 mod answers;
-pub mod blame;
 pub mod calls;
 pub mod channel;
 pub mod client;
 pub mod frames;
-mod life;
+pub mod life;
 pub mod limits;
 pub mod oauth;
 pub mod pacing;
-pub mod printable;
 pub mod rest;
 pub mod retry_after;
 pub mod rollover;

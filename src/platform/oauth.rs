@@ -6,7 +6,7 @@
 //!
 //! Invariant: no error shows a secret. The platform's own words are shown
 //! bounded, on one line, and with everything hidden that is long enough to be
-//! a secret (module [`printable`](crate::platform::printable)). No answer,
+//! a secret ([`discreet`]). No answer,
 //! however broken, panics.
 
 use std::fmt;
@@ -17,8 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 
-use crate::platform::blame::Blame;
-use crate::platform::printable::printable;
+use crate::blame::Blame;
+use crate::plain::discreet;
 use crate::platform::retry_after;
 use crate::secret::Secret;
 use crate::time::Wall;
@@ -302,7 +302,7 @@ fn refusal(response: &Response, now: Wall) -> TokenError {
     let first = |names: [&str; 3]| names.iter().find_map(|n| body.get(*n)?.as_str());
     let code = first(["error", "code", "code"]).unwrap_or_default();
     let said = first(["error_description", "description", "message"]).unwrap_or_default();
-    let words = printable(said, WORDS_MAX);
+    let words = discreet(said, WORDS_MAX);
     let lower = said.to_ascii_lowercase();
     let about_organisation = ["organization", "organisation", "orgname", "org name"]
         .iter()
@@ -324,7 +324,7 @@ fn refusal(response: &Response, now: Wall) -> TokenError {
         "" if matches!(status, 404 | 405 | 410) => TokenError::WrongAddress { status },
         _ => TokenError::Refused {
             status,
-            words: printable(&format!("{code} {said}"), WORDS_MAX),
+            words: discreet(&format!("{code} {said}"), WORDS_MAX),
         },
     }
 }

@@ -36,7 +36,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 
 use self::canonical::Canonical;
-use crate::platform::blame::Blame;
+use crate::blame::Blame;
 use crate::secret::Secret;
 use crate::time::Wall;
 

@@ -233,9 +233,7 @@ impl Client {
             let (Purpose::Extend(channel, _) | Purpose::Blame(channel, _)) = purpose else {
                 return;
             };
-            let channel = channels
-                .get(&channel.slot)
-                .filter(|c| c.incarnation == channel.incarnation);
+            let channel = channel.of(channels);
             topics.retain(|t| {
                 channel.is_some_and(|c| match purpose {
                     Purpose::Extend(..) => c.subs.get(t) == Some(&Sub::Live),

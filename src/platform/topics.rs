@@ -288,11 +288,7 @@ impl Client {
 
     /// A channel of an earlier run says which topics it holds.
     pub(super) fn resynced(&mut self, channel: ChannelRef, outcome: Outcome, now: Now) {
-        let Some(c) = self
-            .channels
-            .get_mut(&channel.slot)
-            .filter(|c| c.incarnation == channel.incarnation)
-        else {
+        let Some(c) = channel.of_mut(&mut self.channels) else {
             return;
         };
         match outcome.result {
@@ -378,11 +374,7 @@ impl Client {
         outcome: Outcome,
         now: Now,
     ) {
-        let Some(c) = self
-            .channels
-            .get_mut(&channel.slot)
-            .filter(|c| c.incarnation == channel.incarnation)
-        else {
+        let Some(c) = channel.of_mut(&mut self.channels) else {
             return;
         };
         let slot = channel.slot;

@@ -22,8 +22,8 @@ use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use self::command::Ended;
-use crate::platform::blame::Blame;
-use crate::platform::printable::printable;
+use crate::blame::Blame;
+use crate::plain::discreet;
 use crate::platform::saml::{AssertionSettings, SamlError, Signer};
 use crate::secret::Secret;
 use crate::time::Wall;
@@ -129,7 +129,7 @@ fn output(argv: &[String], limit: Duration) -> Result<Vec<u8>, Cause> {
     let complaint = || {
         let text = String::from_utf8_lossy(&run.complaint);
         let line = text.lines().find(|l| !l.trim().is_empty());
-        printable(line.unwrap_or_default(), COMPLAINT_MAX)
+        discreet(line.unwrap_or_default(), COMPLAINT_MAX)
     };
     match run.ended {
         Ended::Well if run.printed.iter().all(u8::is_ascii_whitespace) => Err(Cause::Failed {

@@ -7,18 +7,8 @@ use std::path::PathBuf;
 
 use rusqlite::ffi;
 
+use crate::blame::Blame;
 use crate::filing::rows::StoreTrouble;
-
-/// Who has to act on an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Blame {
-    /// Configuration, permissions, a second start: an operator's hand.
-    Operator,
-    /// Disk, file system, other programs.
-    Environment,
-    /// A defect of the gateway.
-    Us,
-}
 
 /// Why the database could not be opened or read.
 #[derive(Clone, PartialEq, Eq, Debug)]

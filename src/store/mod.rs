@@ -17,7 +17,7 @@
 //! by itself when there is space.
 //!
 //! Invariants: only the store thread holds the writing connection; a
-//! [`StoreFact::Committed`](crate::filing::rows::StoreFact::Committed) is sent after
+//! [`StoreFact::Committed`] is sent after
 //! the sync and never before it, and only while the names of the files lead to them;
 //! a damaged file is set aside, never written to.
 
@@ -47,7 +47,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::filing::rows::{Change, Found, Lookup, Recovered, StoreFact, StoreOrder, StoreTrouble};
 use crate::time::Wall;
 
-pub use error::{Blame, StoreError};
+pub use error::StoreError;
 pub use members::{MEMBERS_BYTES_MAX, NotMerged, merge};
 pub use reader::{Reader, StoredInteraction, StoredRecord};
 pub use salvage::{Salvaged, acknowledge};

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::blame::Blame;
 use crate::store::inspect::{Counts, ShapeRow, open_inspect};
 
 fn fails(fact: StoreFact) -> StoreTrouble {

@@ -2,7 +2,7 @@
 //!
 //! Log level, pace of retries and the advice on the status page follow from it.
 
-/// Whose fault an error is.
+/// Whose fault an error is, and so who has to act.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Blame {
     /// The other side broke the protocol or is in trouble: wait, then tell its owners.
