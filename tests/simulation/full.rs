@@ -25,6 +25,7 @@ use crate::faults;
 use crate::history::History;
 use crate::lives::{draw_life, life_length, new_platform};
 use crate::net::{Incoming, Net};
+use crate::pace::Pace;
 use crate::plan::{Kind, Plan};
 use crate::report::Tally;
 use crate::saboteur::Sabotage;
@@ -78,11 +79,8 @@ pub(crate) struct Full {
     rng: Rng,
     last_caller: u64,
     epoch: u64,
-    second: Time,
-    steps: u64,
-    spins: u32,
+    pub(crate) pace: Pace,
     calm: bool,
-    pub(crate) core_steps: u64,
     /// Outputs in a row after which the process is killed, for the sweep.
     pub(crate) kill_at_output: Option<u64>,
     pub(crate) outputs: u64,
@@ -149,11 +147,8 @@ impl Full {
             rng,
             last_caller: 0,
             epoch: 0,
-            second: 0,
-            steps: 0,
-            spins: 0,
+            pace: Pace::default(),
             calm: false,
-            core_steps: 0,
             kill_at_output: None,
             outputs: 0,
             audit_every: 1,
@@ -258,23 +253,16 @@ impl Full {
             self.happen(event);
         } else {
             self.give(Input::Tick);
-            if let Some(at) = self.due
-                && at <= now
-            {
-                self.spins += 1;
-                if self.spins > 3 {
-                    let why = self
-                        .gateway
-                        .as_ref()
-                        .and_then(|g| g.next_deadline(self.clock.now()));
-                    let channels = self
-                        .gateway
-                        .as_ref()
-                        .map(|g| g.platform().snapshot(self.clock.now()).channels);
-                    self.fail(format!("the core spins: {why:?} {channels:?}"));
-                }
-            } else {
-                self.spins = 0;
+            if self.pace.spins(self.due, now) {
+                let why = self
+                    .gateway
+                    .as_ref()
+                    .and_then(|g| g.next_deadline(self.clock.now()));
+                let channels = self
+                    .gateway
+                    .as_ref()
+                    .map(|g| g.platform().snapshot(self.clock.now()).channels);
+                self.fail(format!("the core spins: {why:?} {channels:?}"));
             }
         }
         self.note_wraps();
@@ -316,14 +304,9 @@ impl Full {
                 if self.calm || now >= self.plan.trouble {
                     return;
                 }
-                let kind = self.plan.kinds[self.rng.below(self.plan.kinds.len() as u64) as usize];
+                let kind = self.plan.draw_kind(&mut self.rng);
                 self.strike(kind);
-                let pause = 1 + self.rng.below(2 * self.plan.pause);
-                let pause = if self.rng.chance(25) {
-                    1 + pause % (3 * SECOND)
-                } else {
-                    pause
-                };
+                let pause = self.plan.draw_pause(&mut self.rng);
                 self.agenda.plan(now + pause, Event::Fault);
             }
             Event::Relieve(kind) => {

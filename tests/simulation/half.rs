@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::faults::{self, Blow};
 use crate::lives::{draw_life, life_length, new_platform};
 use crate::net::{Incoming, Net};
+use crate::pace::Pace;
 use crate::plan::{Kind, Plan};
 use crate::report::Tally;
 use crate::trace::Trace;
@@ -79,11 +80,8 @@ pub(crate) struct Half {
     pub(crate) tally: Tally,
     pub(crate) violation: Option<String>,
     trace: Trace,
-    second: Time,
-    steps: u64,
-    spins: u32,
+    pub(crate) pace: Pace,
     calm: bool,
-    pub(crate) core_steps: u64,
     processes: u64,
     /// Events come late or out of order for now.
     late_events: bool,
@@ -136,11 +134,8 @@ impl Half {
             tally: Tally::default(),
             violation: None,
             trace,
-            second: 0,
-            steps: 0,
-            spins: 0,
+            pace: Pace::default(),
             calm: false,
-            core_steps: 0,
             processes: 0,
             late_events: false,
             plan,
@@ -282,19 +277,12 @@ impl Half {
             }
         } else {
             self.give(Input::Tick);
-            if let Some(at) = self.due
-                && at <= now
-            {
-                self.spins += 1;
-                if self.spins > 3 {
-                    let why = self
-                        .client
-                        .as_ref()
-                        .and_then(|c| c.next_deadline(self.clock.now()));
-                    self.fail(format!("the core spins: {why:?} at {:?}", self.clock.now()));
-                }
-            } else {
-                self.spins = 0;
+            if self.pace.spins(self.due, now) {
+                let why = self
+                    .client
+                    .as_ref()
+                    .and_then(|c| c.next_deadline(self.clock.now()));
+                self.fail(format!("the core spins: {why:?} at {:?}", self.clock.now()));
             }
         }
     }
@@ -378,15 +366,9 @@ impl Half {
                 if self.calm || now >= self.plan.trouble {
                     return;
                 }
-                let kind = self.plan.kinds[self.rng.below(self.plan.kinds.len() as u64) as usize];
+                let kind = self.plan.draw_kind(&mut self.rng);
                 self.strike(kind);
-                let pause = 1 + self.rng.below(2 * self.plan.pause);
-                // Troubles come in bunches.
-                let pause = if self.rng.chance(25) {
-                    1 + pause % (3 * SECOND)
-                } else {
-                    pause
-                };
+                let pause = self.plan.draw_pause(&mut self.rng);
                 self.agenda.plan(now + pause, Event::Fault);
             }
             Event::Relieve(kind) => {
@@ -466,16 +448,8 @@ impl Half {
     }
 
     fn give(&mut self, input: Input) {
-        let second = self.clock.time / SECOND;
-        if second != self.second {
-            self.second = second;
-            self.steps = 0;
-        }
-        self.steps += 1;
-        self.core_steps += 1;
-        if self.steps > STEPS_MAX {
-            self.fail(format!("{} core steps in one second", self.steps));
-            return;
+        if let Err(text) = self.pace.step(self.clock.time, STEPS_MAX) {
+            return self.fail(text);
         }
         let quiet = matches!(
             input,
@@ -490,7 +464,7 @@ impl Half {
         };
         client.handle(input, self.clock.now());
         let said = self.drain();
-        if (said || !quiet || self.core_steps.is_multiple_of(64))
+        if (said || !quiet || self.pace.steps.is_multiple_of(64))
             && let Some(client) = &self.client
         {
             if let Err(text) = client.audit() {

@@ -24,6 +24,7 @@ mod half;
 mod history;
 mod lives;
 mod net;
+mod pace;
 mod plan;
 mod report;
 mod runner;

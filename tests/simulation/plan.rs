@@ -7,7 +7,7 @@
 use genesys_gateway::rng::Rng;
 use genesys_gateway::simulator::model::Switches;
 
-use crate::agenda::{HOUR, MINUTE, Time};
+use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -225,6 +225,20 @@ impl Plan {
 
     pub(crate) fn has(&self, kind: Kind) -> bool {
         self.kinds.contains(&kind)
+    }
+
+    /// The next fault.
+    pub(crate) fn draw_kind(&self, rng: &mut Rng) -> Kind {
+        self.kinds[rng.below(self.kinds.len() as u64) as usize]
+    }
+
+    /// The time to the one after it. Troubles come in bunches.
+    pub(crate) fn draw_pause(&self, rng: &mut Rng) -> Time {
+        let pause = 1 + rng.below(2 * self.pause);
+        match rng.chance(25) {
+            true => 1 + pause % (3 * SECOND),
+            false => pause,
+        }
     }
 }
 

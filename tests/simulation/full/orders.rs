@@ -24,16 +24,8 @@ impl Full {
     }
 
     pub(super) fn give_one(&mut self, input: Input) {
-        let second = self.clock.time / SECOND;
-        if second != self.second {
-            self.second = second;
-            self.steps = 0;
-        }
-        self.steps += 1;
-        self.core_steps += 1;
-        if self.steps > STEPS_MAX {
-            self.fail(format!("{} core steps in one second", self.steps));
-            return;
+        if let Err(text) = self.pace.step(self.clock.time, STEPS_MAX) {
+            return self.fail(text);
         }
         let quiet = matches!(
             input,
@@ -48,8 +40,8 @@ impl Full {
         };
         gateway.handle(input, self.clock.now());
         let said = self.drain();
-        let due = self.core_steps.is_multiple_of(self.audit_every);
-        if (said || !quiet) && due || self.core_steps.is_multiple_of(64 * self.audit_every) {
+        let due = self.pace.steps.is_multiple_of(self.audit_every);
+        if (said || !quiet) && due || self.pace.steps.is_multiple_of(64 * self.audit_every) {
             self.check_core();
         }
     }
