@@ -125,6 +125,7 @@ impl World {
                 session::Fact::Subscribed { ticket }
             }
             session::Order::Unsubscribe { ticket, .. } => session::Fact::Unsubscribed { ticket },
+            session::Order::Patience { .. } => return,
             session::Order::Close => session::Fact::Ended(session::End::Ordered),
         };
         self.give(Input::Session { socket, fact });

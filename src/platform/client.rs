@@ -14,6 +14,7 @@ use super::channel::{Channel, Phase, Renew, Term};
 use super::limits::{CHANNELS_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE};
 use super::pacing::{Budget, Priority};
 use super::rest::Op;
+use super::rhythm::Rhythm;
 use super::session::{self};
 use super::token::Keeper;
 use super::{ChannelRow, Fetch, Input, Output, Settings};
@@ -64,6 +65,8 @@ pub struct Client {
     pub(super) last_seq: u64,
     pub(super) last_incarnation: u64,
     pub(super) generation: u32,
+    /// How seldom heartbeats may come.
+    pub(super) rhythm: Rhythm,
     pub(super) ticket: u64,
     pub(super) kept: Vec<ChannelRow>,
     /// Until then topics wait for channels of an earlier run to say what they hold.
@@ -104,6 +107,7 @@ impl Client {
             last_seq: 0,
             last_incarnation: 0,
             generation: 0,
+            rhythm: Rhythm::default(),
             ticket: 0,
             kept: kept.to_vec(),
             reattach_until: Mono(0),

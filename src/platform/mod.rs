@@ -9,10 +9,10 @@
 //! Reading order: [`client`] is the door, behind it what happens to topics, on
 //! sockets and by answers; [`channel`] one channel's books;
 //! [`allocation`] which topic goes where; [`life`] how long channels last;
-//! [`rollover`] hand-over and closing notices; [`abandoned`] what is left of
-//! channels given up; [`calls`] REST under the [`pacing`] budget; [`token`] the
-//! token; [`session`] the socket's own state machine, run by the
-//! channel threads; [`rest`] the codecs.
+//! [`rhythm`] how seldom heartbeats come; [`rollover`] hand-over and closing
+//! notices; [`abandoned`] what is left of channels given up; [`calls`] REST
+//! under the [`pacing`] budget; [`token`] the token; [`session`] the socket's
+//! own state machine, run by the channel threads; [`rest`] the codecs.
 //!
 //! Invariants: never more than `max-channels` channels in the table, hand-over
 //! included; never more than `topics-per-channel` topics on one; a wanted topic
@@ -31,6 +31,7 @@ pub mod oauth;
 pub mod pacing;
 pub mod rest;
 pub mod retry_after;
+pub mod rhythm;
 pub mod rollover;
 pub mod saml;
 pub mod session;

@@ -18,7 +18,8 @@
 //! platform work; the events behind it may have stopped ("event silence without
 //! close: only the missing heartbeat shows it", protocol, section 12). So the
 //! socket ends as [`End::Silent`] after `heartbeat_timeout` without a sign of
-//! life, pongs or not, and as [`End::NoPong`] when a ping stays without any
+//! life, pongs or not (twice that where the loop has found that heartbeats come more
+//! seldom, [`Order::Patience`]), and as [`End::NoPong`] when a ping stays without any
 //! answer to us, heartbeats or not: then the platform does not read.
 //!
 //! Events are handed over as they come, also before the reply to their own
@@ -65,6 +66,11 @@ pub enum Order {
         ticket: u64,
         /// As many as the sender cares to lose at once if the message is refused.
         topics: Vec<Topic>,
+    },
+    /// Allow twice `heartbeat-timeout` without a sign of life, or no longer.
+    Patience {
+        /// Twice.
+        doubled: bool,
     },
     /// Close the socket; [`Fact::Ended`] follows.
     Close,
@@ -131,7 +137,10 @@ pub enum End {
     /// The connection broke.
     Broken(String),
     /// No heartbeat within `heartbeat-timeout`.
-    Silent,
+    Silent {
+        /// Heartbeats that had come on this socket.
+        beats: u32,
+    },
     /// A ping stayed without its pong.
     NoPong,
     /// Frames beyond the limits, or not WebSocket.
@@ -148,7 +157,7 @@ impl End {
             End::NotConnected(_) => "not-connected",
             End::Closed(_) => "closed",
             End::Broken(_) => "broken",
-            End::Silent => "silent",
+            End::Silent { .. } => "silent",
             End::NoPong => "no-pong",
             End::Misbehaved(_) => "misbehaved",
         }
@@ -262,6 +271,9 @@ struct Told {
 #[derive(Debug)]
 pub struct Session {
     settings: SessionSettings,
+    /// Times `heartbeat-timeout`.
+    patience: u32,
+    beats: u32,
     phase: Phase,
     requests: Requests,
     outputs: VecDeque<Output>,
@@ -280,6 +292,8 @@ impl Session {
     pub fn new(settings: SessionSettings, now: Now) -> Session {
         Session {
             settings,
+            patience: 1,
+            beats: 0,
             phase: Phase::Connecting,
             requests: Requests::new(settings.reply_deadline),
             outputs: VecDeque::new(),
@@ -320,7 +334,7 @@ impl Session {
             return None;
         }
         let silence = Deadline {
-            at: self.life + self.settings.heartbeat_timeout,
+            at: self.silent_at(),
             why: "heartbeat",
         };
         let ping = match self.pong_due {
@@ -360,6 +374,10 @@ impl Session {
         }
         let request = match order {
             Order::Close => return self.end(End::Ordered, true),
+            Order::Patience { doubled } => {
+                self.patience = 1 + u32::from(doubled);
+                return;
+            }
             Order::Subscribe { ticket, topics } => Request {
                 ticket,
                 kind: Done::Subscribed,
@@ -390,7 +408,10 @@ impl Session {
         }
         match frame {
             Frame::Reply(reply) => self.reply(&reply),
-            Frame::Heartbeat => self.tell_heard(now),
+            Frame::Heartbeat => {
+                self.beats = self.beats.saturating_add(1);
+                self.tell_heard(now);
+            }
             Frame::Pong => {
                 self.pong_due = None;
                 self.tell_heard(now);
@@ -444,8 +465,8 @@ impl Session {
         if self.phase != Phase::Open {
             return;
         }
-        if now >= self.life + self.settings.heartbeat_timeout {
-            return self.end(End::Silent, false);
+        if now >= self.silent_at() {
+            return self.end(End::Silent { beats: self.beats }, false);
         }
         if self.pong_due.is_some_and(|at| now >= at) {
             return self.end(End::NoPong, false);
@@ -458,6 +479,10 @@ impl Session {
             self.pong_due = Some(now + self.settings.pong_deadline);
             self.outputs.push_back(Output::Send(frames::ping()));
         }
+    }
+
+    fn silent_at(&self) -> Mono {
+        self.life + self.settings.heartbeat_timeout * self.patience
     }
 
     /// With a request in flight the doubt comes sooner.

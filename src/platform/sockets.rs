@@ -72,11 +72,53 @@ impl Client {
                 self.token_over(serial, "token-revoked", now);
             }
             session::Fact::Closing => self.closing_notice(socket, now),
-            session::Fact::Ended(end) => self.ended(socket, end, now),
+            session::Fact::Ended(end) => {
+                if let End::Silent { beats } = end {
+                    self.fell_silent(socket, beats, now);
+                }
+                self.ended(socket, end, now);
+            }
         }
     }
 
+    /// Sockets that fall silent one after the other tell something about the heartbeats.
+    fn fell_silent(&mut self, socket: SocketRef, beats: u32, now: Now) {
+        let latest = self.generation;
+        let generation = socket.generation;
+        if !self.rhythm.fell_silent(generation, beats, latest, now.mono) {
+            return;
+        }
+        let text = match self.rhythm.slow() {
+            true => {
+                "sockets fall silent although the platform answers: heartbeats seem to come more \
+                 seldom than heartbeat-timeout, and twice that is allowed from now on"
+            }
+            false => "no heartbeats come within twice heartbeat-timeout either: it counts again",
+        };
+        self.notice(Notice::new(Level::Warn, "heartbeats-seldom", text));
+        let all = self.channels.values();
+        let open: Vec<SocketRef> = all
+            .flat_map(|c| [c.socket, c.next, c.old])
+            .flatten()
+            .collect();
+        for socket in open {
+            self.allow_silence(socket);
+        }
+    }
+
+    fn allow_silence(&mut self, socket: SocketRef) {
+        self.out.push_back(Output::Session {
+            socket,
+            order: session::Order::Patience {
+                doubled: self.rhythm.slow(),
+            },
+        });
+    }
+
     pub(super) fn opened(&mut self, socket: SocketRef, now: Now) {
+        if self.rhythm.slow() {
+            self.allow_silence(socket);
+        }
         let Some(channel) = self.channels.get_mut(&socket.slot) else {
             return;
         };
@@ -342,7 +384,7 @@ impl Client {
             self.lose(slot, end.label(), now);
             return;
         }
-        let silent = matches!(end, End::Silent | End::NoPong);
+        let silent = matches!(end, End::Silent { .. } | End::NoPong);
         if silent {
             channel.silences += 1;
         }
@@ -434,6 +476,6 @@ fn describe(end: &End) -> String {
         End::NotConnected(why) | End::Broken(why) | End::Misbehaved(why) => {
             format!("{}: {why}", end.label())
         }
-        End::Ordered | End::Silent | End::NoPong => end.label().to_string(),
+        End::Ordered | End::Silent { .. } | End::NoPong => end.label().to_string(),
     }
 }

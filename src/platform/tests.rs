@@ -380,7 +380,7 @@ fn silence_three_times_in_a_row_replaces_the_channel() {
     b.pass(Duration::from_secs(300));
     for _ in 0..3 {
         let (socket, _) = b.sockets[0].clone();
-        b.end(socket, End::Silent);
+        b.end(socket, End::Silent { beats: 9 });
         b.pass(Duration::from_secs(40));
     }
     assert_eq!((b.made, b.live()), (2, 1));

@@ -9,7 +9,7 @@ fn silence_behind_a_link_that_answers_pings_ends_the_socket() {
     setup.session.heartbeat_timeout = Duration::from_millis(600);
     setup.session.ping_interval = Duration::from_millis(100);
     let rig = setup.start().opened();
-    assert_eq!(rig.end(), End::Silent);
+    assert_eq!(rig.end(), End::Silent { beats: 0 });
     let pings = server.join().unwrap();
     assert!(pings.iter().all(|m| m.contains("ping")) && !pings.is_empty());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, History, Platform, Setup, all, wait_for, wait_within};
+use crate::support::{Gateway, History, Platform, Setup, all, never_within, wait_for, wait_within};
 
 fn heard_often() -> (Platform, History, Setup) {
     let platform = Platform::switched(&[("heartbeat-seconds", "1")]);
@@ -114,6 +114,32 @@ fn a_socket_that_answers_but_no_longer_beats_is_found_out_too() {
         let upgrades = platform.count("upgrade");
         if upgrades >= 2 { Ok(()) } else { Err(upgrades) }
     });
+    all_is_well(&platform, &history, &gateway, &id);
+}
+
+#[test]
+fn heartbeats_more_seldom_than_the_timeout_cost_a_few_gaps_and_no_more() {
+    let (platform, history, setup) = heard_often();
+    platform.switch("heartbeat-seconds", "4");
+    let gateway = setup.start();
+    let id = watched(&platform, &gateway);
+    let line = gateway.wait_log("heartbeats-seldom");
+    assert!(line.contains(" WARN "), "{line}");
+    let sockets = |n| {
+        wait_for("a new socket", || match platform.count("upgrade") {
+            now if now >= n => Ok(()),
+            now => Err(now),
+        });
+    };
+    // The three that it took and the one that lasts: none in the time of several more.
+    sockets(4);
+    never_within(Duration::from_secs(10), "a new socket", || {
+        platform.count("upgrade") > 4
+    });
+    // A silence is found out all the same.
+    platform.fault(json!({"fault": "silence", "channel": "all", "replies": true}));
+    finish(&platform, &id);
+    sockets(5);
     all_is_well(&platform, &history, &gateway, &id);
 }
 

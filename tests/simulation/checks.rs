@@ -254,7 +254,7 @@ impl Full {
                     self.fail(format!("{} topics in one message", topics.len()));
                 }
             }
-            session::Order::Close => {}
+            session::Order::Patience { .. } | session::Order::Close => {}
         }
     }
 

@@ -185,9 +185,15 @@ impl Plan {
             ],
         );
         let talk = pick(&mut rng, &[4 * MINUTE, 15 * MINUTE, 60 * MINUTE, 3 * HOUR]);
+        let mut switches = switches(&mut rng);
+        // Drawn for itself, so that seeds keep their plans.
+        if Rng::new(seed ^ 0x62_65_61_74).chance(8) {
+            let seldom = switches.set("heartbeat-seconds", "60");
+            seldom.expect("the table has this value");
+        }
         Plan {
             seed,
-            switches: switches(&mut rng),
+            switches,
             max_channels,
             topics_per_channel,
             renew_before: pick(&mut rng, &[10 * MINUTE, HOUR, 6 * HOUR]),

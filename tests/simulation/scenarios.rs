@@ -286,3 +286,28 @@ fn for_two_days_of_short_tokens_every_conversation_is_live_or_due() {
     world.settle(end).unwrap();
     assert_eq!(world.history.filed.len(), 60);
 }
+
+#[test]
+fn heartbeats_once_a_minute_make_three_gaps_and_then_none_for_a_day() {
+    let mut plan = Plan {
+        max_channels: 3,
+        topics_per_channel: 50,
+        ..Plan::calm(5)
+    };
+    plan.switches.set("heartbeat-seconds", "60").unwrap();
+    let mut world = Full::empty(plan, false);
+    go(&mut world, 5 * SECOND);
+    let all = talking(&mut world, 20, MINUTE);
+    go(&mut world, 10 * MINUTE);
+    let (early, _) = gaps(&world);
+    assert_eq!(early, 3);
+    assert_eq!(live(&world, &all), 20);
+    go(&mut world, DAY);
+    assert_eq!(gaps(&world).0, early);
+    for id in &all {
+        command(&mut world, &Control::Finish { conversation: *id });
+    }
+    let end = world.clock.time + 2 * HOUR;
+    world.settle(end).unwrap();
+    assert_eq!(world.history.filed.len(), 20);
+}

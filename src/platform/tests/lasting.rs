@@ -16,7 +16,7 @@ fn wear_out(b: &mut Bench) {
         let Some((socket, _)) = b.sockets.last().cloned() else {
             break;
         };
-        b.end(socket, End::Silent);
+        b.end(socket, End::Silent { beats: 9 });
         b.pass(Duration::from_secs(1));
     }
 }
@@ -392,4 +392,26 @@ fn a_401_of_which_nobody_can_say_what_it_was_about_is_no_denial() {
         )
     };
     assert!(b.facts.iter().any(trouble));
+}
+
+#[test]
+fn sockets_that_fall_silent_one_after_the_other_are_allowed_twice_the_silence() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    let patient = |b: &Bench, socket: SocketRef| {
+        let doubled = session::Order::Patience { doubled: true };
+        b.orders.contains(&(socket, doubled))
+    };
+    for _ in 0..3 {
+        let (socket, _) = b.sockets[0].clone();
+        assert!(!patient(&b, socket));
+        // The platform answers, so that it is not the socket that wears out.
+        let fact = session::Fact::Heard;
+        b.give(Input::Session { socket, fact });
+        b.end(socket, End::Silent { beats: 1 });
+        b.pass(Duration::from_secs(40));
+    }
+    assert!(b.labels.contains(&"heartbeats-seldom"));
+    assert_eq!((b.made, b.live()), (1, 1));
+    assert!(patient(&b, b.sockets[0].0));
 }

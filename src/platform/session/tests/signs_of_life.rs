@@ -58,7 +58,7 @@ fn heartbeats_that_stop_are_found_although_pongs_come() {
     bench.pass(secs(1));
     assert_eq!(bench.closes, [false]);
     bench.input(Input::Ended(End::Ordered));
-    assert_eq!(bench.take(), [Fact::Ended(End::Silent)]);
+    assert_eq!(bench.take(), [Fact::Ended(End::Silent { beats: 1 })]);
 }
 
 #[test]
@@ -99,4 +99,28 @@ fn heard_is_told_once_in_a_while() {
     bench.pass(secs(10));
     bench.text(PONG);
     assert_eq!(bench.facts, [Fact::Heard, Fact::Heard]);
+}
+
+#[test]
+fn twice_the_silence_is_allowed_where_heartbeats_come_more_seldom() {
+    let mut bench = Bench::open();
+    let quiet = |bench: &mut Bench, n: u64| {
+        for _ in 0..n {
+            bench.pass(secs(1));
+            if bench.sent.pop().is_some() {
+                bench.text(PONG);
+            }
+        }
+    };
+    bench.input(Input::Order(Order::Patience { doubled: true }));
+    quiet(&mut bench, 60);
+    bench.text(HEARTBEAT);
+    quiet(&mut bench, 79);
+    assert_eq!(bench.closes.len(), 0);
+    // Allowed no longer, it is silent at once.
+    bench.input(Input::Order(Order::Patience { doubled: false }));
+    quiet(&mut bench, 1);
+    assert_eq!(bench.closes, [false]);
+    bench.input(Input::Ended(End::Ordered));
+    assert_eq!(bench.take(), [Fact::Ended(End::Silent { beats: 1 })]);
 }
