@@ -113,9 +113,6 @@ impl StartError {
                 78 => ExitCode::Configuration,
                 _ => ExitCode::Software,
             },
-            StartError::Listen(_, e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                ExitCode::NoPermission
-            }
             StartError::Listen(..) | StartError::Environment(_) => ExitCode::Unavailable,
             StartError::Tls(_)
             | StartError::Proxy(_)
@@ -387,9 +384,8 @@ impl Daemon {
         let clock = Arc::new(Clock::new());
         let outside = Outside::new(config, clock.clone()).map_err(StartError::Outside)?;
         let renderer = renderer(config)?;
-        let intake = bind(&config.http.listen, inherited.http)?;
-        let operators = bind(&config.status.listen, inherited.status)?;
-        let (http_at, status_at) = (intake.address(), operators.address());
+        // Before the addresses: a second start of the same configuration is told that another
+        // instance runs, and not that something has its address.
         let (store, recovered) = Store::open(
             &config.store.path,
             OpenOptions {
@@ -397,6 +393,9 @@ impl Daemon {
             },
         )
         .map_err(StartError::Store)?;
+        let intake = bind(&config.http.listen, inherited.http)?;
+        let operators = bind(&config.status.listen, inherited.status)?;
+        let (http_at, status_at) = (intake.address(), operators.address());
         say_recovered(&recovered);
         let path = store.path().to_path_buf();
         let published = Arc::new(Published::new(clock.now(), &recovered));

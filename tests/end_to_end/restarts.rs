@@ -249,9 +249,16 @@ fn killed_at_any_moment_nothing_that_was_accepted_is_missing() {
 
 #[test]
 fn a_second_instance_on_one_database_is_refused_and_the_first_goes_on() {
-    let (platform, history, setup, gateway) = all();
+    let (platform, history, mut setup, gateway) = all();
     let ended = setup.ends(&["run"]).expect(75);
     assert!(ended.log.contains("another instance"), "{}", ended.log);
+    // The addresses of the first, too, as when the same unit is started twice.
+    for (section, url) in [("http", &gateway.intake), ("status", &gateway.operators)] {
+        let address = url.strip_prefix("http://").unwrap();
+        setup.set(section, &format!("listen = \"{address}\""));
+        let ended = setup.ends(&["run"]).expect(75);
+        assert!(ended.log.contains("another instance"), "{}", ended.log);
+    }
     let id = platform.conversation();
     gateway.accept(&id).expect(202);
     gateway.wait_state(&id, "watching");
