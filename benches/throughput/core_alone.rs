@@ -161,6 +161,7 @@ impl World {
             StoreOrder::Commit { ticket, .. } => StoreFact::Committed {
                 ticket,
                 refused: Vec::new(),
+                outgrown: Vec::new(),
                 erased: 0,
                 purged_interactions: Vec::new(),
                 purged_records: Vec::new(),

@@ -18,6 +18,7 @@ use super::{
     OperatorConfig, StatusConfig, StoreConfig, TrackingConfig, Until,
 };
 use crate::secret::Secret;
+use crate::store::MEMBERS_BYTES_MAX;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -139,11 +140,14 @@ fn http(r: &mut Reader<'_>) -> Option<HttpConfig> {
     let allowed_origins = r.list("http.allowed-origins", 64, values::origin);
     let max_body = r.text("http.max-body", |text| {
         let size = values::size(text)?;
-        // The body is held in memory once per connection.
-        if (1..=16 << 20).contains(&size) {
+        // The body is held in memory once per connection, and kept as members.
+        if (1..=MEMBERS_BYTES_MAX).contains(&size) {
             Ok(size)
         } else {
-            Err(Rule::new("must be from 1B to 16MiB", ""))
+            Err(Rule::new(
+                "must be from 1B to 4MiB",
+                "all members of an interaction together may have 4MiB",
+            ))
         }
     });
     let conversation_id_at = r.text("http.conversation-id-at", values::json_pointer);

@@ -149,6 +149,9 @@ pub enum Answer {
         /// The record's state.
         state: &'static str,
     },
+    /// 413: merged over those that are there, the members would grow too large; nothing was
+    /// changed.
+    Outgrown,
     /// 503 with `Retry-After`: the store cannot commit, or a bound is reached.
     Busy {
         /// When to come back.

@@ -20,6 +20,7 @@ impl Filing {
             StoreFact::Committed {
                 ticket,
                 refused,
+                outgrown,
                 erased,
                 purged_interactions,
                 purged_records,
@@ -33,7 +34,7 @@ impl Filing {
                 if erased > 0 {
                     self.ledger.maintenance_at = now.mono;
                 }
-                self.committed(ticket, &refused, now);
+                self.committed(ticket, &refused, &outgrown, now);
             }
             StoreFact::CommitFailed { ticket, trouble } => {
                 self.commit_failed(ticket, trouble, now);
@@ -48,7 +49,7 @@ impl Filing {
         }
     }
 
-    fn committed(&mut self, ticket: u64, refused: &[usize], now: Now) {
+    fn committed(&mut self, ticket: u64, refused: &[usize], outgrown: &[usize], now: Now) {
         let Some(batch) = self.ledger.batch.take_if(|b| b.ticket == ticket) else {
             self.never("a commit that is not outstanding");
             return;
@@ -72,6 +73,9 @@ impl Filing {
                 continue;
             }
             match effect {
+                Effect::Asked(ask, _) if outgrown.contains(&n) => {
+                    self.answer(ask.caller, Answer::Outgrown);
+                }
                 Effect::Taken(id) => self.taken_committed(id, now),
                 Effect::Interaction(row) => {
                     if row.state.ended() {

@@ -351,6 +351,9 @@ pub enum StoreFact {
         ticket: u64,
         /// Positions of refused changes.
         refused: Vec<usize>,
+        /// Positions of accepts that were left out because the members of the interaction
+        /// would have grown too large.
+        outgrown: Vec<usize>,
         /// Rows touched by maintenance changes.
         erased: u32,
         /// Ended interactions that `Purge` removed, by state.

@@ -15,9 +15,14 @@ use serde_json::value::RawValue;
 /// below what a row can hold. Repetitions with ever new keys end here.
 pub const MEMBERS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The text is not a JSON object, or the merged object is over [`MEMBERS_BYTES_MAX`].
+/// Why members were not merged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NotMerged;
+pub enum NotMerged {
+    /// The text is not a JSON object: ours to have seen before.
+    NoObject,
+    /// The merged object is over [`MEMBERS_BYTES_MAX`]: the caller's.
+    TooLarge,
+}
 
 /// The members of an object in their order, as text.
 struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
@@ -58,7 +63,7 @@ fn meaning<'a>(key: &'a RawValue) -> Cow<'a, str> {
 /// [`NotMerged`] if `newer` is not a JSON object, or the result grows beyond
 /// [`MEMBERS_BYTES_MAX`].
 pub fn merge(present: Option<&str>, newer: &str) -> Result<String, NotMerged> {
-    let Members(over) = serde_json::from_str(newer).map_err(|_| NotMerged)?;
+    let Members(over) = serde_json::from_str(newer).map_err(|_| NotMerged::NoObject)?;
     let Some(Ok(Members(mut members))) = present.map(serde_json::from_str::<Members<'_>>) else {
         return Ok(newer.to_owned());
     };
@@ -84,7 +89,7 @@ pub fn merge(present: Option<&str>, newer: &str) -> Result<String, NotMerged> {
         .sum::<usize>()
         + 2;
     if size > MEMBERS_BYTES_MAX {
-        return Err(NotMerged);
+        return Err(NotMerged::TooLarge);
     }
     let mut text = String::with_capacity(size);
     text.push('{');
@@ -139,11 +144,11 @@ mod tests {
 
     #[test]
     fn what_is_not_an_object_is_refused_and_growth_has_an_end() {
-        assert_eq!(merge(None, "[1]"), Err(NotMerged));
-        assert_eq!(merge(Some("{}"), "nonsense"), Err(NotMerged));
+        assert_eq!(merge(None, "[1]"), Err(NotMerged::NoObject));
+        assert_eq!(merge(Some("{}"), "nonsense"), Err(NotMerged::NoObject));
         let half = "x".repeat(MEMBERS_BYTES_MAX / 2);
         let a = format!(r#"{{"a":"{half}"}}"#);
         let b = format!(r#"{{"b":"{half}"}}"#);
-        assert_eq!(merge(Some(&a), &b), Err(NotMerged));
+        assert_eq!(merge(Some(&a), &b), Err(NotMerged::TooLarge));
     }
 }

@@ -290,12 +290,17 @@ impl Store {
     fn commit(&mut self, ticket: u64, changes: &[Change], now: Wall) -> StoreFact {
         let outcome = self.transact(now, |batch| {
             let mut refused = Vec::new();
+            let mut outgrown = Vec::new();
             let mut maintained = Maintained::default();
             for (position, change) in changes.iter().enumerate() {
                 let why = match batch.apply(change) {
                     Ok(Applied::Done) => continue,
                     Ok(Applied::Maintained(m)) => {
                         maintained.add(m);
+                        continue;
+                    }
+                    Ok(Applied::Outgrown) => {
+                        outgrown.push(position);
                         continue;
                     }
                     Ok(Applied::Refused(why)) => why,
@@ -309,10 +314,10 @@ impl Store {
                 };
                 refused.push((position, why));
             }
-            Ok((refused, maintained))
+            Ok((refused, outgrown, maintained))
         });
         match outcome {
-            Ok((refused, maintained)) => {
+            Ok((refused, outgrown, maintained)) => {
                 for (position, why) in &refused {
                     log::error!("the database refused change {position} of a commit: {why}");
                 }
@@ -320,6 +325,7 @@ impl Store {
                 StoreFact::Committed {
                     ticket,
                     refused: refused.into_iter().map(|(position, _)| position).collect(),
+                    outgrown,
                     erased: maintained.rows,
                     purged_interactions: maintained.interactions,
                     purged_records: maintained.records,

@@ -9,7 +9,7 @@
 use rusqlite::{Connection, OptionalExtension, Result, ToSql, named_params};
 
 use super::columns;
-use super::members;
+use super::members::{self, NotMerged};
 use crate::filing::rows::{
     Change, ChannelRow, InteractionRow, InteractionState, RecordKind, RecordRow, RecordState,
 };
@@ -33,6 +33,8 @@ pub(super) enum Applied {
     Done,
     /// Left out, and why.
     Refused(String),
+    /// Left out: the members of the interaction would grow too large.
+    Outgrown,
     /// Maintenance, and what it touched.
     Maintained(Maintained),
 }
@@ -92,10 +94,12 @@ impl Batch<'_> {
             .query_row([&row.conversation], |r| r.get(0))
             .optional()?
             .flatten();
-        let Ok(merged) = members::merge(present.as_deref(), newer) else {
-            return Ok(Applied::Refused(
-                "the members are not an object, or too large".into(),
-            ));
+        let merged = match members::merge(present.as_deref(), newer) {
+            Ok(merged) => merged,
+            Err(NotMerged::TooLarge) => return Ok(Applied::Outgrown),
+            Err(NotMerged::NoObject) => {
+                return Ok(Applied::Refused("the members are not an object".into()));
+            }
         };
         self.conn
             .prepare_cached(

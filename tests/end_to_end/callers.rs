@@ -94,6 +94,32 @@ fn repeating_a_live_interaction_merges_and_records_keep_what_they_had() {
 }
 
 #[test]
+fn members_that_would_grow_too_large_are_refused_and_the_rest_stays() {
+    let (platform, history) = (Platform::start(), History::start());
+    let mut setup = Setup::new(&platform, &history);
+    setup.set("http", "max-body = \"4MiB\"");
+    let gateway = setup.start();
+    let id = platform.conversation();
+    let with = |key: &str, bytes: usize| {
+        let body = json!({"conversationId": id, key: "x".repeat(bytes)}).to_string();
+        http::post_json(&gateway.interactions(), &body)
+    };
+    with("a", 4_000_000).expect(202);
+    let refused = with("b", 400_000).expect(413);
+    assert!(refused.text.contains("4194304 bytes"), "{}", refused.text);
+    // As much as fits goes on being merged, and read.
+    with("c", 100_000).expect(200);
+    with("a", 4_100_000).expect(413);
+    let shown = gateway.interaction(&id);
+    assert_eq!(shown["interaction"]["a"].as_str().unwrap().len(), 4_000_000);
+    assert_eq!(shown["interaction"]["c"].as_str().unwrap().len(), 100_000);
+    assert!(shown["interaction"].get("b").is_none());
+    assert!(!gateway.log().contains("defect"), "{}", gateway.log());
+    finish(&platform, &id);
+    history.wait_filed(&id, 1);
+}
+
+#[test]
 fn repeating_an_ended_interaction_starts_it_again_and_files_nothing_twice() {
     let (platform, history, _setup, gateway) = all();
     let id = platform.conversation();

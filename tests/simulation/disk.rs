@@ -167,6 +167,7 @@ impl Disk {
                 StoreFact::Committed {
                     ticket,
                     refused: fact.refused,
+                    outgrown: Vec::new(),
                     erased: fact.erased,
                     purged_interactions: fact.interactions.into_iter().collect(),
                     purged_records: fact.records.into_iter().collect(),

@@ -436,6 +436,7 @@ fn erasure_and_purge_are_ordered_every_ten_minutes_and_at_once_while_there_is_mo
         Fact::Store(StoreFact::Committed {
             ticket,
             refused: vec![],
+            outgrown: Vec::new(),
             erased,
             purged_interactions: vec![],
             purged_records: vec![],
@@ -467,6 +468,7 @@ fn what_is_kept_for_a_short_time_is_looked_after_as_often() {
         w.tell(Fact::Store(StoreFact::Committed {
             ticket,
             refused: vec![],
+            outgrown: Vec::new(),
             erased: 0,
             purged_interactions: vec![],
             purged_records: vec![],

@@ -54,6 +54,7 @@ impl StoreModel {
         StoreFact::Committed {
             ticket: 0,
             refused: vec![],
+            outgrown: Vec::new(),
             erased: 0,
             purged_interactions: vec![],
             purged_records: vec![],

@@ -227,6 +227,7 @@ fn a_change_that_the_schema_refuses_does_not_block_the_rest() {
     w.tell(Fact::Store(StoreFact::Committed {
         ticket,
         refused: vec![0],
+        outgrown: Vec::new(),
         erased: 0,
         purged_interactions: vec![],
         purged_records: vec![],

@@ -23,6 +23,7 @@ use crate::shell::gate::{GateLimits, Listener};
 use crate::shell::port::{Answer, CallerRequest, Port};
 use crate::shell::problem::Problem;
 use crate::shell::seldom::Seldom;
+use crate::store::MEMBERS_BYTES_MAX;
 
 /// The description of this listener, OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -387,6 +388,15 @@ fn answered(answer: Answer) -> Reply {
             "idempotency-key-reused",
             "The Idempotency-Key was used with another body",
             "Repeat a request with the same body, or send another body under a new key.",
+        )),
+        Answer::Outgrown => Reply::problem(&Problem::new(
+            413,
+            "interaction-too-large",
+            "The interaction would grow too large",
+            format!(
+                "All members of an interaction together may have {MEMBERS_BYTES_MAX} bytes. \
+                 What was sent before is kept as it is."
+            ),
         )),
         Answer::Busy {
             retry_after,

@@ -184,6 +184,7 @@ fn a_refused_change_is_named_and_the_rest_is_kept() {
         StoreFact::Committed {
             ticket: 7,
             refused: vec![1, 2, 4, 5, 6],
+            outgrown: Vec::new(),
             erased: 0,
             purged_interactions: vec![],
             purged_records: vec![],
@@ -396,6 +397,7 @@ fn purging_removes_what_is_over_and_keeps_records_as_long_as_their_interaction()
         StoreFact::Committed {
             ticket: 7,
             refused: vec![],
+            outgrown: Vec::new(),
             erased: 4,
             purged_interactions: vec![(InteractionState::Finished, 1)],
             purged_records: vec![(RecordState::Delivered, 2), (RecordState::Discarded, 1)],
