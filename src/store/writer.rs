@@ -260,11 +260,15 @@ impl Batch<'_> {
 
     /// `secure_delete` overwrites what is freed in the file; the copies in the write-ahead
     /// log go with the truncating checkpoint that follows (`Store::upkeep`).
+    /// Of an error the words before the first colon stay, which are ours: the history manager
+    /// may have repeated what it was sent.
     fn erase(&self, before: Wall, limit: u32) -> Result<Applied> {
         let records = self
             .conn
             .prepare_cached(
-                "UPDATE record SET body = NULL, members = NULL, rev = ?3 WHERE id IN
+                "UPDATE record SET body = NULL, members = NULL, rev = ?3,
+                    last_error = substr(last_error, 1, instr(last_error || ': ', ': ') - 1)
+                WHERE id IN
                     (SELECT id FROM record WHERE over_at IS NOT NULL AND body IS NOT NULL
                         AND over_at < ?1 ORDER BY over_at LIMIT ?2)",
             )?

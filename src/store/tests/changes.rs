@@ -295,7 +295,10 @@ fn erased_content_is_in_no_file_after_upkeep_and_what_is_not_over_is_untouched()
         &mut store,
         vec![
             Change::Interaction(ended(1, Wall(NOW.0 - 10))),
-            Change::Record(delivered(1, Wall(NOW.0 - 10))),
+            Change::Record(RecordRow {
+                last_error: Some("refused with 422: repeated-secret: and more".into()),
+                ..delivered(1, Wall(NOW.0 - 10))
+            }),
         ],
     );
     let erase = |before| Change::EraseBodies { before, limit: 10 };
@@ -313,7 +316,12 @@ fn erased_content_is_in_no_file_after_upkeep_and_what_is_not_over_is_untouched()
     assert_eq!(erased(commit(&mut store, vec![erase(NOW)])), 0);
     while store.upkeep().unwrap() {}
     assert!(!store.upkeep_due());
-    for gone in ["member-secret", "body-secret", &long[..200]] {
+    for gone in [
+        "member-secret",
+        "body-secret",
+        "repeated-secret",
+        &long[..200],
+    ] {
         assert!(!occurs(place.dir.path(), gone), "{gone} is still there");
     }
     for stays in ["stays-member", "stays-body"] {
@@ -322,7 +330,13 @@ fn erased_content_is_in_no_file_after_upkeep_and_what_is_not_over_is_untouched()
     let mut reader = Reader::new(store.path());
     let record = reader.record(record_id(1)).unwrap().unwrap();
     assert_eq!((record.body, record.members), (None, None));
-    assert_eq!(record.row, delivered(1, Wall(NOW.0 - 10)));
+    assert_eq!(
+        record.row,
+        RecordRow {
+            last_error: Some("refused with 422".into()),
+            ..delivered(1, Wall(NOW.0 - 10))
+        }
+    );
     let interaction = reader.interaction(conversation(1)).unwrap().unwrap();
     assert_eq!(interaction.members, None);
 }
