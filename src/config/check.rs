@@ -362,10 +362,16 @@ fn client_identity(r: &mut Reader<'_>) -> Option<Option<ClientIdentity>> {
         _ => {}
     }
     match (certificates?, key?) {
-        (Some(certificates), Some(key_pem)) => Some(Some(ClientIdentity {
-            certificates,
-            key_pem,
-        })),
+        (Some(certificates), Some(key_pem)) => {
+            if let Err(rule) = files::belong_together(&certificates, &key_pem) {
+                r.problem(KEY, rule);
+                return None;
+            }
+            Some(Some(ClientIdentity {
+                certificates,
+                key_pem,
+            }))
+        }
         (None, None) => Some(None),
         _ => None,
     }

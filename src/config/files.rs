@@ -10,11 +10,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use super::environment::Environment;
 use super::values::Rule;
+use crate::filing::template::Renderer;
 use crate::secret::Secret;
 
 /// Largest secret, key or token list: far above any real one.
@@ -40,6 +43,14 @@ impl Trouble {
             rule: Rule::new(rule, hint),
             forbidden: false,
         }
+    }
+
+    /// With where a relative path counts from, if there is no better hint.
+    pub(super) fn in_directory(mut self, base: &Path) -> Trouble {
+        if self.rule.hint.is_empty() {
+            self.rule.hint = format!("a relative path counts from {}", base.display());
+        }
+        self
     }
 
     pub(super) fn of(error: &io::Error) -> Trouble {
@@ -284,6 +295,15 @@ pub(super) fn certificates(path: PathBuf) -> Result<Certificates, Trouble> {
             "PEM: -----BEGIN CERTIFICATE-----; for DER: openssl x509 -inform der -in FILE",
         ));
     }
+    for (at, certificate) in der.iter().enumerate() {
+        // Whether it is one is found out by trusting it.
+        if let Err(why) = RootCertStore::empty().add(certificate.clone()) {
+            return Err(Trouble::new(
+                format!("certificate {} of the file is damaged ({why})", at + 1),
+                "openssl x509 -noout -text -in FILE shows a sound one",
+            ));
+        }
+    }
     Ok(Certificates { file: path, der })
 }
 
@@ -300,6 +320,24 @@ pub(super) fn tls_key(file: &SecretFile) -> Result<(Secret, Option<String>), Tro
         )),
         Err(_) => Err(not_a_key(&pem)),
     }
+}
+
+/// Whether a client certificate and its key belong together.
+pub(super) fn belong_together(certificates: &Certificates, key_pem: &Secret) -> Result<(), Rule> {
+    let Ok(key) = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes()) else {
+        return Err(not_a_key(key_pem).rule);
+    };
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(certificates.der.clone(), key, &provider).map_err(|why| {
+        Rule::new(
+            format!(
+                "the key does not belong to the first certificate of {} ({why})",
+                certificates.file.display()
+            ),
+            "compare: openssl x509 -pubkey -noout -in CERTIFICATE; openssl pkey -pubout -in KEY",
+        )
+    })?;
+    Ok(())
 }
 
 /// An RSA key of 2048 bits or more in PKCS#8 or PKCS#1, and its public half as
@@ -339,7 +377,7 @@ fn not_a_key(pem: &Secret) -> Trouble {
     }
 }
 
-/// The text of a template.
+/// The text of a template that makes JSON of a record of each kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Template {
     /// Where it was read from.
@@ -348,13 +386,17 @@ pub struct Template {
     pub text: String,
 }
 
-/// Reads a template; whether it makes JSON is found out where it is rendered.
+/// Reads a template, and tries it on a record of each kind.
 pub(super) fn template(path: PathBuf) -> Result<Template, Trouble> {
     let (content, _) = read(&path, TEMPLATE_LIMIT)?;
-    Ok(Template {
-        file: path,
-        text: text(content)?,
-    })
+    let text = text(content)?;
+    Renderer::new(Some(&text)).map_err(|why| {
+        Trouble::new(
+            why.to_string(),
+            "see the example in genesys-gateway.toml(5)",
+        )
+    })?;
+    Ok(Template { file: path, text })
 }
 
 /// A file that is read later, again and again: here now, readable, not empty.

@@ -122,7 +122,10 @@ impl<'a> Reader<'a> {
             line: written.map(|w| w.line),
             value: written.map(|w| shown(key, &w.value)),
             rule: trouble.rule.rule,
-            hint: trouble.rule.hint,
+            hint: match trouble.rule.hint {
+                hint if hint.is_empty() => format!("see {key} in genesys-gateway.toml(5)"),
+                hint => hint,
+            },
             forbidden: trouble.forbidden,
         });
     }
@@ -166,13 +169,19 @@ impl<'a> Reader<'a> {
         match self.value(key)? {
             RawValue::Text(text) => self.keep(key, parse(&text)),
             RawValue::Whole(n) => {
-                self.problem(
-                    key,
-                    Rule::new(
-                        "must be a string",
-                        format!("in quotes, and a duration or size with its unit, as in \"{n}s\" or \"{n}KiB\""),
-                    ),
-                );
+                let unit = match keys::find(key).map(|k| k.absent) {
+                    Some(Absent::Default(literal)) if literal.ends_with("iB\"") => Some("KiB"),
+                    Some(Absent::Default(literal)) => {
+                        let default = values::duration(literal.trim_matches('"'));
+                        default.is_ok().then_some("s")
+                    }
+                    _ => None,
+                };
+                let hint = match unit {
+                    Some(unit) => format!("in quotes and with its unit, as in \"{n}{unit}\""),
+                    None => "put it in quotes".to_owned(),
+                };
+                self.problem(key, Rule::new("must be a string", hint));
                 None
             }
             _ => {
@@ -333,7 +342,7 @@ impl<'a> Reader<'a> {
             None => Some(None),
             Some(Ok(value)) => Some(Some(value)),
             Some(Err(trouble)) => {
-                self.trouble(key, trouble);
+                self.trouble(key, trouble.in_directory(&base));
                 None
             }
         }
@@ -356,7 +365,7 @@ impl<'a> Reader<'a> {
                 Some(Some(value))
             }
             Some(Err(trouble)) => {
-                self.trouble(key, trouble);
+                self.trouble(key, trouble.in_directory(&base));
                 None
             }
         }

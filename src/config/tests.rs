@@ -163,6 +163,46 @@ fn all_problems_are_reported_at_once_and_in_order() {
 }
 
 #[test]
+fn files_that_are_of_no_use_are_among_all_problems_each_with_a_hint() {
+    let desk = Desk::new();
+    let tls = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    desk.write(
+        "ca.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        0o644,
+    );
+    desk.write("body.j2", "{\"a\": }", 0o644);
+    let text = format!(
+        "{RIGHT}[http]\nlisten = 8480\nmax-body = 64\n[status]\nnope = 1\n[tracking]\nmax-age = \"500ms\"\n\
+         [genesys]\nca-file = \"ca.pem\"\n[history]\nurl = \"https://history.example/\"\n\
+         ca-file = \"gone.pem\"\nclient-certificate-file = \"{}\"\nclient-key-file = \"{}\"\n\
+         template-file = \"body.j2\"\n",
+        tls("test-only-client.certificate.pem"),
+        tls("test-only-server.key.pem"),
+    );
+    let problems = desk.problems(&text);
+    let of = |key: &str| {
+        let found = problems.iter().find(|p| p.key == key);
+        let found = found.unwrap_or_else(|| panic!("{key} is not among {problems:#?}"));
+        found.to_string()
+    };
+    assert!(of("genesys.ca-file").contains("certificate 1 of the file is damaged"));
+    assert!(of("history.client-key-file").contains("does not belong"));
+    assert!(of("history.template-file").contains("is not JSON"));
+    let here = format!(
+        "a relative path counts from {}",
+        desk.directory.path().display()
+    );
+    assert!(of("history.ca-file").contains(&here));
+    assert!(of("http.listen").ends_with("must be a string; put it in quotes"));
+    assert!(of("http.max-body").ends_with("as in \"64KiB\""));
+    assert_eq!(problems.len(), 8);
+    for p in &problems {
+        assert!(!p.hint.is_empty(), "{p}");
+    }
+}
+
+#[test]
 fn a_listener_that_others_reach_needs_tokens_and_a_local_one_does_not() {
     let desk = Desk::new();
     desk.write(

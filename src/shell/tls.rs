@@ -97,7 +97,9 @@ impl Trust {
             Trust::Only(certificates) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates {
-                    roots.add(certificate.clone()).map_err(TlsError::NoRoots)?;
+                    // The configuration has looked at each of them.
+                    let added = roots.add(certificate.clone());
+                    added.map_err(|e| TlsError::Unusable("ca-file".into(), e))?;
                 }
                 builder.with_root_certificates(roots)
             }
