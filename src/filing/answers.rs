@@ -124,7 +124,8 @@ impl Filing {
             self.expire(id, now, why);
         } else if settled {
             let detail = format!(
-                "{taken} records were taken, no further event came within settle-for, and REST cannot tell: {why}"
+                "{} taken, no further event came within settle-for, and REST cannot tell: {why}",
+                counted(taken)
             );
             self.end(id, InteractionState::Finished, "settled", detail, now);
         }
@@ -132,7 +133,7 @@ impl Filing {
 
     pub(super) fn expire(&mut self, id: ConversationId, now: Now, why: &str) {
         let taken = self.interactions.get(&id).map_or(0, |w| w.taken);
-        let detail = format!("max-age was reached with {taken} records taken; {why}");
+        let detail = format!("max-age was reached with {} taken; {why}", counted(taken));
         self.end(id, InteractionState::Expired, "max-age", detail, now);
     }
 
@@ -171,7 +172,8 @@ impl Filing {
             }
             let records = w.taken;
             let detail = format!(
-                "the conversation is over and every agent leg is done; {records} records were taken"
+                "the conversation is over and every agent leg is done; {} taken",
+                counted(records)
             );
             self.end(
                 id,
@@ -347,6 +349,13 @@ impl Filing {
             self.checks.schedule(id, now.mono, Class::Prompt);
             self.checks.no_bulk_before(id, bulk_at);
         }
+    }
+}
+
+fn counted(records: u32) -> String {
+    match records {
+        1 => "1 record".into(),
+        n => format!("{n} records"),
     }
 }
 

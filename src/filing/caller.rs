@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::rows::Reason;
 use crate::ids::{ConversationId, RecordId};
 use crate::time::Wall;
 
@@ -112,6 +113,8 @@ pub enum Answer {
         state: &'static str,
         /// When it was accepted.
         accepted_at: Wall,
+        /// Why it ended.
+        reason: Option<Reason>,
     },
     /// 200: it had ended before.
     AlreadyEnded {
@@ -121,6 +124,8 @@ pub enum Answer {
         state: &'static str,
         /// When it was accepted.
         accepted_at: Wall,
+        /// Why it ended.
+        reason: Option<Reason>,
     },
     /// 404.
     NotFound,

@@ -229,6 +229,7 @@ impl Filing {
                 conversation: id,
                 state: row.state.as_str(),
                 accepted_at: row.accepted_at,
+                reason: row.reason.clone(),
             })
         };
         match (self.interactions.get(&id), &ask.looked) {

@@ -186,6 +186,7 @@ impl Filing {
                     conversation: row.conversation,
                     state: row.state.as_str(),
                     accepted_at: row.accepted_at,
+                    reason: row.reason.clone(),
                 };
                 self.stopped(row, now);
                 self.answer(caller, answer);

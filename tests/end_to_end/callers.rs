@@ -50,6 +50,31 @@ fn a_stopped_interaction_is_given_up_and_what_was_taken_is_still_filed() {
 }
 
 #[test]
+fn stopping_says_why_the_interaction_ended_each_time() {
+    let (platform, _history, _setup, gateway) = all();
+    let id = platform.conversation();
+    gateway.accept(&id).expect(202);
+    gateway.wait_state(&id, "watching");
+    assert_eq!(
+        stop(&gateway, &id).expect(202).json()["reason"]["code"],
+        "stopped"
+    );
+    assert_eq!(
+        stop(&gateway, &id).expect(200).json()["reason"]["code"],
+        "stopped"
+    );
+    let other = platform.conversation();
+    gateway.accept(&other).expect(202);
+    gateway.wait_state(&other, "watching");
+    finish(&platform, &other);
+    gateway.wait_state(&other, "finished");
+    let ended = stop(&gateway, &other).expect(200).json();
+    assert_eq!(ended["reason"]["code"], "conversation-finished");
+    let detail = ended["reason"]["detail"].as_str().unwrap();
+    assert!(detail.ends_with("; 1 record taken"), "{detail}");
+}
+
+#[test]
 fn stopping_before_the_channel_is_there_leaves_nothing_watched() {
     let (platform, history) = (Platform::start(), History::start());
     platform.fault(

@@ -159,6 +159,7 @@ impl Port for MemoryPort {
                         conversation,
                         state: known(&view.state),
                         accepted_at,
+                        reason: None,
                     };
                 }
                 view.state = "stopped".into();
@@ -166,6 +167,7 @@ impl Port for MemoryPort {
                     conversation,
                     state: "stopped",
                     accepted_at,
+                    reason: None,
                 }
             }
             CallerRequest::SupportResult {

@@ -365,19 +365,27 @@ fn answered(answer: Answer) -> Reply {
             fresh,
         } => Reply::json(
             if fresh { 202 } else { 200 },
-            view::brief(conversation, state, accepted_at),
+            view::brief(conversation, state, accepted_at, None),
         )
         .with("Location", format!("{INTERACTIONS}/{conversation}")),
         Answer::Stopping {
             conversation,
             state,
             accepted_at,
-        } => Reply::json(202, view::brief(conversation, state, accepted_at)),
+            reason,
+        } => {
+            let reason = reason.as_ref();
+            Reply::json(202, view::brief(conversation, state, accepted_at, reason))
+        }
         Answer::AlreadyEnded {
             conversation,
             state,
             accepted_at,
-        } => Reply::json(200, view::brief(conversation, state, accepted_at)),
+            reason,
+        } => {
+            let reason = reason.as_ref();
+            Reply::json(200, view::brief(conversation, state, accepted_at, reason))
+        }
         Answer::NotFound => Reply::problem(&unknown_interaction()),
         Answer::SupportResult { record, state } => Reply::json(
             202,

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::filing::rows;
 use crate::ids::ConversationId;
 use crate::shell::port::{InteractionView, RecordView};
 use crate::time::Wall;
@@ -16,15 +17,26 @@ struct Brief<'a> {
     conversation_id: String,
     state: &'a str,
     accepted_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason<'a>>,
 }
 
 /// The answer to a POST or a DELETE.
 #[must_use]
-pub fn brief(conversation: ConversationId, state: &str, accepted_at: Wall) -> String {
+pub fn brief(
+    conversation: ConversationId,
+    state: &str,
+    accepted_at: Wall,
+    reason: Option<&rows::Reason>,
+) -> String {
     text(&Brief {
         conversation_id: conversation.to_string(),
         state,
         accepted_at: accepted_at.rfc3339(),
+        reason: reason.map(|r| Reason {
+            code: &r.code,
+            detail: &r.detail,
+        }),
     })
 }
 
