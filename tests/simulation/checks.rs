@@ -25,6 +25,8 @@ const DEAF_MAX: Time = 5 * MINUTE;
 const HELD_LOOKS_MAX: u32 = 20;
 /// A caller is answered within this time, if only with 503.
 const ANSWER_MAX: Time = 60 * SECOND;
+/// A confirmation that was sent before its channel went arrives within this time.
+const CONFIRMATION_MAX: Time = 10 * SECOND;
 /// Rebuilt and announced times of one wrap-up differ by less.
 const SKEW_MAX: i64 = 2_500;
 
@@ -51,6 +53,8 @@ pub(crate) struct Checks {
     pub(crate) noticed: BTreeSet<SocketRef>,
     /// Channels of a process that ended before its failing disk had them.
     pub(crate) leaked: BTreeSet<String>,
+    /// Topics that the platform took off with their channel, and when.
+    pub(crate) dropped: BTreeMap<String, Time>,
     held_looks: u32,
     /// When its end was first ordered: what happens later is another story.
     decided: BTreeMap<ConversationId, Time>,
@@ -242,7 +246,14 @@ impl Full {
                         .truth()
                         .channels()
                         .any(|c| c.socket != Some(here) && c.has_topic(topic.as_str()));
-                    if !elsewhere {
+                    // The platform dropped the channel that holds it while the confirmation was
+                    // on the way, which nobody could know.
+                    let just_dropped = self
+                        .checks
+                        .dropped
+                        .get(topic.as_str())
+                        .is_some_and(|at| self.clock.time - at < CONFIRMATION_MAX);
+                    if !elsewhere && !just_dropped {
                         return self.fail(format!(
                             "{topic} is unsubscribed on {socket:?}, its interaction has not ended and it is nowhere else"
                         ));

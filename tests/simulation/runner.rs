@@ -205,6 +205,10 @@ const NAMED: &[(u64, &str)] = &[
         2778,
         "rate limits for hours: making channels overtook emptying those before them",
     ),
+    (
+        8323,
+        "heartbeats once a minute; a channel is dropped between a confirmation and its arrival",
+    ),
 ];
 
 /// The same, of the platform half.

@@ -1,5 +1,6 @@
 //! Faults strike the world; the process ends, and begins again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use genesys_gateway::filing::rows::StoreTrouble;
@@ -19,9 +20,13 @@ impl Full {
         self.trace
             .add(&self.clock, "fault", kind as u64, || format!("{kind:?}"));
         let plan = self.plan.clone();
+        let held = self.held_topics(kind);
         match faults::inject(kind, &plan, &mut self.net, &mut self.clock, &mut self.rng) {
             Blow::Done(relief) => {
                 self.tally.fault(kind);
+                for topic in held.difference(&self.held_topics(kind)) {
+                    self.checks.dropped.insert(topic.clone(), now);
+                }
                 if let Some(at) = relief {
                     self.agenda.plan(at, Event::Relieve(kind));
                 }
@@ -42,6 +47,20 @@ impl Full {
                     self.agenda.plan(now + down_for, Event::Boot);
                 }
             }
+        }
+    }
+
+    /// The topics on all channels, where a fault may take some of them off.
+    fn held_topics(&self, kind: Kind) -> BTreeSet<String> {
+        match kind {
+            Kind::ExpireChannel | Kind::Evict | Kind::RevokeTokens | Kind::ExpireTokens => {
+                let mut held = BTreeSet::new();
+                for channel in self.net.platform.truth().channels() {
+                    held.extend(channel.topic_names().map(str::to_owned));
+                }
+                held
+            }
+            _ => BTreeSet::new(),
         }
     }
 
