@@ -21,6 +21,12 @@ use crate::platform::{self, CallId, Client, rest};
 use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now};
 
+// While the disk holds everything up, each topic of all channels can announce twice.
+const _: () = assert!(
+    filing::settings::UNCOMMITTED_RECORDS_MAX
+        >= 2 * platform::limits::CHANNELS_MAX as usize * platform::limits::TOPICS_PER_CHANNEL_MAX
+);
+
 /// What the operator decides about the core.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -58,8 +58,9 @@ pub const LIVE_INTERACTIONS_MAX: usize = 200_000;
 pub const CALLERS_WAITING_MAX: usize = 1_024;
 /// Bytes of bodies taken and not yet committed; beyond it bodies are dropped and rebuilt over REST later.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Records taken and not yet committed; see [`UNCOMMITTED_BYTES_MAX`].
-pub const UNCOMMITTED_RECORDS_MAX: usize = 10_000;
+/// Records taken and not yet committed; see [`UNCOMMITTED_BYTES_MAX`]. Everybody may wrap up
+/// at once while the disk is slow.
+pub const UNCOMMITTED_RECORDS_MAX: usize = 50_000;
 /// Changes in one transaction: a commit stays within milliseconds.
 pub const BATCH_CHANGES_MAX: usize = 512;
 /// Bytes of bodies in one transaction.

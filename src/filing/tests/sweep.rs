@@ -217,6 +217,27 @@ fn an_event_that_finds_no_room_is_rebuilt_later() {
 }
 
 #[test]
+fn everybody_may_wrap_up_at_once_while_the_disk_is_slow() {
+    let mut w = World::watching(Settings::default());
+    for n in 2..=40 {
+        w.accept(n);
+        w.live(n);
+    }
+    w.pass(secs(30));
+    w.commits = Commits::Wait;
+    let at = w.now.wall;
+    for n in 1..=40 {
+        for leg in 0..500 {
+            w.event(n, &format!("leg{leg}"), at);
+        }
+    }
+    assert_eq!(w.said("event-no-room"), None);
+    w.commits = Commits::Succeed;
+    w.finish_commit();
+    assert_eq!(w.store.records.len(), 20_000);
+}
+
+#[test]
 fn a_change_that_the_schema_refuses_does_not_block_the_rest() {
     let mut w = World::watching(Settings::default());
     w.commits = Commits::Wait;
