@@ -108,7 +108,7 @@ fn a_conversation_that_rest_may_not_show_settles_by_time() {
     let finished = gateway.wait_state(&id, "finished");
     assert_eq!(finished["reason"]["code"], "settled");
     let detail = finished["reason"]["detail"].as_str().unwrap();
-    assert!(detail.contains("1 records"), "{detail}");
+    assert!(detail.contains("1 record taken"), "{detail}");
 }
 
 #[test]
