@@ -56,6 +56,17 @@ fn damaged_reason(gateway: &Gateway) -> Option<String> {
         .map(str::to_owned)
 }
 
+fn all_filed_once(gateway: &Gateway, history: &History, ids: &[String]) {
+    for id in ids {
+        history.wait_filed(id, 1);
+        gateway.wait_record(id, "delivered");
+    }
+    let mut keys: Vec<String> = history.receipts().iter().map(|r| r.key().into()).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), ids.len(), "one key for each wrap-up");
+}
+
 #[test]
 fn a_damaged_database_is_carried_over_and_said_until_the_old_file_is_taken_away() {
     let (platform, history) = (Platform::start(), History::start());
@@ -154,14 +165,7 @@ fn damage_found_while_running_ends_with_70_and_the_next_start_makes_up_for_it() 
     assert_eq!(set_aside(&setup).len(), 1);
     assert!(damaged_reason(&gateway).is_some());
     http::get(&format!("{}/healthz", gateway.operators)).expect(200);
-    for id in &ids {
-        history.wait_filed(id, 1);
-        gateway.wait_record(id, "delivered");
-    }
-    let mut keys: Vec<String> = history.receipts().iter().map(|r| r.key().into()).collect();
-    keys.sort();
-    keys.dedup();
-    assert_eq!(keys.len(), ids.len(), "one key for each wrap-up");
+    all_filed_once(&gateway, &history, &ids);
 }
 
 #[test]
@@ -193,14 +197,7 @@ fn a_database_that_is_removed_under_the_gateway_is_put_back_and_nothing_is_lost(
         // The service manager's part.
         let gateway = setup.start();
         http::get(&gateway.interaction_url(&late)).expect(404);
-        for id in &ids {
-            history.wait_filed(id, 1);
-            gateway.wait_record(id, "delivered");
-        }
-        let mut keys: Vec<String> = history.receipts().iter().map(|r| r.key().into()).collect();
-        keys.sort();
-        keys.dedup();
-        assert_eq!(keys.len(), ids.len(), "one key for each wrap-up");
+        all_filed_once(&gateway, &history, &ids);
     }
 }
 
