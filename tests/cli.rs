@@ -220,6 +220,34 @@ fn a_file_that_may_not_be_read_exits_with_77() {
 }
 
 #[test]
+fn a_listener_that_this_user_may_not_have_exits_with_69() {
+    let desk = Desk::configured(RIGHT);
+    let mode = |name: &str, mode| {
+        std::fs::set_permissions(desk.path(name), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for name in ["open", "closed"] {
+        std::fs::create_dir(desk.path(name)).unwrap();
+    }
+    mode("open", 0o777);
+    mode("closed", 0o555);
+    mode("", 0o755);
+    mode("secret", 0o644);
+    for section in ["http", "status"] {
+        let other = if section == "http" { "status" } else { "http" };
+        let text = format!(
+            "{RIGHT}[{section}]\nlisten = \"unix:{}\"\n[{other}]\nlisten = \"127.0.0.1:0\"\n\
+             [store]\npath = \"{}\"\n",
+            desk.path("closed/a.sock").display(),
+            desk.path("open/gateway.db").display(),
+        );
+        desk.write("gateway.toml", &text, 0o644);
+        let (code, _, err) = result(as_nobody(&mut desk.command(&["run"])).output().unwrap());
+        assert_eq!(code, 69, "{section}: {err}");
+        assert!(err.contains("closed/a.sock"), "{err}");
+    }
+}
+
+#[test]
 fn the_journal_gets_priorities_and_others_get_timestamps() {
     let desk = Desk::configured("[nonsense]\n");
     let (_, _, log) = desk.run(&["run"]);
