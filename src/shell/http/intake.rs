@@ -373,19 +373,19 @@ fn answered(answer: Answer) -> Reply {
             state,
             accepted_at,
             reason,
-        } => {
-            let reason = reason.as_ref();
-            Reply::json(202, view::brief(conversation, state, accepted_at, reason))
-        }
+        } => Reply::json(
+            202,
+            view::brief(conversation, state, accepted_at, reason.as_ref()),
+        ),
         Answer::AlreadyEnded {
             conversation,
             state,
             accepted_at,
             reason,
-        } => {
-            let reason = reason.as_ref();
-            Reply::json(200, view::brief(conversation, state, accepted_at, reason))
-        }
+        } => Reply::json(
+            200,
+            view::brief(conversation, state, accepted_at, reason.as_ref()),
+        ),
         Answer::NotFound => Reply::problem(&unknown_interaction()),
         Answer::SupportResult { record, state } => Reply::json(
             202,
