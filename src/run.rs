@@ -65,7 +65,7 @@ pub fn run(config: Config, mut activated: Activated) -> ExitCode {
         }
         if let Some(why) = daemon.store_over() {
             let (what, and) = match why {
-                StoreTrouble::Moved => ("was taken away and put back", ""),
+                StoreTrouble::Moved => ("was taken away, and what was in it is kept", ""),
                 _ => (
                     "is damaged and takes no more changes",
                     " and what is readable is carried over",

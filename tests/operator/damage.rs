@@ -192,7 +192,10 @@ fn a_database_that_is_removed_under_the_gateway_is_put_back_and_nothing_is_lost(
         assert_eq!(gateway.wait_end(), 70, "{}", gateway.log());
         let log = gateway.log();
         assert!(log.contains("store-moved: "), "{log}");
-        assert!(log.contains("was taken away and put back"), "{log}");
+        assert!(
+            log.contains("was taken away, and what was in it is kept"),
+            "{log}"
+        );
 
         // The service manager's part.
         let gateway = setup.start();
