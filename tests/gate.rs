@@ -112,11 +112,16 @@ fn nothing_is_smuggled_past_the_gate() {
             "Content-Length: 4\r\nTransfer-Encoding: chunked".to_owned(),
             400,
         ),
-        ("Transfer-Encoding: chunked".to_owned(), 411),
+        ("Transfer-Encoding: chunked".to_owned(), 400),
         (
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity".to_owned(),
             501,
         ),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked".to_owned(),
+            400,
+        ),
+        ("Transfer-Encoding: chunked, chunked".to_owned(), 501),
         ("Transfer-Encoding: xchunked".to_owned(), 501),
         ("Transfer-Encoding: gzip, chunked".to_owned(), 501),
         ("Transfer-Encoding: \x0bchunked".to_owned(), 400),
@@ -146,6 +151,60 @@ fn nothing_is_smuggled_past_the_gate() {
     assert_refused(&got, 400, "no host");
     house.assert_answers();
     assert_eq!(*house.seen.paths.lock().unwrap(), ["/alive"]);
+}
+
+#[test]
+fn a_chunked_body_goes_on_with_its_exact_length_and_the_next_request_begins_after_it() {
+    let house = house(quick(), 2);
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    let inside = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+    let next = "GET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for (body, decoded) in [
+        ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+        ("2\r\nhe\r\n003\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\n", "hello"),
+        ("5;a=b\r\nhello\r\n000\r\n\r\n", "hello"),
+        ("0\r\n\r\n", ""),
+        (inside.as_str(), smuggled),
+    ] {
+        let head = "POST /chunked HTTP/1.1\r\nHost: x\r\ntransfer-encoding: Chunked\r\n\r\n";
+        let got = house.talk(format!("{head}{body}{next}").as_bytes());
+        assert_eq!(got.matches("HTTP/1.1 200 OK").count(), 2, "{body:?}: {got}");
+        assert!(got.contains(&format!("body={decoded} ")), "{body:?}: {got}");
+        assert!(
+            got.contains(&format!("Content-Length={};", decoded.len())),
+            "{got}"
+        );
+        assert!(!got.to_lowercase().contains("transfer-encoding"), "{got}");
+        // The same in single bytes.
+        let mut s = house.connect();
+        s.set_nodelay(true).unwrap();
+        for byte in format!("{head}{body}{next}").bytes() {
+            s.write_all(&[byte]).unwrap();
+        }
+        assert_eq!(read_to_end(&mut s).matches("HTTP/1.1 200 OK").count(), 2);
+    }
+    assert_eq!(house.seen.count("/smuggled"), 0);
+    for bad in [
+        "5\nhello\r\n0\r\n\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloworld\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n",
+    ] {
+        let head = "POST /bad HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_refused(
+            &house.talk(format!("{head}{bad}{next}").as_bytes()),
+            400,
+            bad,
+        );
+    }
+    let large = "POST /bad HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n";
+    assert_refused(&house.talk(large.as_bytes()), 413, "declared in a chunk");
+    let many = "2000\r\n".to_owned() + &"x".repeat(0x2000) + "\r\n";
+    let large = "POST /bad HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned()
+        + &many.repeat(9);
+    assert_refused(&house.talk(large.as_bytes()), 413, "over many chunks");
+    assert_eq!(house.seen.count("/bad"), 0);
+    house.assert_answers();
 }
 
 #[test]

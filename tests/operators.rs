@@ -84,6 +84,32 @@ impl House {
 }
 
 #[test]
+fn health_and_readiness_are_answered_without_a_host_and_nothing_else_is() {
+    let house = house(None);
+    for path in ["/healthz", "/readyz"] {
+        for method in ["GET", "HEAD"] {
+            for version in ["1.0", "1.1"] {
+                let text = format!("{method} {path} HTTP/{version}\r\nConnection: close\r\n\r\n");
+                let got = raw(house.address, text.as_bytes());
+                assert_eq!(got.status, 200, "{text}");
+            }
+        }
+        let foreign = format!("GET {path} HTTP/1.0\r\nHost: gateway.example\r\n\r\n");
+        assert_eq!(raw(house.address, foreign.as_bytes()).status, 403);
+    }
+    for (line, status) in [
+        ("GET /status HTTP/1.0", 403),
+        ("GET /status HTTP/1.1", 400),
+        ("POST /healthz HTTP/1.0", 403),
+        ("GET /healthz/ HTTP/1.0", 403),
+        ("GET / HTTP/1.0", 403),
+    ] {
+        let got = raw(house.address, format!("{line}\r\n\r\n").as_bytes());
+        assert_eq!(got.status, status, "{line}");
+    }
+}
+
+#[test]
 fn what_there_is_to_see_is_shown() {
     let house = house(None);
     assert_eq!(house.get("/healthz").json()["ok"], true);

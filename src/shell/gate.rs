@@ -15,6 +15,7 @@
 //! the listener itself is never shut down, because an inherited one belongs to
 //! the service manager too.
 
+mod chunked;
 mod connection;
 mod head;
 mod listener;
@@ -86,8 +87,11 @@ pub struct GateLimits {
     pub body_bytes: u64,
     /// Bytes of an answer.
     pub answer_bytes: usize,
-    /// Whether a POST has to declare its length (else none means no body).
+    /// Whether a POST has to declare its length or be chunked (else none means no body).
     pub length_required: bool,
+    /// Targets that may be asked for without a `Host`, whatever the version: probes
+    /// of load balancers leave it out.
+    pub hostless: &'static [&'static str],
     /// From the first byte to the end of the head; also the patience with a
     /// connection that says nothing at all.
     pub head: Duration,
@@ -111,6 +115,7 @@ impl Default for GateLimits {
             body_bytes: 64 * 1024,
             answer_bytes: 8 * 1024 * 1024,
             length_required: true,
+            hostless: &[],
             head: Duration::from_secs(10),
             body: Duration::from_secs(20),
             idle: Duration::from_secs(60),

@@ -8,6 +8,7 @@ pub mod assets;
 pub mod auth;
 pub mod cors;
 pub mod exchange;
+pub mod host;
 pub mod intake;
 pub mod json;
 pub mod served;

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Shared;
-use super::head::{self, Head, HeadRules, Reading};
+use super::chunked::Chunked;
+use super::head::{self, Framing, Head, HeadRules, Reading};
 use super::refusal::Refusal;
 use super::relay;
 use super::stream::{Peer, Stream};
@@ -121,6 +122,7 @@ fn take(
     let rules = HeadRules {
         body_max: limits.body_bytes,
         length_required: limits.length_required,
+        hostless: limits.hostless,
     };
     let deadline = Instant::now() + limits.head;
     // Parsed when there is something new to judge: a new line, or the first bytes.
@@ -172,35 +174,86 @@ fn take_body(
     head: Box<Head>,
 ) -> Taken {
     let deadline = Instant::now() + shared.limits.body;
-    // The length is within the limit, so it fits; memory still grows by what arrives.
-    let wanted = usize::try_from(head.body_len).unwrap_or(usize::MAX);
-    let rest = unread.split_off(wanted.min(unread.len()));
-    let mut body = std::mem::replace(unread, rest);
-    if head.expects_continue && body.len() < wanted {
+    let mut intake = BodyIntake::new(head.body, shared.limits.body_bytes);
+    let refused = |head: &Head, refusal| {
+        let origin = head.origin().map(str::to_owned);
+        Taken::Refused(refusal, head.method == "HEAD", origin)
+    };
+    let mut come = std::mem::take(unread);
+    if head.expects_continue && come.is_empty() {
         let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
         if stream.write_all_until(deadline, go_on).is_err() {
             return Taken::Over;
         }
     }
-    while body.len() < wanted {
-        let room = chunk.len().min(wanted - body.len());
-        let Some(into) = chunk.get_mut(..room) else {
-            return Taken::Over;
+    loop {
+        let used = match intake.feed(&come) {
+            Ok(used) => used,
+            Err(refusal) => return refused(&head, refusal),
         };
-        match stream.read_until(deadline, into) {
+        if intake.is_whole() {
+            come.drain(..used);
+            *unread = come;
+            return Taken::Request(head, intake.body);
+        }
+        match stream.read_until(deadline, chunk) {
             Ok(0) => return Taken::Over,
-            Ok(n) => body.extend_from_slice(into.get(..n).unwrap_or_default()),
+            Ok(n) => {
+                come.clear();
+                come.extend_from_slice(chunk.get(..n).unwrap_or_default());
+            }
             Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
-                return Taken::Refused(
-                    Refusal::Late,
-                    head.method == "HEAD",
-                    head.origin().map(str::to_owned),
-                );
+                return refused(&head, Refusal::Late);
             }
             Err(_) => return Taken::Over,
         }
     }
-    Taken::Request(head, body)
+}
+
+/// A body that is being taken in; memory grows by what arrives, whatever was declared.
+struct BodyIntake {
+    body: Vec<u8>,
+    rest: Rest,
+}
+
+enum Rest {
+    Bytes(u64),
+    Chunks(Chunked),
+}
+
+impl BodyIntake {
+    fn new(framing: Framing, max: u64) -> BodyIntake {
+        BodyIntake {
+            body: Vec::new(),
+            rest: match framing {
+                Framing::Length(n) => Rest::Bytes(n),
+                Framing::Chunked => Rest::Chunks(Chunked::new(max)),
+            },
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        match &self.rest {
+            Rest::Bytes(left) => *left == 0,
+            Rest::Chunks(chunked) => chunked.is_done(),
+        }
+    }
+
+    /// Takes what belongs to the body, and gives how many bytes that was.
+    fn feed(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        match &mut self.rest {
+            Rest::Bytes(left) => {
+                let n = bytes
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                self.body
+                    .extend_from_slice(bytes.get(..n).unwrap_or_default());
+                *left = left.saturating_sub(n as u64);
+                Ok(n)
+            }
+            Rest::Chunks(chunked) => chunked.feed(bytes, &mut self.body),
+        }
+    }
 }
 
 /// Waits until the peer says something; false if it stays silent, or if the gate

@@ -5,8 +5,8 @@
 //! listeners use, so nothing unexpected can reach the server behind the gate.
 //! Pure: bytes in, verdict out.
 //!
-//! Invariant: a [`Head`] has one method, one target in origin form, one exact
-//! body length, and no field twice.
+//! Invariant: a [`Head`] has one method, one target in origin form, one way in
+//! which its body ends, and no field twice.
 
 use super::refusal::Refusal;
 
@@ -32,6 +32,17 @@ pub(super) const HEADERS_MAX: usize = 64;
 pub(super) struct HeadRules {
     pub(super) body_max: u64,
     pub(super) length_required: bool,
+    /// Targets that may be asked for without a Host in HTTP/1.1, too.
+    pub(super) hostless: &'static [&'static str],
+}
+
+/// How the end of the body is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes; zero means no body.
+    Length(u64),
+    /// Chunks, up to the one that is empty.
+    Chunked,
 }
 
 /// A head that is clean.
@@ -39,7 +50,7 @@ pub(super) struct HeadRules {
 pub(super) struct Head {
     pub(super) method: String,
     pub(super) target: String,
-    pub(super) body_len: u64,
+    pub(super) body: Framing,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
     pub(super) fields: Vec<(&'static str, String)>,
@@ -131,7 +142,7 @@ fn judge(
 
     let mut fields: Vec<(&'static str, String)> = Vec::new();
     let mut length: Option<u64> = None;
-    let mut coding: Option<bool> = None;
+    let mut chunked = false;
     let mut close = false;
     let mut expects_continue = false;
     for header in request.headers.iter() {
@@ -143,8 +154,13 @@ fn judge(
             }
             length = Some(declared);
         } else if is("Transfer-Encoding") {
-            let chunked = header.value.trim_ascii().eq_ignore_ascii_case(b"chunked");
-            coding = Some(chunked && coding != Some(false));
+            if !header.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::Coding);
+            }
+            if chunked {
+                return Err(Refusal::Malformed("a header field that occurs twice"));
+            }
+            chunked = true;
         } else if is("Connection") {
             close |= header
                 .value
@@ -167,15 +183,18 @@ fn judge(
         }
     }
 
-    settle_host(&mut fields, authority, http11)?;
-    if let Some(chunked) = coding {
-        return Err(match (length, chunked) {
-            (Some(_), _) => Refusal::Malformed("a length together with a transfer coding"),
-            (None, true) => Refusal::NoLength,
-            (None, false) => Refusal::Coding,
-        });
+    let required = http11 && !rules.hostless.contains(&target.as_str());
+    settle_host(&mut fields, authority, required)?;
+    if chunked && length.is_some() {
+        return Err(Refusal::Malformed(
+            "a length together with a transfer coding",
+        ));
     }
-    if length.is_none() && method == "POST" && rules.length_required {
+    if chunked && !http11 {
+        // RFC 9112, section 6.1: whoever sends this is confused about framing.
+        return Err(Refusal::Malformed("a transfer coding in HTTP/1.0"));
+    }
+    if !chunked && length.is_none() && method == "POST" && rules.length_required {
         return Err(Refusal::NoLength);
     }
     let body_len = length.unwrap_or(0);
@@ -185,10 +204,14 @@ fn judge(
     Ok(Head {
         method: method.to_owned(),
         target,
-        body_len,
+        body: if chunked {
+            Framing::Chunked
+        } else {
+            Framing::Length(body_len)
+        },
         // Keep-alive of HTTP/1.0 was never standardised; one request each is safe.
         keep_alive: http11 && !close,
-        expects_continue: expects_continue && http11 && body_len > 0,
+        expects_continue: expects_continue && http11 && (chunked || body_len > 0),
         fields,
     })
 }

@@ -14,7 +14,7 @@ pub(super) enum Refusal {
     Malformed(&'static str),
     /// The head or the body did not arrive in time.
     Late,
-    /// A body is expected and its length was not declared.
+    /// A body is expected and nothing says where it ends.
     NoLength,
     /// The declared body is larger than the limit, given in bytes.
     BodyTooLarge(u64),
@@ -55,8 +55,8 @@ impl Refusal {
             Refusal::NoLength => Problem::new(
                 411,
                 "length-required",
-                "Content-Length is required",
-                "Send the body with a Content-Length; chunked bodies are not accepted.",
+                "The length of the body is required",
+                "Send the body with a Content-Length, or with Transfer-Encoding: chunked in HTTP/1.1.",
             ),
             Refusal::BodyTooLarge(max) => Problem::new(
                 413,
@@ -80,7 +80,7 @@ impl Refusal {
                 501,
                 "coding-unsupported",
                 "The transfer coding is not supported",
-                "Send the body as it is, with a Content-Length.",
+                "Send the body as it is, with a Content-Length, or chunked and nothing else.",
             ),
             Refusal::Version => Problem::new(
                 505,

@@ -128,7 +128,7 @@ pub(super) fn exchange<'a>(
             }
             Refusal::Busy
         })?;
-    let mut request = canonical(head, peer, deadline).into_bytes();
+    let mut request = canonical(head, body.len(), peer, deadline).into_bytes();
     request.extend_from_slice(body);
     // A server that answered early has closed: its answer is still worth reading.
     let _ = stream.write_all_until(deadline, &request);
@@ -151,7 +151,7 @@ fn has_descriptors() -> bool {
     })
 }
 
-fn canonical(head: &Head, peer: Peer, deadline: Instant) -> String {
+fn canonical(head: &Head, body_len: usize, peer: Peer, deadline: Instant) -> String {
     let mut text = format!("{} {} HTTP/1.0\r\n", head.method, head.target);
     for (name, value) in &head.fields {
         text.push_str(name);
@@ -160,9 +160,8 @@ fn canonical(head: &Head, peer: Peer, deadline: Instant) -> String {
         text.push_str("\r\n");
     }
     text.push_str(&format!(
-        "{PEER_FIELD}: {peer}\r\n{DEADLINE_FIELD}: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        millis_since_start(deadline),
-        head.body_len
+        "{PEER_FIELD}: {peer}\r\n{DEADLINE_FIELD}: {}\r\nContent-Length: {body_len}\r\nConnection: close\r\n\r\n",
+        millis_since_start(deadline)
     ));
     text
 }

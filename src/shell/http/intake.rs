@@ -1,6 +1,6 @@
 //! The intake listener: what callers may ask of the gateway (design, section 3).
 //!
-//! Order of the checks: path, preflight, token, method, media type, JSON, shape.
+//! Order of the checks: path, preflight, token (or host, without one), method, media type, JSON, shape.
 //! Only a request that passed them all reaches the [`Port`].
 //!
 //! Invariant: a refused request changes nothing; a 2xx is given only for an
@@ -15,6 +15,7 @@ use super::assets::Pages;
 use super::auth::{Tokens, sha256};
 use super::cors::Origins;
 use super::exchange::{Exchange, Reply};
+use super::host;
 use super::json::{self, Document, Flaw, Pointer};
 use super::served::{Handler, Served, ServedSettings};
 use super::view;
@@ -153,9 +154,12 @@ impl Intake {
         if let Some(reply) = self.origins.preflight(x, route.methods()) {
             return Ok(reply);
         }
-        if !route.is_public()
-            && let Some(refusal) = self.tokens.as_ref().and_then(|tokens| tokens.refuse(x))
-        {
+        let stranger = match &self.tokens {
+            Some(_) if route.is_public() => None,
+            Some(tokens) => tokens.refuse(x),
+            None => host::refuse_stranger(x),
+        };
+        if let Some(refusal) = stranger {
             return Err(Box::new(refusal));
         }
         let allowed = route.methods();
