@@ -19,7 +19,9 @@ fn main() -> std::process::ExitCode {
     service::crash::install();
     // Fails only if a provider is set already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    cli::main(std::env::args_os(), activated, &BODIES).into()
+    let code = cli::main(std::env::args_os(), activated, &BODIES);
+    service::logging::flush();
+    code.into()
 }
 
 /// Dispatch points of the words whose bodies live elsewhere.

@@ -5,7 +5,9 @@
 //!
 //! Invariant: no value of a panic's message reaches the log above debug level.
 
-use super::ExitCode;
+use std::io::Write;
+
+use super::{ExitCode, logging};
 
 /// Sets the hook; once, at the start.
 pub fn install() {
@@ -15,8 +17,15 @@ pub fn install() {
             .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed").to_owned();
-        log::error!("defect: thread {thread} stopped at {place}; please report this line");
-        log::debug!("defect: {info}");
+        let said = format!("defect: thread {thread} stopped at {place}; please report this line");
+        if logging::started() {
+            log::error!("{said}");
+            log::debug!("defect: {info}");
+            logging::flush();
+        } else {
+            // A closed stderr is no reason to end differently.
+            let _ = writeln!(std::io::stderr(), "genesys-gateway: {said}");
+        }
         std::process::exit(i32::from(ExitCode::Software.number()));
     }));
 }

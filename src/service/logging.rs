@@ -4,16 +4,21 @@
 //! says: below it some of them print requests, and with them secrets. What they say is
 //! bounded in rate, because what comes in from outside may be what makes them say it.
 //!
+//! Nobody waits for stderr but a thread of its own (`outlet`).
+//!
 //! Invariant: an event never makes two lines and never moves a terminal's cursor.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::Level;
+use jiff::Timestamp;
+use log::{Level, LevelFilter};
 
+use super::levels;
+use super::outlet::Outlet;
 use crate::time::{Mono, millis};
 
 /// What stands in front of a line.
@@ -28,28 +33,95 @@ enum Front {
 /// Starts the log. Levels come from `RUST_LOG`, `info` by default. A second
 /// call changes nothing.
 pub fn init() {
-    start("info");
+    start(LevelFilter::Info);
 }
 
 /// As [`init`], but silent below errors unless `RUST_LOG` says otherwise: for
 /// commands that draw on the terminal themselves.
 pub fn init_quiet() {
-    start("error");
+    start(LevelFilter::Error);
 }
 
-fn start(default: &str) {
+/// Whether lines go anywhere.
+#[must_use]
+pub fn started() -> bool {
+    THREAD.get() == Some(&true)
+}
+
+/// Waits until what was logged is written, for a second at most: to be called before the
+/// process ends.
+pub fn flush() {
+    if started() {
+        OUTLET.flush(LAST_WORDS);
+    }
+}
+
+/// Lines that were dropped because stderr could not take them.
+#[must_use]
+pub fn lost() -> u64 {
+    OUTLET.dropped()
+}
+
+/// How long the end of the process is put off for the last lines.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// There is one stderr.
+static OUTLET: Outlet = Outlet::new();
+
+/// Set once the log was started: whether its thread runs.
+static THREAD: OnceLock<bool> = OnceLock::new();
+
+/// The end of the queue that env_logger writes to.
+struct Queue;
+
+impl std::io::Write for Queue {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        OUTLET.put(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn start(default: LevelFilter) {
     let front = if stderr_is_the_journal() {
         Front::Priority
     } else {
         Front::Timestamp
     };
-    // Set and empty is as good as not set; env_logger would fall silent.
-    let wanted = std::env::var("RUST_LOG")
-        .ok()
-        .filter(|w| !w.trim().is_empty());
+    let wanted = std::env::var_os("RUST_LOG").unwrap_or_default();
+    let (directives, unknown) = levels::parse(&wanted.to_string_lossy());
     let libraries = Libraries::new();
-    let result = env_logger::Builder::new()
-        .parse_filters(wanted.as_deref().unwrap_or(default))
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(default);
+    for directive in directives {
+        match directive.target {
+            Some(target) => builder.filter_module(&target, directive.level),
+            None => builder.filter_level(directive.level),
+        };
+    }
+    let queues = *THREAD.get_or_init(|| {
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .stack_size(256 * 1024);
+        let drain = move || {
+            OUTLET.drain(
+                |bytes| Ok(rustix::io::write(rustix::stdio::stderr(), bytes)?),
+                |lost| {
+                    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+                    let message = format!("{lost} log lines were not written: stderr took none");
+                    line(front, &time.to_string(), Level::Warn, "", &message)
+                },
+            );
+        };
+        thread.spawn(drain).is_ok()
+    });
+    if queues {
+        builder.target(env_logger::Target::Pipe(Box::new(Queue)));
+    }
+    let result = builder
         .format(move |out, record| {
             if !is_heard(record.target(), record.level()) {
                 return Ok(());
@@ -68,7 +140,11 @@ fn start(default: &str) {
         })
         .try_init();
     // Only a test harness gets here twice.
-    drop(result);
+    if result.is_ok() {
+        for word in unknown {
+            log::warn!("RUST_LOG: {word}");
+        }
+    }
 }
 
 fn stderr_is_the_journal() -> bool {

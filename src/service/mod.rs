@@ -6,7 +6,9 @@
 pub mod activation;
 pub mod crash;
 mod exit;
+mod levels;
 pub mod logging;
+mod outlet;
 pub mod sd;
 pub mod signals;
 

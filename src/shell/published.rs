@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::http::served::Refusals;
 use crate::filing::rows::{Recovered, StoreTrouble};
 use crate::gateway::Gateway;
+use crate::service::logging;
 use crate::status::snapshot::Histogram;
 use crate::status::{Minutes, Snapshot, verdict};
 use crate::store::thread::Aside;
@@ -177,6 +178,10 @@ impl Published {
         let refused: Vec<_> = lock(&self.refusals).iter().flat_map(|of| of()).collect();
         if !refused.is_empty() {
             Arc::make_mut(&mut current).refused = refused;
+        }
+        let lost = logging::lost();
+        if lost > 0 {
+            Arc::make_mut(&mut current).log_lines_lost = lost;
         }
         current
     }

@@ -370,6 +370,12 @@ pub fn render(s: &Snapshot) -> String {
         "Requests answered 503 by the core.",
         s.refused_busy,
     );
+    t.one(
+        "log_lines_dropped_total",
+        "counter",
+        "Log lines that were dropped because nobody took them from stderr.",
+        s.log_lines_lost,
+    );
     t.histogram(
         "event_to_filed_seconds",
         "From the end of the after-call work to its being filed.",

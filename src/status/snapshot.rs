@@ -59,6 +59,8 @@ pub struct Snapshot {
     pub gaps: Vec<(&'static str, u64, u64)>,
     /// Requests answered "busy".
     pub refused_busy: u64,
+    /// Log lines dropped because stderr could not take them.
+    pub log_lines_lost: u64,
     /// Tries to file that ended, by outcome.
     pub outcomes: Vec<(&'static str, u64)>,
     /// From the event to its being filed: upper bounds in seconds, and counts.

@@ -14,3 +14,4 @@ mod journal;
 mod metrics;
 mod mount;
 mod status;
+mod stderr;

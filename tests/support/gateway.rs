@@ -303,6 +303,11 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
+    /// While its lock is held, nobody reads what the gateway writes to stderr.
+    pub(crate) fn reader(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.log)
+    }
+
     /// All that was logged so far.
     pub(crate) fn log(&self) -> String {
         self.lines().join("\n")

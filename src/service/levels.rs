@@ -1,0 +1,137 @@
+//! What `RUST_LOG` asks for: levels, or levels for parts, separated by commas.
+//!
+//! Invariant: no word of it silences more than it says. A part that is not understood is
+//! reported; its target, or everything where no other part speaks of everything, gets `info`.
+
+use log::LevelFilter;
+
+use super::logging::one_line;
+
+/// A level for everything, or for what is below a target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Directive {
+    pub(super) target: Option<String>,
+    pub(super) level: LevelFilter,
+}
+
+/// The words of this program for a level, and those of others that mean one.
+fn level(word: &str) -> Option<LevelFilter> {
+    word.parse().ok()
+}
+
+/// Reads the variable; and a sentence about each part that is not understood.
+pub(super) fn parse(text: &str) -> (Vec<Directive>, Vec<String>) {
+    let (mut directives, mut unknown) = (Vec::new(), Vec::new());
+    let parts = match text.split_once('/') {
+        Some((parts, _)) => {
+            unknown.push("what follows / is not looked at".to_owned());
+            parts
+        }
+        None => text,
+    };
+    let say = |word: &str| {
+        format!(
+            "\"{}\" is not a level and is not looked at; off, error, warn, info, debug and trace are",
+            crate::plain::one_line(&one_line(word), 80)
+        )
+    };
+    let mut lost = false;
+    for part in parts.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let (target, word) = match part.split_once('=') {
+            Some((target, word)) => (Some(target.trim()), word.trim()),
+            // As in RUST_LOG=genesys_gateway::store: all that is said there.
+            None if part.starts_with("genesys_gateway") => (Some(part), "trace"),
+            None => (None, part),
+        };
+        let target = target.filter(|t| !t.is_empty()).map(str::to_owned);
+        match level(word) {
+            Some(level) => directives.push(Directive { target, level }),
+            None => {
+                unknown.push(say(word));
+                match target {
+                    Some(_) => directives.push(Directive {
+                        target,
+                        level: LevelFilter::Info,
+                    }),
+                    None => lost = true,
+                }
+            }
+        }
+    }
+    if lost && directives.iter().all(|d| d.target.is_some()) {
+        directives.push(Directive {
+            target: None,
+            level: LevelFilter::Info,
+        });
+    }
+    (directives, unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(level: LevelFilter) -> Directive {
+        Directive {
+            target: None,
+            level,
+        }
+    }
+
+    fn of(target: &str, level: LevelFilter) -> Directive {
+        Directive {
+            target: Some(target.into()),
+            level,
+        }
+    }
+
+    #[test]
+    fn levels_are_taken_for_everything_and_for_parts() {
+        for (text, wanted) in [
+            ("", vec![]),
+            (" , ", vec![]),
+            ("WARN", vec![all(LevelFilter::Warn)]),
+            (
+                "info, genesys_gateway::store=debug",
+                vec![
+                    all(LevelFilter::Info),
+                    of("genesys_gateway::store", LevelFilter::Debug),
+                ],
+            ),
+            (
+                "genesys_gateway",
+                vec![of("genesys_gateway", LevelFilter::Trace)],
+            ),
+            ("off", vec![all(LevelFilter::Off)]),
+        ] {
+            assert_eq!(parse(text), (wanted, vec![]), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_is_reported_and_counts_as_info() {
+        for word in [
+            "verbose",
+            "warning",
+            "infos",
+            "3",
+            "tungstenite",
+            "\u{1b}[2J",
+        ] {
+            let (directives, unknown) = parse(word);
+            assert_eq!(directives, [all(LevelFilter::Info)], "{word}");
+            assert_eq!(unknown.len(), 1, "{word}");
+            assert!(!unknown[0].contains('\u{1b}'));
+        }
+        let (directives, unknown) = parse("debug,genesys_gateway::store=loud,=x");
+        assert_eq!(
+            directives,
+            [
+                all(LevelFilter::Debug),
+                of("genesys_gateway::store", LevelFilter::Info),
+            ]
+        );
+        assert_eq!(unknown.len(), 2);
+        assert_eq!(parse("warn/secret").0, [all(LevelFilter::Warn)]);
+    }
+}
