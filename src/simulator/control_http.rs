@@ -24,7 +24,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     (
         "POST",
         "/lives",
-        "Plans the whole life of a conversation: {id?, media?, agents?, acw?, startAfterMs?, talkMs?, acwMs?, skip?, rewrapAfterMs?, reopenAfterMs?}.",
+        "Plans the whole life of a conversation: {id?, media?, agents?, acw?, startAfterMs?, talkMs?, acwMs?, skip?, lateMs?, rewrapAfterMs?, reopenAfterMs?}.",
     ),
     (
         "GET",

@@ -107,8 +107,10 @@ pub struct Wrap {
 /// After-call work of a leg.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acw {
-    /// Whether it is asked for.
+    /// Whether it is asked for, or was done all the same.
     pub required: bool,
+    /// Nobody asks for it; the agent may do it all the same.
+    pub optional: bool,
     /// When it began: when the leg was disconnected.
     pub start: Option<Wall>,
     /// Wrap-ups; the last one is what REST shows.
@@ -372,6 +374,7 @@ fn leg(acw: bool, rng: &mut Rng, now: Wall) -> Leg {
         disconnect_type: "",
         acw: Acw {
             required: acw,
+            optional: !acw,
             ..Acw::default()
         },
     }

@@ -38,6 +38,9 @@ pub struct Life {
     pub acw_ms: u64,
     /// The last agent skips instead of wrapping up.
     pub skip: bool,
+    /// Where none is required, the last agent wraps up all the same, this long after the
+    /// end, in milliseconds.
+    pub late_ms: Option<u64>,
     /// The last agent changes the wrap-up this long after it, in milliseconds.
     pub rewrap_after_ms: Option<u64>,
     /// It is re-opened this long after its end, for one more talk, in milliseconds.
@@ -56,6 +59,7 @@ impl Default for Life {
             talk_ms: 180_000,
             acw_ms: 30_000,
             skip: false,
+            late_ms: None,
             rewrap_after_ms: None,
             reopen_after_ms: None,
         }
@@ -135,6 +139,9 @@ impl Platform {
                 if let (true, false, Some(after)) = (last, life.skip, life.rewrap_after_ms) {
                     self.at(done.saturating_add(after), Step::Rewrap(id, agent), now);
                 }
+            }
+            if let (true, false, Some(after)) = (last, life.acw, life.late_ms) {
+                self.at(talked.saturating_add(after), Step::WrapUp(id, agent), now);
             }
             if let (true, Some(after)) = (last, life.reopen_after_ms) {
                 let again = talked.saturating_add(after);

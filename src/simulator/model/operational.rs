@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Platform;
 use super::conversation::{Acw, Conversation, Leg, Media, Participant, Purpose, Wrap};
 use super::rest::{Outcome, Refusal};
-use super::switches::WrapupLevel;
+use super::switches::{OptionalAcw, Switches, WrapupLevel};
 use crate::ids::ConversationId;
 use crate::time::Wall;
 use crate::wire::Response;
@@ -22,7 +22,7 @@ impl Platform {
 
     /// The conversation as `GET /conversations/{id}` shows it.
     pub(super) fn conversation_json(&self, conversation: &Conversation) -> Value {
-        conversation_json(conversation, self.switches.wrapup_level, self.division)
+        conversation_json(conversation, View::of(&self.switches), self.division)
     }
 
     /// A conversation that may be seen.
@@ -98,6 +98,22 @@ impl Platform {
     }
 }
 
+/// How after-call work is shown.
+#[derive(Clone, Copy)]
+struct View {
+    level: WrapupLevel,
+    optional: OptionalAcw,
+}
+
+impl View {
+    fn of(switches: &Switches) -> View {
+        View {
+            level: switches.wrapup_level,
+            optional: switches.optional_acw,
+        }
+    }
+}
+
 fn wrap_json(wrap: &Wrap) -> Value {
     json!({
         "code": wrap.code,
@@ -118,7 +134,7 @@ fn wrapup_of(acw: &Acw) -> Option<Value> {
     }
 }
 
-fn after_call_work(leg: &Leg) -> Value {
+fn after_call_work(leg: &Leg, agent: bool, optional: OptionalAcw) -> Value {
     let acw = &leg.acw;
     let mut out = Map::new();
     if let Some(start) = acw.start {
@@ -128,7 +144,10 @@ fn after_call_work(leg: &Leg) -> Value {
         out.insert("endTime".into(), json!(end.rfc3339()));
     }
     let state = if !acw.required {
-        "notApplicable"
+        match optional {
+            OptionalAcw::Unknown if agent => "unknown",
+            _ => "notApplicable",
+        }
     } else if acw.skipped.is_some() {
         "skipped"
     } else if !acw.wraps.is_empty() {
@@ -146,7 +165,7 @@ fn communication_json(
     conversation: &Conversation,
     participant: &Participant,
     leg: &Leg,
-    level: WrapupLevel,
+    view: View,
 ) -> Value {
     let mut out = json!({
         "id": leg.session.to_string(),
@@ -178,8 +197,10 @@ fn communication_json(
         }
         Media::Chat => {}
     }
-    if participant.purpose != Purpose::Acd && level != WrapupLevel::Participant {
-        out["afterCallWork"] = after_call_work(leg);
+    let agent = participant.purpose == Purpose::Agent;
+    let bare = agent && !leg.acw.required && view.optional == OptionalAcw::Bare;
+    if participant.purpose != Purpose::Acd && view.level != WrapupLevel::Participant && !bare {
+        out["afterCallWork"] = after_call_work(leg, agent, view.optional);
         out["afterCallWorkRequired"] = json!(false);
         if let Some(wrapup) = wrapup_of(&leg.acw) {
             out["wrapup"] = wrapup;
@@ -188,11 +209,7 @@ fn communication_json(
     out
 }
 
-fn participant_json(
-    conversation: &Conversation,
-    participant: &Participant,
-    level: WrapupLevel,
-) -> Value {
+fn participant_json(conversation: &Conversation, participant: &Participant, view: View) -> Value {
     let agent = participant.purpose == Purpose::Agent;
     let mut out = json!({
         "id": participant.id.to_string(),
@@ -231,19 +248,24 @@ fn participant_json(
     let communications: Vec<Value> = participant
         .legs
         .iter()
-        .map(|l| communication_json(conversation, participant, l, level))
+        .map(|l| communication_json(conversation, participant, l, view))
         .collect();
     out[conversation.media.member()] = Value::Array(communications);
     if let (true, Some(last)) = (agent, participant.legs.last()) {
         let acw = &last.acw;
-        out["wrapupRequired"] = json!(acw.required);
-        if acw.required {
-            out["wrapupPrompt"] = json!("mandatory");
+        out["wrapupRequired"] = json!(!acw.optional);
+        let prompt = match (acw.optional, view.optional) {
+            (false, _) => Some("mandatory"),
+            (true, OptionalAcw::Prompt | OptionalAcw::Unknown) => Some("optional"),
+            (true, OptionalAcw::Bare | OptionalAcw::NotApplicable) => None,
+        };
+        if let Some(prompt) = prompt {
+            out["wrapupPrompt"] = json!(prompt);
         }
         if acw.skipped.is_some() {
             out["wrapupSkipped"] = json!(true);
         }
-        if level != WrapupLevel::Communication {
+        if view.level != WrapupLevel::Communication {
             if let Some(wrapup) = wrapup_of(acw) {
                 out["wrapup"] = wrapup;
             }
@@ -258,7 +280,7 @@ fn participant_json(
     out
 }
 
-fn conversation_json(conversation: &Conversation, level: WrapupLevel, division: Uuid) -> Value {
+fn conversation_json(conversation: &Conversation, view: View, division: Uuid) -> Value {
     let mut out = json!({
         "id": conversation.id.to_string(),
         "startTime": conversation.start.rfc3339(),
@@ -272,7 +294,7 @@ fn conversation_json(conversation: &Conversation, level: WrapupLevel, division: 
     out["participants"] = conversation
         .participants
         .iter()
-        .map(|p| participant_json(conversation, p, level))
+        .map(|p| participant_json(conversation, p, view))
         .collect();
     out["divisions"] = json!([{"division": {"id": division.to_string(), "name": "Home"}}]);
     out["recordingState"] = json!("NONE");

@@ -236,6 +236,12 @@ switches! {
             Event "event" "Yes, with the code ININ-WRAP-UP-SKIPPED.",
             NoEvent "no-event" "No; REST shows flags and no wrap-up.",
         }
+        optional_acw "optional-acw" "How REST shows after-call work that an agent may do and need not.": OptionalAcw = "prompt" {
+            Prompt "prompt" "With `wrapupPrompt` optional, and `notApplicable` until it is done.",
+            Unknown "unknown" "With `wrapupPrompt` optional, and `unknown` until it is done.",
+            Bare "bare" "Not at all until it is done.",
+            NotApplicable "not-applicable" "As `notApplicable` alone, as if none could be done.",
+        }
         rewrap "re-wrap" "Whether a changed wrap-up gives another event.": Rewrap = "second-event" {
             SecondEvent "second-event" "Yes, with a newer event time.",
             NoEvent "none" "No; the code changes in place.",

@@ -173,6 +173,31 @@ fn skipped_work_gives_an_event_with_the_system_code_or_none_by_the_switch() {
 }
 
 #[test]
+fn optional_after_call_work_is_shown_by_the_switch_and_may_be_done_late() {
+    for (value, prompt, state) in [
+        ("prompt", Some("optional"), Some("notApplicable")),
+        ("unknown", Some("optional"), Some("unknown")),
+        ("bare", None, None),
+        ("not-applicable", None, Some("notApplicable")),
+    ] {
+        let mut w = World::with(&[("optional-acw", value)]);
+        let answer = w.do_it(json!({"command": "start", "acw": false}));
+        let c = answer["conversation"].as_str().unwrap().to_owned();
+        w.do_it(json!({"command": "end", "conversation": c}));
+        let agent = agents(&shown(&mut w, &c)).remove(0);
+        assert_eq!(agent["wrapupRequired"], false, "{value}");
+        assert_eq!(agent["wrapupPrompt"].as_str(), prompt, "{value}");
+        let call = &agent["calls"][0];
+        assert_eq!(call["afterCallWork"]["state"].as_str(), state, "{value}");
+        w.do_it(json!({"command": "wrap-up", "conversation": c}));
+        let agent = agents(&shown(&mut w, &c)).remove(0);
+        assert_eq!(agent["wrapupRequired"], false, "{value}");
+        assert_eq!(agent["calls"][0]["afterCallWork"]["state"], "complete");
+        assert_eq!(w.p.truth().wrap_ups().len(), 1);
+    }
+}
+
+#[test]
 fn a_changed_wrap_up_is_announced_again_or_changes_in_place_by_the_switch() {
     for (value, events) in [("second-event", 2), ("none", 1)] {
         let mut w = World::with(&[("re-wrap", value)]);
