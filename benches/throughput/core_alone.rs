@@ -38,6 +38,7 @@ fn settings() -> Settings {
         filing: filing::Settings {
             until: Until::ConversationFinished,
             max_age: hours(72),
+            linger: std::time::Duration::from_secs(300),
             settle_for: Duration::from_secs(900),
             workers: 4,
             give_up_after: hours(72),

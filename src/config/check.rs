@@ -262,10 +262,20 @@ fn tracking(r: &mut Reader<'_>) -> Option<TrackingConfig> {
             "is longer than tracking.max-age, so that conversations expire before they settle",
         );
     }
+    let linger = r.duration("tracking.linger", secs(0)..=days(1), "0s is not at all");
+    if let (Some(age), Some(linger)) = (max_age, linger)
+        && linger > age
+    {
+        r.warn(
+            "tracking.linger",
+            "is longer than tracking.max-age, which ends it",
+        );
+    }
     Some(TrackingConfig {
         until: until?,
         max_age: max_age?,
         settle_for: settle_for?,
+        linger: linger?,
     })
 }
 

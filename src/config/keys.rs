@@ -102,6 +102,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("tracking.max-age", Default("\"72h\""), Whole),
     key("tracking.settle-for", Default("\"15m\""), Whole),
+    key("tracking.linger", Default("\"5m\""), Whole),
     key(
         "history.url",
         Default("\"http://127.0.0.1:8490/communications\""),

@@ -202,6 +202,8 @@ pub struct TrackingConfig {
     pub max_age: Duration,
     /// How long after the last event it counts as finished where REST cannot tell.
     pub settle_for: Duration,
+    /// How long a conversation that is over is still watched for legs without a wrap-up.
+    pub linger: Duration,
 }
 
 /// A client certificate and its key.

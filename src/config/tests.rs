@@ -105,6 +105,7 @@ fn the_least_file_gets_every_default_as_written() {
     assert_eq!(c.tracking.until, Until::ConversationFinished);
     assert_eq!(c.tracking.max_age, Duration::from_secs(72 * 3600));
     assert_eq!(c.tracking.settle_for, Duration::from_secs(900));
+    assert_eq!(c.tracking.linger, Duration::from_secs(300));
     assert_eq!(c.history.url, "http://127.0.0.1:8490/communications");
     assert_eq!(c.history.workers, 4);
     assert_eq!(c.history.timeout, Duration::from_secs(10));

@@ -120,7 +120,9 @@ impl Filing {
         };
         w.cannot_tell = true;
         let (last_chance, settled, taken) = (w.last_chance, w.settled(now.mono), w.taken);
-        if last_chance {
+        if w.lingered(now.mono) {
+            self.finish(id, now);
+        } else if last_chance {
             self.expire(id, now, why);
         } else if settled {
             let detail = format!(
@@ -146,6 +148,7 @@ impl Filing {
         now: Now,
     ) {
         let looked = self.look_at_legs(id, &view.legs, asked_at, now);
+        let linger = self.settings.linger;
         let Some(w) = self.interactions.get_mut(&id) else {
             return;
         };
@@ -170,21 +173,19 @@ impl Filing {
                     .schedule(id, now.mono + SECOND_LOOK, Class::Prompt);
                 return;
             }
-            let records = w.taken;
-            let detail = format!(
-                "the conversation is over and every agent leg is done; {} taken",
-                counted(records)
-            );
-            self.end(
-                id,
-                InteractionState::Finished,
-                "conversation-finished",
-                detail,
-                now,
-            );
+            if looked.late && !w.last_chance {
+                let until = w.lingers(view.ended, asked_at, linger);
+                if asked_at.mono < until {
+                    self.checks.schedule(id, until.max(now.mono), Class::Prompt);
+                    return;
+                }
+            }
+            self.finish(id, now);
             return;
         }
         w.finish_seen = None;
+        w.lingers_until = None;
+        w.recovered &= view.ended.is_some();
         if w.last_chance {
             let why = if view.ended.is_some() {
                 "the conversation is over, but an agent's after-call work is still open"
@@ -196,6 +197,21 @@ impl Filing {
         }
         let (at, class) = w.next_check(view.ended.is_some(), now.mono, &mut self.rng);
         self.checks.schedule(id, at, class);
+    }
+
+    fn finish(&mut self, id: ConversationId, now: Now) {
+        let taken = self.interactions.get(&id).map_or(0, |w| w.taken);
+        let detail = format!(
+            "the conversation is over and every agent leg is done; {} taken",
+            counted(taken)
+        );
+        self.end(
+            id,
+            InteractionState::Finished,
+            "conversation-finished",
+            detail,
+            now,
+        );
     }
 
     fn look_at_legs(
@@ -212,13 +228,15 @@ impl Filing {
             };
             let rows = self.rows_of(w);
             let Some(wrap_up) = &leg.wrap_up else {
+                let known = rows.iter().any(|r| same_leg(&r.leg, &leg.leg));
+                looked.late |= leg.late && !known;
                 // Skipped work may be announced all the same (protocol, section 12).
                 looked.announcement_due |= leg.worked
                     && w.live_since.is_some()
                     && leg
                         .done_at
                         .is_none_or(|t| asked_at.wall.since(t) < ANNOUNCED_WITHIN)
-                    && !rows.iter().any(|r| same_leg(&r.leg, &leg.leg));
+                    && !known;
                 continue;
             };
             let seen = Sighting {
@@ -368,6 +386,8 @@ struct Looked {
     again_in: Option<Duration>,
     /// A leg without a record may still be announced.
     announcement_due: bool,
+    /// A leg without a record may still be wrapped up.
+    late: bool,
 }
 
 impl Looked {

@@ -103,6 +103,11 @@ pub(super) struct Watched {
     pub(super) missing: Vec<Missing>,
     /// First seen finished, although an announcement may be under way.
     pub(super) finish_seen: Option<Mono>,
+    /// An earlier process watched it, and this one has not seen it go on: it may have
+    /// lingered already.
+    pub(super) recovered: bool,
+    /// It is over but for wrap-ups that may come late: until then they are waited for.
+    pub(super) lingers_until: Option<Mono>,
     /// When "settled" may be concluded, if REST cannot tell.
     pub(super) settles_at: Option<Mono>,
     /// REST could not tell last time.
@@ -143,6 +148,8 @@ impl Watched {
             last_chance: false,
             missing: Vec::new(),
             finish_seen: None,
+            recovered: false,
+            lingers_until: None,
             cannot_tell: false,
             asked_again_early: false,
             trouble_since: None,
@@ -237,6 +244,27 @@ impl Watched {
             now + rng.jitter(pause).min(TROUBLE_MAX),
             now.since(since) >= LASTING_TROUBLE,
         )
+    }
+
+    /// It was over when it was asked at `asked`, and a wrap-up may still come: until when that
+    /// is waited for.
+    ///
+    /// The time counts from when it was first seen to be over, so that a clock that differs
+    /// from the platform's takes nothing away; only after a restart does it count from the
+    /// end as the platform names it, so that it does not begin anew.
+    pub(super) fn lingers(&mut self, ended: Option<Wall>, asked: Now, linger: Duration) -> Mono {
+        let before = ended.filter(|_| self.recovered);
+        let before = before.map_or(Duration::ZERO, |t| asked.wall.since(t));
+        *self
+            .lingers_until
+            .get_or_insert(asked.mono + linger.saturating_sub(before))
+    }
+
+    /// It was over, it was watched for the whole time that it lingered, and no wrap-up came.
+    pub(super) fn lingered(&self, now: Mono) -> bool {
+        self.lingers_until.is_some_and(|t| t <= now)
+            && self.live_since.is_some()
+            && self.owed.is_none()
     }
 
     /// Settled as far as one can know: a record was taken, the time is up, and we would have

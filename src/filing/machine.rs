@@ -88,7 +88,8 @@ impl Filing {
         filing.ledger.maintenance_at = now.mono;
         for row in &recovered.interactions {
             if !row.state.ended() {
-                let w = Watched::new(row.clone(), &settings, now);
+                let mut w = Watched::new(row.clone(), &settings, now);
+                w.recovered = true;
                 filing.watch(w, now);
             }
         }

@@ -53,6 +53,8 @@ pub struct LegView {
     pub done_at: Option<Wall>,
     /// After-call work took place or was skipped, so that an event may be under way.
     pub worked: bool,
+    /// Done without a wrap-up, and one may still come: see [`may_come_late`].
+    pub late: bool,
     /// The completed wrap-up, if there is one.
     pub wrap_up: Option<WrapUp>,
 }
@@ -265,7 +267,12 @@ fn read_leg(
         wrap_up_end.or(if code { acw_end.or(end_acw) } else { None })
     });
     let disconnected = instant(communication, "disconnectedTime");
+    let none_comes = never_taken
+        || skipped
+        || acw_state == "skipped"
+        || (acw_state == "notapplicable" && !may_come_late(participant, communication));
     LegView {
+        late: done && time.is_none() && !none_comes,
         done_at: [wrap_up_end, acw_end, end_acw]
             .into_iter()
             .flatten()
@@ -288,6 +295,23 @@ fn read_leg(
             }),
         }),
         leg,
+    }
+}
+
+/// Whether an agent may wrap up a leg for which no after-call work is due, by what the
+/// participant's `wrapupPrompt` says (protocol, section 11.1): `optional` always, with
+/// `agentRequested` unless the agent is known not to have asked for it.
+///
+/// Only where the platform says `notApplicable` does this decide. A leg about which it says
+/// nothing of the kind, or whose work is complete without a wrap-up to be seen, may have one
+/// late; one that was skipped, or offered to somebody who never took it, has none.
+fn may_come_late(participant: &Value, communication: &Value) -> bool {
+    match text(participant, "wrapupPrompt") {
+        Some(p) if p.eq_ignore_ascii_case("optional") => true,
+        Some(p) if p.eq_ignore_ascii_case("agentRequested") => {
+            communication.get("afterCallWorkRequired") != Some(&Value::Bool(false))
+        }
+        _ => false,
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Settings {
     pub max_age: Duration,
     /// `[tracking] settle-for`: after the last event, when REST cannot tell.
     pub settle_for: Duration,
+    /// `[tracking] linger`: how long a conversation that is over is still watched for legs
+    /// without a wrap-up; nought is not at all.
+    pub linger: Duration,
     /// `[history] workers`: posts in flight at most.
     pub workers: usize,
     /// `[history] give-up-after`: then dead.
@@ -41,6 +44,7 @@ impl Default for Settings {
             until: Until::ConversationFinished,
             max_age: Duration::from_secs(72 * 3600),
             settle_for: Duration::from_secs(15 * 60),
+            linger: Duration::from_secs(5 * 60),
             workers: 4,
             give_up_after: Duration::from_secs(72 * 3600),
             retain: Duration::from_secs(30 * 86_400),

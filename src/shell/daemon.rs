@@ -174,6 +174,7 @@ pub fn settings(config: &Config) -> gateway::Settings {
             },
             max_age: config.tracking.max_age,
             settle_for: config.tracking.settle_for,
+            linger: config.tracking.linger,
             workers: config.history.workers,
             give_up_after: config.history.give_up_after,
             retain: config.store.retain,

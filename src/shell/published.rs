@@ -261,6 +261,7 @@ mod tests {
                 until: Until::ConversationFinished,
                 max_age: Duration::from_secs(72 * 3600),
                 settle_for: Duration::from_secs(900),
+                linger: Duration::from_secs(300),
                 workers: 4,
                 give_up_after: Duration::from_secs(72 * 3600),
                 retain: Duration::from_secs(30 * 86_400),

@@ -285,7 +285,12 @@ fn skipped_after_call_work_is_filed_where_the_platform_announces_it() {
 
 #[test]
 fn an_interaction_without_after_call_work_finishes_with_no_record() {
-    let (platform, history, _setup, gateway) = all();
+    let (platform, history) = (
+        Platform::switched(&[("optional-acw", "not-applicable")]),
+        History::start(),
+    );
+    let setup = Setup::new(&platform, &history);
+    let gateway = setup.start();
     let over = platform.conversation_with(json!({"acw": false}));
     end(&platform, &over);
     gateway.accept(&over).expect(202);
@@ -294,6 +299,61 @@ fn an_interaction_without_after_call_work_finishes_with_no_record() {
     assert_eq!(finished["reason"]["code"], "conversation-finished");
     wait_given_up(&platform, &over);
     assert!(history.receipts().is_empty());
+}
+
+#[test]
+fn a_wrap_up_that_nobody_is_obliged_to_is_filed_although_it_comes_late() {
+    for value in ["prompt", "unknown", "bare"] {
+        let (platform, history) = (
+            Platform::switched(&[("optional-acw", value)]),
+            History::start(),
+        );
+        let mut setup = Setup::new(&platform, &history);
+        setup.set("tracking", "linger = \"4s\"");
+        let gateway = setup.start();
+        let start = || platform.conversation_with(json!({"acw": false}));
+        let (late, missed, none) = (start(), start(), start());
+        for id in [&late, &missed, &none] {
+            end(&platform, id);
+            gateway.accept(id).expect(202);
+            gateway.wait_state(id, "watching");
+        }
+        wrap_up(&platform, &late, 0);
+        history.wait_filed(&late, 1);
+        gateway.wait_state(&late, "finished");
+        // One that was announced to nobody is found when the time is up.
+        platform.fault(json!({"fault": "events", "mode": "drop"}));
+        wrap_up(&platform, &missed, 0);
+        assert!(platform.has_topic(&missed) && platform.has_topic(&none));
+        assert_eq!(gateway.wait_state(&none, "finished")["records"], json!([]));
+        history.wait_filed(&missed, 1);
+        gateway.wait_state(&missed, "finished");
+        wait_given_up(&platform, &missed);
+    }
+}
+
+#[test]
+fn a_restart_in_the_middle_of_lingering_loses_no_late_wrap_up() {
+    let (platform, history) = (Platform::start(), History::start());
+    let setup = Setup::new(&platform, &history);
+    let mut gateway = setup.start();
+    let id = platform.conversation_with(json!({"acw": false}));
+    gateway.accept(&id).expect(202);
+    gateway.wait_state(&id, "watching");
+    end(&platform, &id);
+    platform.fault(json!({"fault": "drop-socket", "channel": "all"}));
+    gateway.kill9();
+    let gateway = setup.start();
+    wait_for("the topic to be live again", || {
+        if platform.subscribed(&id) {
+            Ok(())
+        } else {
+            Err("it is not")
+        }
+    });
+    wrap_up(&platform, &id, 0);
+    history.wait_filed(&id, 1);
+    gateway.wait_state(&id, "finished");
 }
 
 #[test]

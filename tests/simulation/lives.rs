@@ -40,6 +40,7 @@ pub(crate) fn draw_life(plan: &Plan, rng: &mut Rng) -> Life {
         talk_ms: 10 * SECOND + rng.below(plan.talk),
         acw_ms: SECOND + rng.below(plan.acw),
         skip: rng.chance(8),
+        late_ms: None,
         rewrap_after_ms: rng.chance(8).then(|| 8 * SECOND + rng.below(5 * MINUTE)),
         reopen_after_ms: rng.chance(8).then(|| MINUTE + rng.below(HOUR)),
     }

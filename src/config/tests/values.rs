@@ -139,6 +139,9 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
             "whole number",
         ),
         ("tracking.settle-for", "\"99999999999999999d\"", "36500d"),
+        ("tracking.linger", "\"25h\"", "to 24h"),
+        ("tracking.linger", "\"-1s\"", "ms, s, m, h or d"),
+        ("tracking.linger", "300", "must be a string"),
         ("history.url", "\"history/communications\"", "https://"),
         ("history.url", "\"http://\"", "https://"),
         (

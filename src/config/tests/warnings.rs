@@ -63,6 +63,7 @@ fn what_works_and_is_probably_not_meant_is_warned_about() {
             "tracking.settle-for",
             "longer",
         ),
+        ("tracking.max-age", "\"1m\"", "tracking.linger", "longer"),
         (
             "history.url",
             "\"http://history.example/\"",

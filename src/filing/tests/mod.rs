@@ -6,6 +6,7 @@ mod acts;
 mod chance;
 mod checking;
 mod life;
+mod lingering;
 mod store_model;
 mod sweep;
 mod world;
