@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::faults;
 use crate::history::History;
-use crate::lives::{draw_life, life_length, new_platform};
+use crate::lives::{draw_life, life_length, make_late, new_platform};
 use crate::net::{Incoming, Net};
 use crate::pace::Pace;
 use crate::plan::{Kind, Plan};
@@ -93,8 +93,10 @@ impl Full {
     pub(crate) fn new(plan: Plan, telling: bool) -> Full {
         let mut world = Full::empty(plan, telling);
         let plan = world.plan.clone();
+        let mut late = Rng::new(plan.seed ^ 0x6c_69_76_65);
         for _ in 0..plan.conversations {
-            let life = draw_life(&plan, &mut world.rng);
+            let mut life = draw_life(&plan, &mut world.rng);
+            make_late(&mut life, &plan, &mut late);
             let at = world.rng.below(plan.trouble.max(HOUR) * 15 / 16);
             world.agenda.plan(at, Event::Begin(Box::new(life)));
         }

@@ -46,8 +46,24 @@ pub(crate) fn draw_life(plan: &Plan, rng: &mut Rng) -> Life {
     }
 }
 
+/// Some agents wrap up late, without being obliged to.
+pub(crate) fn make_late(life: &mut Life, plan: &Plan, rng: &mut Rng) {
+    if plan.late_acw && rng.chance(40) {
+        life.acw = false;
+        life.skip = false;
+        life.rewrap_after_ms = None;
+        // Most of them while they are waited for.
+        let most = if rng.chance(80) {
+            4 * MINUTE
+        } else {
+            10 * MINUTE
+        };
+        life.late_ms = Some(SECOND + rng.below(most));
+    }
+}
+
 pub(crate) fn life_length(life: &Life) -> Time {
     let talks = life.talk_ms * u64::from(life.agents);
     let again = life.reopen_after_ms.map_or(0, |r| r + life.talk_ms);
-    talks + again + life.acw_ms + life.rewrap_after_ms.unwrap_or(0)
+    talks + again + life.acw_ms.max(life.late_ms.unwrap_or(0)) + life.rewrap_after_ms.unwrap_or(0)
 }

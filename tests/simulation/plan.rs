@@ -149,6 +149,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     /// `until = "first-event"`.
     pub(crate) first_event: bool,
+    /// Many agents wrap up without being obliged to, late.
+    pub(crate) late_acw: bool,
 }
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
@@ -191,6 +193,13 @@ impl Plan {
             let seldom = switches.set("heartbeat-seconds", "60");
             seldom.expect("the table has this value");
         }
+        let mut late = Rng::new(seed ^ 0x6c_61_63_77);
+        let late_acw = late.chance(30);
+        if late_acw {
+            let shown = pick(&mut late, &["prompt", "unknown", "bare"]);
+            let shown = switches.set("optional-acw", shown);
+            shown.expect("the table has this value");
+        }
         Plan {
             seed,
             switches,
@@ -206,6 +215,7 @@ impl Plan {
             max_age: pick(&mut rng, &[16 * HOUR, 16 * HOUR, 72 * HOUR]),
             workers: pick(&mut rng, &[1, 4, 4, 16]),
             first_event: rng.chance(8),
+            late_acw,
         }
     }
 
@@ -226,6 +236,7 @@ impl Plan {
             max_age: 72 * HOUR,
             workers: 4,
             first_event: false,
+            late_acw: false,
         }
     }
 

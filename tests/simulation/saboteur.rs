@@ -2,11 +2,12 @@
 //! check that is there for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use genesys_gateway::filing::rows::{
     Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder,
 };
-use genesys_gateway::filing::{Answer, CallerId, CallerRequest};
+use genesys_gateway::filing::{Answer, CallerId, CallerRequest, Settings};
 use genesys_gateway::gateway::{Input, Output};
 use genesys_gateway::ids::{ConversationId, RecordId, Topic};
 use genesys_gateway::notice::{Level, Notice};
@@ -32,6 +33,7 @@ pub(crate) trait Sabotage {
         Vec::new()
     }
     fn recovered(&mut self, _recovered: &mut Recovered) {}
+    fn settings(&mut self, _settings: &mut Settings) {}
     fn key(&mut self, record: RecordId) -> RecordId {
         record
     }
@@ -66,6 +68,7 @@ enum Breakage {
     PostsBeforeTheCommit,
     LeavesTopicsBehind,
     NeverAsksForASignOfLife,
+    NeverLingers,
 }
 
 struct Broken {
@@ -114,6 +117,12 @@ impl Broken {
 }
 
 impl Sabotage for Broken {
+    fn settings(&mut self, settings: &mut Settings) {
+        if self.what == Breakage::NeverLingers {
+            settings.linger = Duration::ZERO;
+        }
+    }
+
     fn input(&mut self, input: Input) -> Vec<Input> {
         let mut all = std::mem::take(&mut self.inject);
         match (self.what, input) {
@@ -471,6 +480,10 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
             plan.talk = 3 * HOUR;
             vec![Kind::ExpireChannel]
         }
+        Breakage::NeverLingers => {
+            plan.late_acw = true;
+            vec![Kind::ResetOne]
+        }
         _ => vec![Kind::ResetOne],
     };
     plan
@@ -505,6 +518,7 @@ macro_rules! breakages {
 }
 
 breakages! {
+    late_wrap_ups_that_are_not_waited_for_are_caught: NeverLingers by "may be wrapped up late";
     an_answer_before_the_commit_is_caught: AnswersBeforeTheCommit by "before its commit";
     an_unsubscribe_after_the_first_event_is_caught: UnsubscribesAfterTheFirstEvent by "is unsubscribed on";
     a_gap_that_is_missed_is_caught: MissesTheEndOfSockets by "believed live";

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use genesys_gateway::filing::rows::{Change, InteractionState, RecordKind, RecordState, Source};
 use genesys_gateway::ids::{ConversationId, RecordId};
+use genesys_gateway::simulator::model::Leg;
+use genesys_gateway::simulator::model::switches::OptionalAcw;
 
 use super::{SKEW_MAX, whose};
 use crate::agenda::{HOUR, MINUTE};
@@ -107,17 +109,37 @@ impl Full {
         };
         // What began after the question was asked nobody could know.
         let asked = at - Duration::from_secs(90);
-        let open = c
-            .agent_legs
-            .iter()
-            .filter_map(|(p, l)| c.participants.get(*p)?.legs.get(*l))
-            .filter(|l| l.start < asked)
-            .any(|l| {
-                // A changed mind afterwards is another matter.
-                let done = l.acw.wraps.first().map(|w| w.end).or(l.acw.skipped);
-                let working = l.acw.required && done.is_none_or(|e| e > at);
-                working || l.disconnected.is_none_or(|d| d > at)
-            });
+        let there = |l: &&Leg| l.start < asked;
+        let legs = || {
+            c.agent_legs
+                .iter()
+                .filter_map(|(p, l)| c.participants.get(*p)?.legs.get(*l))
+                .filter(there)
+        };
+        let late = |l: &Leg| l.acw.optional && l.acw.wraps.is_empty();
+        let over = legs().filter_map(|l| l.disconnected).max();
+        let waits = self.plan.switches.optional_acw != OptionalAcw::NotApplicable;
+        let aged = self
+            .checks
+            .accepted
+            .get(&id)
+            .is_some_and(|t| self.clock.time >= *t + self.plan.max_age);
+        if let Some(over) = over
+            && waits
+            && !aged
+            && legs().any(late)
+            && at < over + self.settings.linger
+        {
+            return self.fail(format!(
+                "{id} is called finished at {at}, although it was over at {over} and may be wrapped up late"
+            ));
+        }
+        let open = legs().any(|l| {
+            // A changed mind afterwards is another matter.
+            let done = l.acw.wraps.first().map(|w| w.end).or(l.acw.skipped);
+            let working = l.acw.required && done.is_none_or(|e| e > at && !l.acw.optional);
+            working || l.disconnected.is_none_or(|d| d > at)
+        });
         if open {
             self.fail(format!(
                 "{id} is called finished at {at}, but an agent was not done"

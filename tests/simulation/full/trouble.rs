@@ -169,8 +169,10 @@ impl Full {
         }
         self.clock.restart();
         let mut recovered = self.disk.recovered();
+        let mut filing = self.settings;
         if let Some(s) = &mut self.sabotage {
             s.recovered(&mut recovered);
+            s.settings(&mut filing);
         }
         let settings = gateway::Settings {
             platform: platform::Settings {
@@ -178,7 +180,7 @@ impl Full {
                 topics_per_channel: self.plan.topics_per_channel,
                 renew_before: Duration::from_millis(self.plan.renew_before),
             },
-            filing: self.settings,
+            filing,
         };
         let seed = self.rng.next_u64();
         self.checks.process_began(self.clock.time);
