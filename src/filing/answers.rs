@@ -67,7 +67,7 @@ impl Filing {
                 Err(_) => self.trouble(id, now, "the platform's answer is not understood"),
             },
             FetchOutcome::NotFound => {
-                self.cannot_tell(id, true, now, "the platform does not know the conversation");
+                self.cannot_tell(id, now, "the platform does not know the conversation");
             }
             FetchOutcome::Denied(detail) => {
                 self.say(
@@ -75,10 +75,10 @@ impl Filing {
                     "check-denied",
                     format!("the platform does not let us read conversations: {detail}"),
                 );
-                self.cannot_tell(id, false, now, "the platform does not let us read it");
+                self.cannot_tell(id, now, "the platform does not let us read it");
             }
             FetchOutcome::TooMany => {
-                self.cannot_tell(id, false, now, "the platform's answer is too large");
+                self.cannot_tell(id, now, "the platform's answer is too large");
             }
             FetchOutcome::Trouble(why) => self.trouble(id, now, &why),
         }
@@ -103,12 +103,12 @@ impl Filing {
         }
     }
 
-    fn cannot_tell(&mut self, id: ConversationId, not_found: bool, now: Now, why: &str) {
+    fn cannot_tell(&mut self, id: ConversationId, now: Now, why: &str) {
         self.guess(id, now, why);
         if let Some(w) = self.interactions.get_mut(&id)
             && !w.ended()
         {
-            let at = w.next_guess(not_found, now, &mut self.rng);
+            let at = w.next_guess(now, &mut self.rng);
             self.checks.schedule(id, at, Class::Routine);
         }
     }

@@ -51,10 +51,14 @@ const UNWATCHED_EVERY: Duration = Duration::from_secs(600);
 pub(super) const SECOND_LOOK: Duration = Duration::from_secs(10);
 /// After-call work that ended this recently may still be announced.
 pub(super) const ANNOUNCED_WITHIN: Duration = Duration::from_secs(15);
-/// REST cannot tell: the next question (design, `settle-for`).
-const CANNOT_TELL_EVERY: Duration = HOUR;
-/// 404 this soon after it was accepted may just be early.
-const EARLY: Duration = Duration::from_secs(300);
+/// REST cannot tell: the pauses between questions (design, `settle-for`), whatever the reason.
+/// A 404 may just be early, a 403 may be somebody changing permissions.
+const CANNOT_TELL: [Duration; 4] = [
+    MINUTE,
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    HOUR,
+];
 /// Trouble that lasts this long counts as "cannot tell".
 pub(super) const LASTING_TROUBLE: Duration = HOUR;
 const TROUBLE_MIN: Duration = Duration::from_secs(5);
@@ -112,7 +116,9 @@ pub(super) struct Watched {
     pub(super) settles_at: Option<Mono>,
     /// REST could not tell last time.
     pub(super) cannot_tell: bool,
-    asked_again_early: bool,
+    guesses: usize,
+    /// For which gap.
+    guessed_for: Option<Mono>,
     trouble_since: Option<Mono>,
     troubles: u32,
     settling: usize,
@@ -151,7 +157,8 @@ impl Watched {
             recovered: false,
             lingers_until: None,
             cannot_tell: false,
-            asked_again_early: false,
+            guesses: 0,
+            guessed_for: None,
             trouble_since: None,
             troubles: 0,
             settling,
@@ -182,6 +189,7 @@ impl Watched {
     /// REST showed the conversation.
     pub(super) fn told(&mut self) {
         self.cannot_tell = false;
+        self.guesses = 0;
         self.trouble_since = None;
         self.troubles = 0;
     }
@@ -215,13 +223,16 @@ impl Watched {
         (now + after, class)
     }
 
-    /// The next check when REST cannot tell.
-    pub(super) fn next_guess(&mut self, not_found: bool, now: Now, rng: &mut Rng) -> Mono {
-        if not_found && !self.asked_again_early && now.wall.since(self.row.accepted_at) < EARLY {
-            self.asked_again_early = true;
-            return now.mono + MINUTE;
+    /// The next check when REST cannot tell. A gap owes an answer of its own, and brings the
+    /// first pauses back; so does a restart, which is one. They are spread, so that very many
+    /// that cannot be told about do not come back together.
+    pub(super) fn next_guess(&mut self, now: Now, rng: &mut Rng) -> Mono {
+        if self.guessed_for != self.owed {
+            self.guessed_for = self.owed;
+            self.guesses = 0;
         }
-        let mut at = now.mono + rng.jitter(CANNOT_TELL_EVERY);
+        let pause = beat(&CANNOT_TELL, &mut self.guesses);
+        let mut at = now.mono + rng.between(pause - pause / 8, pause);
         if let Some(settles) = self.settles_at
             && self.taken > 0
             && settles > now.mono
@@ -357,11 +368,24 @@ mod tests {
     }
 
     #[test]
-    fn a_404_right_after_acceptance_is_asked_again_in_a_minute_once() {
+    fn where_rest_cannot_tell_it_is_asked_after_one_five_and_fifteen_minutes_then_hourly() {
         let mut w = watched(Now::default());
         w.live_since = Some(Now::default());
         let mut rng = Rng::new(1);
-        assert_eq!(w.next_guess(true, Now::default(), &mut rng), Mono(60_000));
-        assert!(w.next_guess(true, Now::default(), &mut rng) > Mono(40 * 60_000));
+        let mut expect = |w: &mut Watched, minutes: &[u64]| {
+            for m in minutes {
+                let at = w.next_guess(Now::default(), &mut rng).0;
+                assert!((m * 60_000 * 7 / 8..=m * 60_000).contains(&at), "{at} {m}");
+            }
+        };
+        expect(&mut w, &[1, 5, 15, 60, 60]);
+        // A gap is another matter; what it hid is asked about anew.
+        w.owed = Some(Mono(1));
+        expect(&mut w, &[1, 5, 15, 60, 60]);
+        w.told();
+        expect(&mut w, &[1]);
+        // Out of sight it is looked after more often.
+        w.live_since = None;
+        expect(&mut w, &[5, 10, 10]);
     }
 }

@@ -273,8 +273,28 @@ fn a_quiet_one_about_which_rest_cannot_tell_is_asked_about_hourly_until_max_age(
         }
     }
     assert_eq!((w.state(1), w.reason(1).as_str()), ("expired", "max-age"));
-    assert!((60..90).contains(&asked), "{asked}");
+    assert!((70..95).contains(&asked), "{asked}");
     assert_eq!(w.said("interaction-expired"), Some(Level::Warn));
+}
+
+#[test]
+fn what_a_gap_hid_is_found_within_minutes_where_rest_refuses_it_for_a_while() {
+    for outcome in [FetchOutcome::NotFound, FetchOutcome::Denied("no".into())] {
+        let mut w = World::watching(Settings::default());
+        w.pass(secs(100));
+        w.gap(1);
+        let lost = w.now.wall;
+        w.pass(secs(5));
+        w.live(1);
+        for pause in [60, 300, 900] {
+            w.tell_fetched(outcome.clone());
+            w.pass(secs(pause * 7 / 8 - 1));
+            assert!(w.fetches.is_empty(), "before {pause}");
+            w.pass(secs(pause / 8 + 2));
+        }
+        w.found(over(1, &[("a", lost)]));
+        assert_eq!((w.store.records.len(), w.state(1)), (1, "finished"));
+    }
 }
 
 #[test]
