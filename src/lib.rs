@@ -69,6 +69,7 @@ pub mod secret;
 pub mod plain;
 pub mod blame;
 pub mod wire;
+pub mod foreign;
 pub mod notice;
 
 pub mod gateway;

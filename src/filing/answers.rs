@@ -31,6 +31,8 @@ const BULK_AGAIN: Duration = Duration::from_secs(300);
 const BULK_DENIED_PAUSE: Duration = Duration::from_secs(3600);
 const BULK_TROUBLE_MIN: Duration = Duration::from_secs(5);
 const BULK_TROUBLE_MAX: Duration = Duration::from_secs(600);
+/// So many answers in a row that are not understood are no accident.
+pub(super) const GARBLED_LASTS: u32 = 2;
 /// A wrap-up for which there was no room: again after this.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(30);
 
@@ -64,8 +66,9 @@ impl Filing {
         match outcome {
             FetchOutcome::Found(json) => match read_conversation(&json, id) {
                 Ok(view) => self.shown(id, &view, asked_at, now),
-                Err(_) => self.trouble(id, now, "the platform's answer is not understood"),
+                Err(_) => self.not_understood(id, now),
             },
+            FetchOutcome::Garbled => self.not_understood(id, now),
             FetchOutcome::NotFound => {
                 self.cannot_tell(id, now, "the platform does not know the conversation");
             }
@@ -103,11 +106,30 @@ impl Filing {
         }
     }
 
+    /// Whatever is forgiven is forgiven: nothing that is lost in it will be rebuilt, and that is
+    /// said as soon as it was no accident.
+    fn not_understood(&mut self, id: ConversationId, now: Now) {
+        if let Some(w) = self.interactions.get_mut(&id) {
+            w.garbled = w.garbled.saturating_add(1);
+            if w.garbled >= GARBLED_LASTS {
+                self.say_about(
+                    id,
+                    Level::Warn,
+                    "check-not-understood",
+                    "the platform's answer about the conversation is not understood, again and again: \
+                     what was missed of it cannot be rebuilt, and it cannot be seen whether it is over",
+                );
+            }
+        }
+        self.trouble(id, now, "the platform's answer is not understood");
+    }
+
     fn cannot_tell(&mut self, id: ConversationId, now: Now, why: &str) {
         self.guess(id, now, why);
         if let Some(w) = self.interactions.get_mut(&id)
             && !w.ended()
         {
+            w.garbled = 0;
             let at = w.next_guess(now, &mut self.rng);
             self.checks.schedule(id, at, Class::Routine);
         }
@@ -293,10 +315,14 @@ impl Filing {
                     Some(hints.into_iter().map(|h| (h.conversation, h)).collect())
                 }
                 Err(_) => {
-                    self.bulk_trouble(now, "the answer is not understood");
+                    self.bulk_not_understood(now);
                     None
                 }
             },
+            FetchOutcome::Garbled => {
+                self.bulk_not_understood(now);
+                None
+            }
             FetchOutcome::TooMany => {
                 self.checks.bulk_too_many(ids.len(), now.mono);
                 None
@@ -329,6 +355,18 @@ impl Filing {
                 }
             }
         }
+    }
+
+    fn bulk_not_understood(&mut self, now: Now) {
+        if self.bulk_troubles + 1 >= GARBLED_LASTS {
+            self.say(
+                Level::Warn,
+                "bulk-not-understood",
+                "the platform's answers about many conversations are not understood, again and again: \
+                 they are asked about one by one, which takes longer",
+            );
+        }
+        self.bulk_trouble(now, "the answer is not understood");
     }
 
     fn bulk_trouble(&mut self, now: Now, why: &str) {
@@ -403,5 +441,6 @@ fn label_of(outcome: &FetchOutcome) -> &'static str {
         FetchOutcome::Denied(_) => "denied",
         FetchOutcome::TooMany => "too-many",
         FetchOutcome::Trouble(_) => "trouble",
+        FetchOutcome::Garbled => "not-understood",
     }
 }

@@ -4,6 +4,8 @@
 //! Invariant: an event of a watched conversation is taken, known already, or
 //! rebuilt over REST later; it is never lost without an error notice.
 
+use std::borrow::Cow;
+
 use super::answers::ANALYTICS_LAG;
 use super::checks::Class;
 use super::commit::Taking;
@@ -13,6 +15,7 @@ use super::record::{Finding, Sighting, find, needs_digest, read_event};
 use super::rows::{InteractionState, RecordKind, RecordRow, RecordState, Source};
 use super::settings::Until;
 use super::{Order, conversation_of};
+use crate::foreign;
 use crate::ids::{ConversationId, Topic};
 use crate::notice::Level;
 use crate::time::Now;
@@ -141,7 +144,10 @@ impl Filing {
             );
             return;
         }
-        let Ok(event) = read_event(&body) else {
+        // From here on it is JSON that a strict parser takes: what is stored, digested and filed.
+        let told = foreign::text(body.trim().as_bytes()).map(Cow::into_owned);
+        let read = told.and_then(|body| Some((read_event(&body).ok()?, body)));
+        let Some((event, body)) = read else {
             self.counters.event("unreadable");
             self.say_about(
                 id,

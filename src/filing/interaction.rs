@@ -119,6 +119,8 @@ pub(super) struct Watched {
     guesses: usize,
     /// For which gap.
     guessed_for: Option<Mono>,
+    /// Answers in a row that were not understood.
+    pub(super) garbled: u32,
     trouble_since: Option<Mono>,
     troubles: u32,
     settling: usize,
@@ -159,6 +161,7 @@ impl Watched {
             cannot_tell: false,
             guesses: 0,
             guessed_for: None,
+            garbled: 0,
             trouble_since: None,
             troubles: 0,
             settling,
@@ -190,6 +193,7 @@ impl Watched {
     pub(super) fn told(&mut self) {
         self.cannot_tell = false;
         self.guesses = 0;
+        self.garbled = 0;
         self.trouble_since = None;
         self.troubles = 0;
     }

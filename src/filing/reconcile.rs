@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::record::{SAME_WRAPUP, leg_id, same_leg};
 use super::rows::{Leg, RecordRow};
+use crate::foreign;
 use crate::ids::ConversationId;
 use crate::time::Wall;
 
@@ -101,7 +102,7 @@ const MEDIA: [(&str, &str); 10] = [
 /// # Errors
 /// Not JSON, not this conversation, or without participants.
 pub fn read_conversation(json: &str, id: ConversationId) -> Result<ConversationView, Garbled> {
-    let whole: Value = serde_json::from_str(json).map_err(|_| Garbled)?;
+    let whole = foreign::value(json.as_bytes()).ok_or(Garbled)?;
     if let Some(other) = text(&whole, "id")
         && other.parse() != Ok(id)
     {
@@ -322,6 +323,8 @@ pub struct Hint {
     pub conversation: ConversationId,
     /// `conversationEnd` is set.
     pub ended: bool,
+    /// Its participants cannot be told: it proves nothing.
+    pub odd: bool,
     /// Legs whose after-call work is over: with the time of it, if it says.
     pub worked: Vec<(Leg, Option<Wall>)>,
 }
@@ -330,6 +333,7 @@ impl Hint {
     /// Something here is not known from the records at hand: the prompt question is worth asking.
     pub fn news<'a>(&self, known: impl Iterator<Item = &'a RecordRow> + Clone) -> bool {
         self.ended
+            || self.odd
             || self.worked.iter().any(|(leg, time)| {
                 !known.clone().any(|row| {
                     same_leg(&row.leg, leg)
@@ -346,7 +350,7 @@ impl Hint {
 /// # Errors
 /// Not JSON or without `conversations`.
 pub fn read_details(json: &str) -> Result<Vec<Hint>, Garbled> {
-    let whole: Value = serde_json::from_str(json).map_err(|_| Garbled)?;
+    let whole = foreign::value(json.as_bytes()).ok_or(Garbled)?;
     // An answer to unknown ids alone may leave the list out.
     let conversations = match whole.get("conversations") {
         Some(Value::Array(list)) => list.as_slice(),
@@ -381,6 +385,11 @@ pub fn read_details(json: &str) -> Result<Vec<Hint>, Garbled> {
         hints.push(Hint {
             conversation: id,
             ended: instant(conversation, "conversationEnd").is_some(),
+            odd: match conversation.get("participants") {
+                None | Some(Value::Null) => false,
+                Some(Value::Array(list)) => !list.iter().all(Value::is_object),
+                Some(_) => true,
+            },
             worked,
         });
     }

@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::rows::{Leg, RecordKind, RecordRow, Source};
+use crate::foreign;
 use crate::ids::{ConversationId, RecordId};
 use crate::time::Wall;
 
@@ -56,11 +57,7 @@ pub struct NotAnObject;
 pub fn read_event(body: &str) -> Result<EventView, NotAnObject> {
     let members: BTreeMap<Cow<'_, str>, &RawValue> =
         serde_json::from_str(body).map_err(|_| NotAnObject)?;
-    let text = |name: &str| -> Option<String> {
-        serde_json::from_str::<Option<String>>(members.get(name)?.get())
-            .ok()
-            .flatten()
-    };
+    let text = |name: &str| -> Option<String> { foreign::string(members.get(name)?.get()) };
     let leg_id = |name: &str| leg_id(text(name).as_deref());
     let mut hash = Context::new(&SHA256);
     for (name, value) in &members {
@@ -91,7 +88,12 @@ fn instant(json: &str) -> Option<Wall> {
     if let Ok(ms) = serde_json::from_str::<i64>(json) {
         return Some(Wall(ms));
     }
-    let text = serde_json::from_str::<String>(json).ok()?;
+    // A number written another way (`1.7e12`), as far as a double tells milliseconds apart.
+    let number = serde_json::from_str::<f64>(json).ok();
+    if let Some(ms) = number.filter(|ms| ms.abs() < 9e15) {
+        return Some(Wall(ms as i64));
+    }
+    let text = foreign::string(json)?;
     text.parse()
         .ok()
         .map(Wall)

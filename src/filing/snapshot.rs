@@ -69,7 +69,14 @@ pub const EVENT_OUTCOMES: [&str; 8] = [
 ];
 
 /// How a check over REST may end.
-pub const CHECK_OUTCOMES: [&str; 5] = ["found", "not-found", "denied", "too-many", "trouble"];
+pub const CHECK_OUTCOMES: [&str; 6] = [
+    "found",
+    "not-found",
+    "denied",
+    "too-many",
+    "trouble",
+    "not-understood",
+];
 
 /// Everything that is counted since the start of the process, and the totals of what is over.
 #[derive(Clone, Debug, Default)]
@@ -199,6 +206,8 @@ pub struct FilingSnapshot {
     pub owed: u64,
     /// Of those that have not ended: REST could not tell last time.
     pub cannot_tell: u64,
+    /// Of those that have not ended: REST's answers are not understood, more than once in a row.
+    pub not_understood: u64,
     /// Records by state as the store has it, every state present.
     pub records: BTreeMap<RecordState, u64>,
     /// Age since receipt of the oldest record of each state that is not over.
@@ -295,7 +304,7 @@ impl Filing {
             .map(|s| (*s, self.counters.ended.get(s).copied().unwrap_or(0)))
             .collect();
         let mut oldest_interaction: BTreeMap<InteractionState, Duration> = BTreeMap::new();
-        let (mut dark, mut owed, mut cannot_tell) = (0, 0, 0);
+        let (mut dark, mut owed, mut cannot_tell, mut not_understood) = (0, 0, 0, 0);
         for w in self.interactions.values() {
             if w.end_committed {
                 continue;
@@ -312,6 +321,7 @@ impl Filing {
             dark += u64::from(w.live_since.is_none());
             owed += u64::from(w.owed.is_some());
             cannot_tell += u64::from(w.cannot_tell);
+            not_understood += u64::from(w.garbled >= super::answers::GARBLED_LASTS);
         }
         let mut records: BTreeMap<_, u64> = RecordState::ALL
             .iter()
@@ -344,6 +354,7 @@ impl Filing {
             dark,
             owed,
             cannot_tell,
+            not_understood,
             records,
             oldest_record,
             shape,

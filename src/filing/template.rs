@@ -11,6 +11,7 @@
 
 mod raw;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -18,6 +19,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, escape_format
 use serde_json::value::RawValue;
 
 use super::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
+use crate::foreign;
 use crate::ids::{ConversationId, RecordId};
 use crate::time::Wall;
 use raw::Raw;
@@ -180,6 +182,7 @@ impl Renderer {
     ) -> Result<String, RenderError> {
         let body = object(body.ok_or(RenderError::Erased)?, "body")?;
         let members = object(members.unwrap_or("{}"), "interaction")?;
+        let (body, members) = (body.as_ref(), members.as_ref());
         match &self.environment {
             None => Ok(default_body(row, body, members)),
             Some(environment) => {
@@ -206,13 +209,12 @@ fn describe(e: &minijinja::Error) -> String {
     }
 }
 
-fn object<'a>(text: &'a str, what: &'static str) -> Result<&'a str, RenderError> {
-    let raw: &RawValue = serde_json::from_str(text).map_err(|_| RenderError::Damaged(what))?;
-    if raw.get().starts_with('{') {
-        Ok(raw.get())
-    } else {
-        Err(RenderError::Damaged(what))
-    }
+/// What others wrote may be legal and yet nothing that a strict parser takes (half of a surrogate
+/// pair): what the history manager gets is, and what a template reads is there.
+fn object<'a>(text: &'a str, what: &'static str) -> Result<Cow<'a, str>, RenderError> {
+    foreign::text(text.trim().as_bytes())
+        .filter(|json| json.starts_with('{'))
+        .ok_or(RenderError::Damaged(what))
 }
 
 /// Appends `"name":` and a value that is JSON already.
@@ -424,6 +426,35 @@ mod tests {
         assert_eq!(
             r.render(&acw(), Some("{}"), Some("no")),
             Err(RenderError::Damaged("interaction"))
+        );
+    }
+
+    #[test]
+    fn odd_text_is_rendered_as_far_as_it_can_be_told_and_what_is_posted_is_strict() {
+        let body = r#"{"wrapupNotes":"so far \ud83d","k\ud83d":1,"list":["\udc00"],"n":1e999}"#;
+        let members = r#"{"name":"\ud83d","of":{"x\ude00":2}}"#;
+        let template = r#"{"notes": {{ afterCallWork.wrapupNotes }}, "gone": {{ afterCallWork.no }}, "all": {{ afterCallWork }},
+            "first": {{ afterCallWork.list[0] }}, "name": {{ interaction.name }}, "of": {{ interaction.of }}}"#;
+        let r = Renderer::new(Some(template)).unwrap();
+        let text = r.render(&acw(), Some(body), Some(members)).unwrap();
+        for part in [
+            "\"notes\": \"so far \u{fffd}\"",
+            "\"gone\": null",
+            "\"first\": \"\u{fffd}\"",
+            "\"name\": \"\u{fffd}\"",
+            r#""wrapupNotes":"so far \ufffd""#,
+            r#""n":1e999"#,
+            r#"{"x\ufffd":2}"#,
+        ] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+        let text = Renderer::new(None)
+            .unwrap()
+            .render(&acw(), Some(body), Some(members))
+            .unwrap();
+        assert!(
+            !text.contains("\\ud") && text.contains("\"n\":1e999"),
+            "{text}"
         );
     }
 }

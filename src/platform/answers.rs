@@ -235,9 +235,7 @@ pub(super) fn describe_failure(failure: Option<&Failure>) -> String {
 fn fetch_outcome(fetch: &Fetch, result: Result<rest::Answer, Failure>) -> FetchOutcome {
     match result {
         Ok(rest::Answer::Json(text)) => FetchOutcome::Found(text),
-        Ok(_) | Err(Failure::Garbled) => {
-            FetchOutcome::Trouble("an answer that is not understood".into())
-        }
+        Ok(_) | Err(Failure::Garbled) => FetchOutcome::Garbled,
         Err(Failure::NotFound) => FetchOutcome::NotFound,
         Err(Failure::Unauthorized) => FetchOutcome::Denied("401".into()),
         Err(Failure::Forbidden(why)) => FetchOutcome::Denied(why),

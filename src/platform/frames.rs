@@ -15,6 +15,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::foreign;
 use crate::ids::Topic;
 use crate::plain::one_line;
 
@@ -144,7 +145,16 @@ fn request(message: &'static str, topics: &[Topic], correlation: &str) -> String
     .unwrap_or_default()
 }
 
-/// Says what a text frame is.
+/// A text frame as far as it can be told; itself where nothing about it is odd, or everything is.
+#[must_use]
+pub fn told(text: &str) -> Cow<'_, str> {
+    Some(text)
+        .filter(|text| text.len() <= FRAME_MAX)
+        .and_then(|text| foreign::text(text.as_bytes()))
+        .unwrap_or(Cow::Borrowed(text))
+}
+
+/// Says what a text frame is; what was odd about it is mended by [`told`] before.
 #[must_use]
 pub fn classify(text: &str) -> Frame<'_> {
     if text.len() > FRAME_MAX {

@@ -196,6 +196,8 @@ pub enum FetchOutcome {
     TooMany,
     /// No answer, 5xx, garbled; ask again later.
     Trouble(String),
+    /// An answer came that is not understood, however much is forgiven.
+    Garbled,
 }
 
 /// A channel as it is kept for a restart.

@@ -18,6 +18,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 
 use crate::blame::Blame;
+use crate::foreign;
 use crate::plain::discreet;
 use crate::platform::retry_after;
 use crate::secret::Secret;
@@ -223,7 +224,7 @@ pub fn decode(response: &Response, now: Wall) -> Result<Token, TokenError> {
 }
 
 fn token(response: &Response) -> Result<Token, TokenError> {
-    let Ok(body) = serde_json::from_slice::<Value>(&response.body) else {
+    let Some(body) = foreign::value(&response.body) else {
         return Err(match is_web_page(response) {
             true => TokenError::WebPage {
                 status: response.status,
@@ -289,7 +290,7 @@ fn refusal(response: &Response, now: Wall) -> TokenError {
             retry_after: wait(response, now),
         };
     }
-    let body = serde_json::from_slice::<Value>(&response.body).ok();
+    let body = foreign::value(&response.body);
     let Some(Value::Object(body)) = body else {
         return match status {
             404 | 405 | 410 => TokenError::WrongAddress { status },

@@ -312,7 +312,7 @@ impl Session {
         }
         match input {
             Input::Opened => self.opened(now),
-            Input::Text(text) => self.frame(frames::classify(text), now),
+            Input::Text(text) => self.frame(frames::classify(&frames::told(text)), now),
             Input::OtherFrame => self.heard = now,
             Input::Order(order) => self.order(order),
             Input::Ended(end) => self.ended(end),

@@ -273,6 +273,12 @@ pub fn render(s: &Snapshot) -> String {
         s.owed,
     );
     t.one(
+        "checks_not_understood",
+        "gauge",
+        "Interactions about which REST's answers are not understood, more than once in a row.",
+        s.not_understood,
+    );
+    t.one(
         "checks_unanswerable",
         "gauge",
         "Interactions of which REST could not tell the last time.",

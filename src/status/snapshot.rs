@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub checks_in_flight: u64,
     /// Watched interactions that are not live.
     pub dark: u64,
+    /// Watched conversations about which REST's answers are not understood, more than once in a row.
+    pub not_understood: u64,
     /// Changes that wait for a commit.
     pub uncommitted: u64,
     /// Why nothing can be committed.
@@ -169,6 +171,7 @@ impl Snapshot {
         self.checks_due = f.checks_due;
         self.checks_in_flight = f.checks_in_flight;
         self.dark = f.dark;
+        self.not_understood = f.not_understood;
         self.uncommitted = f.commit_backlog;
         self.store_trouble = f.store_trouble.map(|t| t.kind.sentence().to_string());
         self.taken = of_sources(&f.taken);

@@ -150,6 +150,15 @@ pub fn of(s: &Snapshot) -> Verdict {
             ),
         );
     }
+    if s.not_understood > 0 {
+        say(
+            Level::Warn,
+            format!(
+                "the platform's answers about {} not understood: what was missed of them cannot be rebuilt",
+                counted(s.not_understood, "conversation are", "conversations are")
+            ),
+        );
+    }
     let quiet = s.platform.rest_quiet.as_secs();
     if quiet > 0 {
         say(

@@ -381,3 +381,47 @@ fn analytics_hint_at_wrap_ups_and_ends() {
     let hints = read_details(&ended.to_string()).unwrap();
     assert!(hints.len() == 1 && hints[0].ended && hints[0].news(none.iter()));
 }
+
+#[test]
+fn what_nobody_needs_cannot_spoil_a_conversation_or_a_bulk_answer() {
+    let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+    for odd in [
+        r#""Kunde \ud83d""#,
+        "1e999",
+        "-Infinity",
+        "\"a\u{1}b\"",
+        &deep,
+    ] {
+        let plain = conversation(
+            json!({}),
+            json!({"wrapup": {"code": "c", "notes": "NOTES", "endTime": "2026-01-08T15:35:12Z"}}),
+        );
+        let told = read_conversation(&plain, c()).unwrap();
+        let spoiled = plain.replacen('{', &format!(r#"{{"name":{odd},"#), 1);
+        assert_eq!(read_conversation(&spoiled, c()), Ok(told), "{odd}");
+        let noted = plain.replace("NOTES", r"so far \ud83d");
+        let body = &read_conversation(&noted, c()).unwrap().legs[0]
+            .wrap_up
+            .clone()
+            .unwrap()
+            .body;
+        assert!(body.contains("so far \u{fffd}"), "{body}");
+        let many = format!(
+            r#"{{"conversations":[{odd},{{"conversationId":{odd}}},{{"conversationId":"{C}","x":{odd},"conversationEnd":"2026-01-08T15:35:12Z","participants":[]}}]}}"#
+        );
+        let hints = read_details(&many).unwrap();
+        assert_eq!(hints.len(), 1);
+        assert!(hints[0].ended && !hints[0].odd);
+    }
+}
+
+#[test]
+fn a_bulk_answer_whose_participants_cannot_be_told_proves_nothing() {
+    for participants in ["7", "{}", r#"[null]"#, r#""\ud83d""#] {
+        let json = format!(
+            r#"{{"conversations":[{{"conversationId":"{C}","participants":{participants}}}]}}"#
+        );
+        let hints = read_details(&json).unwrap();
+        assert!(hints[0].news(std::iter::empty()), "{participants}");
+    }
+}

@@ -245,3 +245,28 @@ fn the_digest_does_not_depend_on_the_order_of_members() {
     assert_ne!(a.digest, c.digest);
     assert_eq!(a.digest.len(), 64);
 }
+
+#[test]
+fn an_event_time_is_read_however_it_is_written() {
+    for time in [
+        "1767886512345",
+        "\"1767886512345\"",
+        "1767886512345.0",
+        "1.767886512345e12",
+        "\"2026-01-08T15:35:12.345Z\"",
+    ] {
+        let event = read_event(&format!(r#"{{"eventTime":{time}}}"#)).unwrap();
+        assert_eq!(event.event_time, Some(Wall(T)), "{time}");
+    }
+    for time in [
+        "1e999",
+        "null",
+        "true",
+        "[]",
+        "\"soon\"",
+        "99999999999999999999",
+    ] {
+        let event = read_event(&format!(r#"{{"eventTime":{time}}}"#)).unwrap();
+        assert_eq!(event.event_time, None, "{time}");
+    }
+}

@@ -11,6 +11,8 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, State, Value};
 use serde_json::value::RawValue;
 
+use crate::foreign;
+
 /// An object, an array, or a number that no machine type holds.
 #[derive(Clone)]
 pub(super) struct Raw(Arc<str>);
@@ -27,7 +29,8 @@ impl Raw {
         let json = json.trim();
         match json.as_bytes().first() {
             Some(b'"') => {
-                serde_json::from_str::<String>(json).map_or(Value::UNDEFINED, Value::from)
+                // "Cannot be read" is not "is not there": as far as it can be told.
+                foreign::string(json).map_or(Value::UNDEFINED, Value::from)
             }
             Some(b't') => Value::from(true),
             Some(b'f') => Value::from(false),

@@ -543,3 +543,36 @@ fn too_large_bulk_questions_shrink_and_lose_nobody() {
     assert!((2..=10).contains(&smallest), "{smallest}");
     assert_eq!(w.filing.snapshot(w.now).owed, 0);
 }
+
+#[test]
+fn answers_that_are_not_understood_again_and_again_are_said_and_counted_until_one_is() {
+    let mut w = World::new(Settings::default());
+    w.accept(1);
+    w.live(1);
+    w.tell_fetched(FetchOutcome::Garbled);
+    assert_eq!(w.said("check-not-understood"), None);
+    assert_eq!(w.filing.snapshot(w.now).not_understood, 0);
+    w.pass(secs(60));
+    w.found(r#"{"participants":7}"#.into());
+    assert_eq!(w.said("check-not-understood"), Some(Level::Warn));
+    assert_eq!(w.filing.snapshot(w.now).not_understood, 1);
+    w.pass(secs(120));
+    w.found(going_on(1));
+    assert_eq!(w.filing.snapshot(w.now).not_understood, 0);
+}
+
+#[test]
+fn an_event_with_odd_text_is_stored_as_a_strict_parser_takes_it() {
+    let mut w = World::watching(Settings::default());
+    let body = format!(
+        "{{\"eventTime\":{},\"participantId\":\"p\",\"sessionId\":\"s\",\"wrapupNotes\":\"so far \\ud83d\",\"x\":NaN}}",
+        w.now.wall.0
+    );
+    w.raw_event(1, body);
+    let record = w.only_record();
+    let stored = &w.store.records[&record].1;
+    assert!(
+        stored.contains(r#""wrapupNotes":"so far \ufffd","x":null"#),
+        "{stored}"
+    );
+}

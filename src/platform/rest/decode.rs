@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{Answer, Channel, Failure, Limits, Op, Outcome, TopicState};
+use crate::foreign;
 use crate::ids::Topic;
 use crate::plain::{one_line, without};
 use crate::platform::oauth::{self, TokenError};
@@ -84,23 +84,17 @@ fn answer(op: &Op, response: &Response) -> Result<Answer, Failure> {
             Err(_) => Answer::Done,
         }),
         Op::IdleTimeout => idle_timeout(&object(response)?),
-        Op::Conversation(_) | Op::Conversations(_) => {
-            let text = std::str::from_utf8(&response.body).map_err(|_| Failure::Garbled)?;
-            if !text.trim_start().starts_with('{')
-                || serde_json::from_str::<IgnoredAny>(text).is_err()
-            {
-                return Err(Failure::Garbled);
-            }
-            Ok(Answer::Json(text.to_owned()))
-        }
+        Op::Conversation(_) | Op::Conversations(_) => match foreign::text(&response.body) {
+            Some(text) if text.trim_start().starts_with('{') => Ok(Answer::Json(text.into_owned())),
+            _ => Err(Failure::Garbled),
+        },
     }
 }
 
 fn object(response: &Response) -> Result<Value, Failure> {
-    match serde_json::from_slice::<Value>(&response.body) {
-        Ok(value) if value.is_object() => Ok(value),
-        _ => Err(Failure::Garbled),
-    }
+    foreign::value(&response.body)
+        .filter(Value::is_object)
+        .ok_or(Failure::Garbled)
 }
 
 fn entities(listing: &Value) -> Result<Vec<Value>, Failure> {
@@ -186,7 +180,7 @@ fn failure(op: &Op, response: &Response, now: Wall) -> Failure {
 
 /// `code`, and code and message in one sentence for people.
 fn words(op: &Op, response: &Response) -> (String, String) {
-    let body = serde_json::from_slice::<Value>(&response.body).unwrap_or(Value::Null);
+    let body = foreign::value(&response.body).unwrap_or(Value::Null);
     let code = one_line(text(&body, "code").unwrap_or(""), 80);
     let message = text(&body, "message").unwrap_or("");
     let sentence = match (code.as_str(), message) {

@@ -254,7 +254,8 @@ fn conversations_are_handed_on_as_they_came_if_they_are_json_objects() {
             body: b"{\"a\":\"\xff\"}".to_vec(),
             ..answer(200, "")
         };
-        assert_eq!(decode(op, &not_utf8, Wall(0)).result, Err(Failure::Garbled));
+        let told = Answer::Json("{\"a\":\"\u{fffd}\"}".into());
+        assert_eq!(decode(op, &not_utf8, Wall(0)).result, Ok(told));
     }
 }
 
@@ -459,5 +460,96 @@ fn no_damaged_answer_panics() {
             body,
         };
         let _ = decode(&ops[rng.below(10) as usize], &response, Wall(i64::MAX));
+    }
+}
+
+#[test]
+fn what_nobody_needs_cannot_spoil_what_is_needed_in_any_answer() {
+    let spoilers: [&[u8]; 7] = [
+        br#""Kunde \ud83d""#,
+        b"\"M\xfcller\"",
+        b"1e999",
+        b"NaN",
+        b"\"a\tb\"",
+        &[b'9'; 400],
+        &[[b'['; 5_000], [b']'; 5_000]].concat(),
+    ];
+    for spoiler in spoilers {
+        for mark in [&b""[..], b"\xef\xbb\xbf"] {
+            let odd =
+                |start: &str, end: &str| [mark, start.as_bytes(), spoiler, end.as_bytes()].concat();
+            let of = |op: &Op, status, body: Vec<u8>| {
+                let response = Response {
+                    status,
+                    headers: vec![],
+                    body,
+                };
+                decode(op, &response, Wall(0)).result
+            };
+            let made = odd(
+                &format!(r#"{{"id":"a","id":"{CHANNEL}","x":"#),
+                &format!(r#","connectUri":"{URI}"}}"#),
+            );
+            assert!(
+                matches!(of(&Op::CreateChannel, 200, made), Ok(Answer::Channel(c)) if c.id == Some(Secret::new(CHANNEL)))
+            );
+            let listed = odd(
+                r#"{"x":"#,
+                r#","entities":[{"id":"v2.a","state":"Permitted"}]}"#,
+            );
+            assert!(
+                matches!(of(&Op::Subscriptions(Secret::new(CHANNEL)), 200, listed.clone()), Ok(Answer::Topics(t)) if t.len() == 1)
+            );
+            assert!(
+                matches!(of(&Op::ListChannels, 200, listed), Ok(Answer::Channels(c)) if c.len() == 1)
+            );
+            let idle = odd(
+                r#"{"x":"#,
+                r#","enableIdleTokenTimeout":true,"idleTokenTimeoutSeconds":900}"#,
+            );
+            assert_eq!(
+                of(&Op::IdleTimeout, 200, idle),
+                Ok(Answer::IdleTimeout(Some(std::time::Duration::from_secs(
+                    900
+                ))))
+            );
+            let token = odd(
+                r#"{"x":"#,
+                r#","access_token":"abc","token_type":"bearer","expires_in":3600}"#,
+            );
+            assert!(matches!(
+                of(&Op::Token, 200, token),
+                Ok(Answer::Token { .. })
+            ));
+            let refused = odd(
+                r#"{"x":"#,
+                r#","error":"invalid_client","description":"authentication failed"}"#,
+            );
+            assert!(matches!(
+                of(&Op::Token, 401, refused),
+                Err(Failure::Login {
+                    label: "wrong-secret",
+                    ..
+                })
+            ));
+            let full = odd(
+                r#"{"x":"#,
+                r#","code":"notification.subscription.too.many.subscriptions"}"#,
+            );
+            assert_eq!(
+                of(&Op::AddTopics(Secret::new(CHANNEL), vec![]), 400, full),
+                Err(Failure::TooManyTopics)
+            );
+            for op in [Op::Conversation(conversation()), Op::Conversations(vec![])] {
+                let body = odd(r#"{"x":"#, r#","participants":[]}"#);
+                let Ok(Answer::Json(text)) = of(&op, 200, body) else {
+                    panic!("not understood");
+                };
+                assert!(
+                    crate::foreign::value(text.as_bytes())
+                        .is_some_and(|v| v["participants"].is_array())
+                );
+            }
+        }
     }
 }

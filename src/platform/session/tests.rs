@@ -322,3 +322,28 @@ fn every_ticket_is_answered_once_whatever_the_platform_says() {
         }
     }
 }
+
+#[test]
+fn an_event_is_handed_over_whatever_odd_text_is_in_its_frame() {
+    let mut b = Bench::open();
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    for (odd, told) in [
+        (r#""x \ud83d""#, r#""x \ufffd""#),
+        ("1e999", "1e999"),
+        ("NaN", "null"),
+        ("\"a\u{1}\"", r#""a\u0001""#),
+        (&deep, ""),
+    ] {
+        b.text(&format!(
+            "\u{feff}{{\"who\":{odd},\"topicName\":\"a\",\"eventBody\":{{\"wrapupNotes\":{odd}}},\"metadata\":{{\"CorrelationId\":{odd}}}}}"
+        ));
+        let facts = b.take();
+        let [Fact::Event { body, .. }] = facts.as_slice() else {
+            panic!("{facts:?}");
+        };
+        assert!(
+            body.contains(told) && serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok(),
+            "{body}"
+        );
+    }
+}

@@ -118,7 +118,8 @@ impl Half {
                 FetchOutcome::NotFound
                 | FetchOutcome::Denied(_)
                 | FetchOutcome::TooMany
-                | FetchOutcome::Trouble(_) => {
+                | FetchOutcome::Trouble(_)
+                | FetchOutcome::Garbled => {
                     let again = self.clock.time + 5 * SECOND + self.rng.below(25 * SECOND);
                     self.agenda.plan(again, Event::CheckAgain(*id));
                     w.asked = true;
