@@ -538,7 +538,7 @@ fn a_refusal_arrives_although_the_body_is_still_being_sent() {
 }
 
 #[test]
-fn an_answer_that_does_not_come_in_time_becomes_a_503_and_the_queue_empties_itself() {
+fn an_answer_that_does_not_come_in_time_becomes_a_504_and_the_queue_empties_itself() {
     let limits = GateLimits {
         answer: Duration::from_secs(1),
         in_flight: 4,
@@ -550,11 +550,16 @@ fn an_answer_that_does_not_come_in_time_becomes_a_503_and_the_queue_empties_itse
         s.write_all(b"GET /latched HTTP/1.1\r\nHost: x\r\n\r\n")
             .unwrap();
     }
+    let mut passed_on = 0;
     for s in &mut waiting {
         let got = read_to_end(s);
-        assert_refused(&got, 503, "no answer");
+        // Nobody knows what becomes of those that were passed on; the others are refused.
+        let code = status(&got);
+        assert_refused(&got, if code == 504 { 504 } else { 503 }, "no answer");
+        passed_on += usize::from(code == 504);
         assert!(field(&got, "retry-after").is_some());
     }
+    assert!(passed_on >= 4, "{passed_on}");
     house.seen.open_latch();
     house.assert_answers();
     assert!(

@@ -173,7 +173,7 @@ fn measure(turns: Option<Turns>, connections: usize) -> (usize, Duration) {
 }
 
 pub(crate) fn run() {
-    println!("  {} workers", intake::WORKERS);
+    println!("  {} workers", GateLimits::default().in_flight);
     for connections in [1, 4, 16, 64] {
         let (done, took) = measure(None, connections);
         line(

@@ -17,6 +17,8 @@ use crate::config::{Listen, OperatorConfig};
 
 /// For the whole exchange. The daemon answers from a snapshot, within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For an act, which waits for the disk as long as the daemon does.
+const PATIENCE_TO_ACT: Duration = Duration::from_secs(80);
 /// Largest answer: ten thousand records of a few hundred bytes.
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 /// Largest head of an answer.
@@ -45,7 +47,7 @@ impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unanswered::NotThere(e) => write!(f, "{e}"),
-            Unanswered::TooSlow => write!(f, "no answer within {} s", PATIENCE.as_secs()),
+            Unanswered::TooSlow => f.write_str("no answer in time"),
             Unanswered::NotOurs(why) => write!(f, "not an answer of the gateway: {why}"),
         }
     }
@@ -87,7 +89,11 @@ pub(super) fn ask(
     method: &str,
     target: &str,
 ) -> Result<Answer, Unanswered> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now()
+        + match method {
+            "POST" => PATIENCE_TO_ACT,
+            _ => PATIENCE,
+        };
     let (mut stream, host): (Box<dyn Stream>, String) = match &operator.listen {
         Listen::Tcp(address) => {
             let address = reachable(*address);

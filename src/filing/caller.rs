@@ -9,7 +9,7 @@ use super::rows::Reason;
 use crate::ids::{ConversationId, RecordId};
 use crate::time::Wall;
 
-/// Names the caller that waits; unique within the process.
+/// Names the caller that waits; unique within the process, and ascending in order of arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallerId(pub u64);
 
@@ -157,11 +157,14 @@ pub enum Answer {
     /// 413: merged over those that are there, the members would grow too large; nothing was
     /// changed.
     Outgrown,
-    /// 503 with `Retry-After`: the store cannot commit, or a bound is reached.
+    /// 503 with `Retry-After`: the store cannot commit, or a bound is reached. Nothing was
+    /// changed, and nothing will be.
     Busy {
         /// When to come back.
         retry_after: Duration,
         /// Why, for people.
         detail: String,
     },
+    /// 504: its transaction was under way for too long; whether it takes effect is not known.
+    Unknown,
 }

@@ -2,7 +2,8 @@
 //! when the change behind the answer is durable.
 //!
 //! Invariants: a request changes nothing in memory before it is committed, so a
-//! refused one changes nothing at all; every request is answered exactly once.
+//! refused one changes nothing at all; every request is answered exactly once,
+//! within [`CALLER_OUTCOME_MAX`](super::settings::CALLER_OUTCOME_MAX).
 
 use super::Order;
 use super::caller::{Act, Answer, CallerId, CallerRequest};
@@ -70,7 +71,7 @@ impl Filing {
             self.busy(caller, "too many requests wait for the store", now);
             return;
         }
-        self.ledger.asks += 1;
+        self.ledger.ask_came(caller, now);
         let ask = Ask {
             caller,
             request,
@@ -101,9 +102,29 @@ impl Filing {
         ));
     }
 
-    /// Answers a request that was let in.
+    /// Refuses what has waited too long for its turn, and tells those whose transaction takes
+    /// too long that its outcome is unknown.
+    pub(super) fn lose_patience(&mut self, now: Now) {
+        if self.ledger.patience_ends().is_none_or(|at| at > now.mono) {
+            return;
+        }
+        for caller in self.ledger.withdraw(now.mono) {
+            self.busy(
+                caller,
+                "the store has not come to it in time; nothing was changed",
+                now,
+            );
+        }
+        for caller in self.ledger.outcome_overdue(now.mono) {
+            self.out.push_back(Order::Answer(caller, Answer::Unknown));
+        }
+    }
+
+    /// Answers a request that was let in, unless its caller was told that the outcome is unknown.
     pub(super) fn answer(&mut self, caller: CallerId, answer: Answer) {
-        self.ledger.asks = self.ledger.asks.saturating_sub(1);
+        if !self.ledger.ask_ends(caller) {
+            return;
+        }
         if matches!(answer, Answer::Busy { .. }) {
             self.counters.busy += 1;
         }
@@ -150,6 +171,10 @@ impl Filing {
             return;
         };
         for (mut ask, found) in asks.into_iter().zip(found) {
+            if !self.ledger.ask_waits(ask.caller) {
+                // Withdrawn meanwhile.
+                continue;
+            }
             ask.looked = Some(found);
             self.ledger.queue.push_back(Entry::Ask(ask));
         }

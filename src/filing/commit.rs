@@ -4,17 +4,23 @@
 //! memory at once and stay pending until they are committed: bodies wait in a
 //! queue, rows are only marked and read from memory when a batch is formed, so
 //! that the latest wins. Requests of callers change nothing in memory until
-//! their commit is done, so that a refused one leaves no trace.
+//! their commit is done, so that a refused one leaves no trace. One that has
+//! waited too long for its turn is withdrawn before it is refused; one whose
+//! transaction is under way waits for the outcome, and if that takes too long,
+//! its caller is told that the outcome is unknown: it may take effect later.
 //!
 //! Invariants: at most one commit and one look-up are outstanding; the queue is
 //! bounded in requests, records and bytes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::caller::{CallerId, CallerRequest};
 use super::rows::{Found, InteractionRow, RecordRow, StoreTrouble};
-use super::settings::{CALLERS_WAITING_MAX, UNCOMMITTED_BYTES_MAX, UNCOMMITTED_RECORDS_MAX};
+use super::settings::{
+    CALLER_OUTCOME_MAX, CALLER_TURN_MAX, CALLERS_WAITING_MAX, UNCOMMITTED_BYTES_MAX,
+    UNCOMMITTED_RECORDS_MAX,
+};
 use crate::ids::{ConversationId, RecordId};
 use crate::time::{Mono, Now};
 
@@ -115,8 +121,10 @@ pub(super) struct Ledger {
     pub(super) looking: Option<(u64, Vec<Ask>)>,
     pub(super) trouble: Option<Trouble>,
     pub(super) maintenance_at: Mono,
-    /// Requests anywhere in here.
-    pub(super) asks: usize,
+    /// Requests that wait for their turn, and until when; those who came first are first.
+    turns: BTreeMap<CallerId, Mono>,
+    /// Requests in the transaction that is outstanding, and until when their callers wait.
+    outcomes: BTreeMap<CallerId, Mono>,
     bytes: usize,
     takes: usize,
     tickets: u64,
@@ -130,7 +138,63 @@ impl Ledger {
 
     /// Whether another request may wait.
     pub(super) fn room_for_ask(&self) -> bool {
-        self.asks < CALLERS_WAITING_MAX
+        self.asks() < CALLERS_WAITING_MAX
+    }
+
+    /// Requests whose callers wait.
+    pub(super) fn asks(&self) -> usize {
+        self.turns.len() + self.outcomes.len()
+    }
+
+    /// A request begins to wait for its turn.
+    pub(super) fn ask_came(&mut self, caller: CallerId, now: Now) {
+        self.turns.insert(caller, now.mono + CALLER_TURN_MAX);
+    }
+
+    /// Its transaction is under way: it cannot be withdrawn any more.
+    pub(super) fn ask_goes(&mut self, ask: &Ask) {
+        if self.turns.remove(&ask.caller).is_some() {
+            let until = ask.at.mono + CALLER_OUTCOME_MAX;
+            self.outcomes.insert(ask.caller, until);
+        }
+    }
+
+    /// Its caller is being told; false if it was told before.
+    pub(super) fn ask_ends(&mut self, caller: CallerId) -> bool {
+        self.turns.remove(&caller).is_some() || self.outcomes.remove(&caller).is_some()
+    }
+
+    /// Whether its caller still waits.
+    pub(super) fn ask_waits(&self, caller: CallerId) -> bool {
+        self.turns.contains_key(&caller) || self.outcomes.contains_key(&caller)
+    }
+
+    /// When the patience of the next caller ends. Those who came first are the first.
+    pub(super) fn patience_ends(&self) -> Option<Mono> {
+        let first = |of: &BTreeMap<CallerId, Mono>| of.first_key_value().map(|(_, at)| *at);
+        [first(&self.turns), first(&self.outcomes)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Withdraws the requests that have waited too long for their turn, so that nothing of
+    /// them can happen any more; gives their callers, to be refused.
+    pub(super) fn withdraw(&mut self, until: Mono) -> Vec<CallerId> {
+        let over = overdue(&mut self.turns, until);
+        if !over.is_empty() {
+            // Those about whom the store is being asked are left out when it answers.
+            let gone = |ask: &Ask| over.binary_search(&ask.caller).is_ok();
+            self.queue
+                .retain(|entry| !matches!(entry, Entry::Ask(ask) if gone(ask)));
+            self.lookups.retain(|ask| !gone(ask));
+        }
+        over
+    }
+
+    /// The callers who have waited too long for the outcome of their transaction.
+    pub(super) fn outcome_overdue(&mut self, until: Mono) -> Vec<CallerId> {
+        overdue(&mut self.outcomes, until)
     }
 
     /// Whether another record with a body of so many bytes may wait.
@@ -186,4 +250,14 @@ impl Ledger {
     pub(super) fn uncommitted(&self) -> (usize, usize) {
         (self.takes, self.bytes)
     }
+}
+
+/// Takes out those whose time is up, in order.
+fn overdue(of: &mut BTreeMap<CallerId, Mono>, until: Mono) -> Vec<CallerId> {
+    let mut over = Vec::new();
+    while let Some(first) = of.first_entry().filter(|first| *first.get() <= until) {
+        over.push(*first.key());
+        first.remove();
+    }
+    over
 }

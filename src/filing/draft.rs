@@ -102,6 +102,30 @@ impl Filing {
         for entry in kept.into_iter().rev() {
             self.ledger.queue.push_front(entry);
         }
+        if draft.full() {
+            self.look_up_again(draft);
+        }
+    }
+
+    /// Requests that are left behind by a full batch and whose key is in it: the store knew
+    /// nothing of the key when it was asked, and will.
+    fn look_up_again(&mut self, draft: &Draft) {
+        let stale = |ask: &Ask| {
+            ask.subject()
+                .is_some_and(|s| matches!(s, Subject::Key(_)) && draft.subjects.contains(&s))
+        };
+        if !draft.subjects.iter().any(|s| matches!(s, Subject::Key(_))) {
+            return;
+        }
+        for entry in std::mem::take(&mut self.ledger.queue) {
+            match entry {
+                Entry::Ask(mut ask) if stale(&ask) => {
+                    ask.looked = None;
+                    self.ledger.lookups.push_back(ask);
+                }
+                other => self.ledger.queue.push_back(other),
+            }
+        }
     }
 
     fn draft_take(&mut self, taking: Taking, draft: &mut Draft) {
@@ -145,6 +169,7 @@ impl Filing {
             Weighed::Wait => return Some(ask),
             Weighed::Change(change, outcome) => {
                 draft.subjects.extend(subject);
+                self.ledger.ask_goes(&ask);
                 draft.add(change, Effect::Asked(ask, outcome));
             }
         }

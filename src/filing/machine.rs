@@ -194,6 +194,7 @@ impl Filing {
         let at = |at: Option<Mono>, why| at.map(|at| Deadline { at, why });
         let ledger_idle = self.ledger.batch.is_none();
         [
+            at(self.ledger.patience_ends(), "a caller's patience"),
             at(self.checks.deadline(), "check over REST"),
             at(self.post_deadline(), "next try to file"),
             at(
@@ -237,6 +238,7 @@ impl Filing {
             self.forgets.pop_first();
             self.forget(id);
         }
+        self.lose_patience(now);
         self.commit(now);
         self.look_up();
         while let Some(fetch) = self.checks.next(now.mono) {

@@ -60,6 +60,11 @@ pub const UNDELIVERED_MAX: usize = 1_000_000;
 pub const LIVE_INTERACTIONS_MAX: usize = 200_000;
 /// Requests of callers that wait for the store; beyond it they are answered 503.
 pub const CALLERS_WAITING_MAX: usize = 1_024;
+/// So long a request waits for its turn; then it is withdrawn, and refused.
+pub const CALLER_TURN_MAX: Duration = Duration::from_secs(8);
+/// So long after it came a request whose transaction is under way waits for the outcome; then
+/// its caller is told that nobody knows (design, section 3).
+pub const CALLER_OUTCOME_MAX: Duration = Duration::from_secs(60);
 /// Bytes of bodies taken and not yet committed; beyond it bodies are dropped and rebuilt over REST later.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Records taken and not yet committed; see [`UNCOMMITTED_BYTES_MAX`]. Everybody may wrap up
@@ -78,5 +83,6 @@ pub const MAINTENANCE_ROWS_MAX: u32 = 500;
 /// Ended interactions stay in memory this long for late events.
 pub const REMEMBER_ENDED: Duration = Duration::from_secs(600);
 
+const _: () = assert!(CALLER_TURN_MAX.as_secs() < CALLER_OUTCOME_MAX.as_secs());
 const _: () = assert!(UNCOMMITTED_BYTES_MAX > BATCH_BYTES_MAX);
 const _: () = assert!(UNCOMMITTED_RECORDS_MAX > BATCH_CHANGES_MAX);

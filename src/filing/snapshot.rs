@@ -366,7 +366,7 @@ impl Filing {
             commit_backlog: self.ledger.backlog() as u64,
             uncommitted_records: uncommitted_records as u64,
             uncommitted_bytes: uncommitted_bytes as u64,
-            callers_waiting: self.ledger.asks as u64,
+            callers_waiting: self.ledger.asks() as u64,
             busy: self.counters.busy,
             store_trouble: self.ledger.trouble.map(|t| TroubleSnapshot {
                 kind: t.kind,

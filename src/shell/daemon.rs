@@ -282,7 +282,7 @@ fn serve(
     config: &Config,
     intake: Listener,
     operators: Listener,
-    desk: Arc<Desk>,
+    desk: impl Fn(usize) -> Arc<dyn Port>,
 ) -> io::Result<Vec<Served>> {
     let private_parent = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
     let origins = &config.http.allowed_origins;
@@ -312,7 +312,8 @@ fn serve(
         },
         private_parent: private_parent.clone(),
     };
-    let intake = intake::start(settings, desk.clone() as Arc<dyn Port>)?;
+    let port = desk(settings.limits.in_flight);
+    let intake = intake::start(settings, port)?;
     let settings = OperatorsSettings {
         listener: operators,
         tokens: tokens(&config.status.api_tokens),
@@ -325,7 +326,7 @@ fn serve(
     };
     Ok(vec![
         intake,
-        operators::start(settings, desk as Arc<dyn Port>)?,
+        operators::start(settings, desk(operators::limits().in_flight))?,
     ])
 }
 
@@ -430,7 +431,9 @@ impl Daemon {
             .name("loop".into())
             .spawn(move || main_loop::run(gateway, taken, hands))
             .map_err(StartError::Environment)?;
-        let desk = Arc::new(Desk::new(events.clone(), published.clone(), &path));
+        let desk = |workers| -> Arc<dyn Port> {
+            Arc::new(Desk::new(events.clone(), published.clone(), &path, workers))
+        };
         let served = serve(config, intake, operators, desk).map_err(StartError::Environment)?;
         for one in &served {
             published.count_refusals(one.refusals());

@@ -1,25 +1,29 @@
 //! The desk: what the listeners ask, the loop answers; what they read, the
 //! store and the published snapshot give.
 //!
-//! Invariants: no call blocks longer than its deadline; nothing here writes.
+//! Invariants: no call blocks longer than
+//! [`CALLER_OUTCOME_MAX`]; a request that is refused
+//! was withdrawn, or never left; a part of those who may ask at once is kept free of those
+//! who wait for a disk, so that reading goes on and refusals are quick; nothing here writes.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
 
-use super::main_loop::Event;
+use super::main_loop::{Claim, Event};
 use super::port::{Health, InteractionView, Port, RecordView};
 use super::published::Published;
 use crate::filing::rows::{RecordRow, RecordState, StoreTrouble};
+use crate::filing::settings::{CALLER_OUTCOME_MAX, CALLER_TURN_MAX};
 use crate::filing::{Answer, CallerRequest};
 use crate::ids::{ConversationId, RecordId};
 use crate::status;
 use crate::store::{Reader, StoreError};
 
-/// How long a caller waits for the loop and the commit; the gate waits a little longer.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// A commit that takes longer than this is held up by its disk.
+const SOON: Duration = Duration::from_secs(1);
 
 /// When a caller that found no room may come back.
 const COME_BACK: Duration = Duration::from_secs(5);
@@ -73,19 +77,102 @@ impl Readers {
     }
 }
 
-/// The desk. Cheap to share between listeners.
+/// Who waits for the core.
+struct Waiting {
+    now: Mutex<Askers>,
+    left: Condvar,
+    max: usize,
+}
+
+#[derive(Default)]
+struct Askers {
+    all: usize,
+    /// Of these: for longer than [`SOON`].
+    long: usize,
+}
+
+/// A place among those who wait; leaving is dropping it.
+struct Place<'a> {
+    of: &'a Waiting,
+    long: bool,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Askers> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, if there is one soon. Where half of them wait for a slow disk there is none
+    /// for another.
+    fn enter(&self) -> Option<Place<'_>> {
+        let until = Instant::now() + SOON;
+        let mut now = self.lock();
+        loop {
+            if now.long * 2 >= self.max {
+                return None;
+            }
+            if now.all < self.max {
+                now.all += 1;
+                return Some(Place {
+                    of: self,
+                    long: false,
+                });
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            now = self
+                .left
+                .wait_timeout(now, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Place<'_> {
+    fn takes_long(&mut self) {
+        self.long = true;
+        self.of.lock().long += 1;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut now = self.of.lock();
+        now.all = now.all.saturating_sub(1);
+        now.long = now.long.saturating_sub(usize::from(self.long));
+        drop(now);
+        self.of.left.notify_one();
+    }
+}
+
+/// The desk of one listener.
 pub struct Desk {
     events: Sender<Event>,
+    waiting: Waiting,
     published: Arc<Published>,
     readers: Readers,
 }
 
 impl Desk {
-    /// A desk in front of the loop that takes `events`, reading the database at `path`.
+    /// A desk in front of the loop that takes `events`, reading the database at `path`. Of
+    /// the `workers` of its listener some never wait for the core.
     #[must_use]
-    pub fn new(events: Sender<Event>, published: Arc<Published>, path: &Path) -> Desk {
+    pub fn new(
+        events: Sender<Event>,
+        published: Arc<Published>,
+        path: &Path,
+        workers: usize,
+    ) -> Desk {
         Desk {
             events,
+            waiting: Waiting {
+                now: Mutex::default(),
+                left: Condvar::new(),
+                max: (workers * 3 / 4).max(1),
+            },
             readers: Readers::new(path, published.clone()),
             published,
         }
@@ -94,19 +181,41 @@ impl Desk {
 
 impl Port for Desk {
     fn ask(&self, request: CallerRequest) -> Answer {
-        let (reply, answer) = bounded(1);
         let busy = |detail: &str| Answer::Busy {
             retry_after: COME_BACK,
             detail: detail.into(),
         };
-        match self.events.try_send(Event::Caller { request, reply }) {
+        let Some(mut place) = self.waiting.enter() else {
+            return busy("as many requests as may wait for the store");
+        };
+        let (reply, answer) = bounded(1);
+        let claim = Claim::default();
+        let asked = Event::Caller {
+            request,
+            claim: claim.clone(),
+            reply,
+        };
+        let began = Instant::now();
+        match self.events.try_send(asked) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return busy("too many requests are waiting"),
             Err(TrySendError::Disconnected(_)) => return busy("the gateway is stopping"),
         }
+        if let Ok(answer) = answer.recv_timeout(SOON) {
+            return answer;
+        }
+        place.takes_long();
+        // Once the loop has it, the core withdraws it, or tells the outcome, or that there is
+        // none yet.
+        if let Ok(answer) = answer.recv_deadline(began + CALLER_TURN_MAX) {
+            return answer;
+        }
+        if claim.first() {
+            return busy("the request has not had its turn in time");
+        }
         answer
-            .recv_timeout(PATIENCE)
-            .unwrap_or_else(|_| busy("the request could not be committed in time"))
+            .recv_deadline(began + CALLER_OUTCOME_MAX)
+            .unwrap_or(Answer::Unknown)
     }
 
     fn interaction(&self, id: ConversationId) -> Result<Option<InteractionView>, String> {

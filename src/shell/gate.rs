@@ -36,6 +36,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::http::cors::Origins;
 use super::seldom::Seldom;
+use crate::filing::settings::CALLER_OUTCOME_MAX;
 pub use listener::Listener;
 use refusal::Refusal;
 use relay::Door;
@@ -49,6 +50,10 @@ pub const DEADLINE_FIELD: &str = "X-Gate-Deadline";
 
 /// Connections that the kernel holds for us while the accept thread is busy.
 const BACKLOG: i32 = 1024;
+/// See [`GateLimits::answer`].
+const ANSWER_MAX: Duration = Duration::from_secs(75);
+// Who has waited for the outcome is told so by the one who knows, and not by the gate.
+const _: () = assert!(ANSWER_MAX.as_secs() >= CALLER_OUTCOME_MAX.as_secs() + 10);
 const CONNECTION_STACK: usize = 256 * 1024;
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);
 /// One log line of a kind in this time, whatever happens.
@@ -99,7 +104,8 @@ pub struct GateLimits {
     pub body: Duration,
     /// Between an answer and the next request.
     pub idle: Duration,
-    /// For the answer of the server behind the gate.
+    /// For the answer of the server behind the gate; longer than a caller waits for the
+    /// outcome of a transaction.
     pub answer: Duration,
     /// For the client to take its answer.
     pub write: Duration,
@@ -119,7 +125,7 @@ impl Default for GateLimits {
             head: Duration::from_secs(10),
             body: Duration::from_secs(20),
             idle: Duration::from_secs(60),
-            answer: Duration::from_secs(15),
+            answer: ANSWER_MAX,
             write: Duration::from_secs(15),
         }
     }

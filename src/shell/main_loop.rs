@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -57,12 +58,27 @@ const PUBLISH_SHARE: u32 = 20;
 /// What was left out of the journal is looked after this often.
 const SETTLE_EVERY: Duration = Duration::from_secs(10);
 
+/// A request that lies in the queue is either taken by the loop or withdrawn by whoever put
+/// it there, never both.
+#[derive(Clone, Default)]
+pub struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// True for the first of the two who asks.
+    #[must_use]
+    pub fn first(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
 /// One thing that happened, for the loop.
 pub enum Event {
     /// A caller waits for an answer on its queue of one.
     Caller {
         /// What it asks.
         request: CallerRequest,
+        /// Whether it is still to be taken.
+        claim: Claim,
         /// Where it waits.
         reply: Sender<Answer>,
     },
@@ -211,7 +227,14 @@ impl Loop {
     fn take(&mut self, event: Event) {
         let now = self.hands.clock.now();
         let input = match event {
-            Event::Caller { request, reply } => {
+            Event::Caller {
+                request,
+                claim,
+                reply,
+            } => {
+                if !claim.first() {
+                    return;
+                }
                 self.last_caller += 1;
                 let caller = CallerId(self.last_caller);
                 self.callers.insert(caller, reply);

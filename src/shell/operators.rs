@@ -19,7 +19,7 @@ use super::http::auth::Tokens;
 use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
 use super::http::host;
-use super::http::intake::{busy, unreadable, wrong_method};
+use super::http::intake::{busy, outcome_unknown, unreadable, wrong_method};
 use super::http::served::{Handler, Served, ServedSettings};
 use super::http::view;
 use super::port::{Act, Answer, CallerRequest, Health, Port};
@@ -27,8 +27,6 @@ use super::problem::{self, Problem};
 use super::seldom::Seldom;
 use crate::ids::RecordId;
 
-/// Threads that answer operators: one for a look, one for an act that waits.
-pub const WORKERS: usize = 2;
 /// Records in a list when the request names no number.
 pub const RECORDS_DEFAULT: usize = 1000;
 /// The most records in a list.
@@ -86,7 +84,7 @@ pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Ser
         listener: settings.listener,
         name: "status",
         limits: limits(),
-        workers: WORKERS,
+        workers: limits().in_flight,
         private_parent: settings.private_parent,
         origins: Origins::default(),
     };
@@ -244,6 +242,7 @@ impl Operators {
                 retry_after,
                 detail,
             } => busy(retry_after, &detail),
+            Answer::Unknown => outcome_unknown(),
             _ => {
                 log::error!("an operator was given an answer to a caller");
                 Reply::problem(&Problem::new(

@@ -14,6 +14,7 @@ struct Case {
     /// Sent instead of all that.
     bytes: Option<Vec<u8>>,
     busy: bool,
+    slow: bool,
 }
 
 fn case(template: &'static str, method: &'static str, status: u16) -> Case {
@@ -28,6 +29,7 @@ fn case(template: &'static str, method: &'static str, status: u16) -> Case {
         body: String::new(),
         bytes: None,
         busy: false,
+        slow: false,
     }
 }
 
@@ -92,6 +94,10 @@ fn cases() -> Vec<Case> {
                 busy: true,
                 ..post(503, &ok)
             },
+            Case {
+                slow: true,
+                ..post(504, &ok)
+            },
             post(202, &ok),
         ]);
     }
@@ -135,7 +141,14 @@ fn cases() -> Vec<Case> {
             },
         ]);
         all.extend(match method {
-            "DELETE" => vec![of(202), of(200)],
+            "DELETE" => vec![
+                Case {
+                    slow: true,
+                    ..of(504)
+                },
+                of(202),
+                of(200),
+            ],
             _ => vec![of(200)],
         });
     }
@@ -251,6 +264,7 @@ fn every_documented_answer_is_given_and_no_other() {
         let what = format!("{} {} {}", case.method, case.template, case.status);
         let before = house.port.snapshot();
         house.port.busy.store(case.busy, Ordering::Relaxed);
+        house.port.slow.store(case.slow, Ordering::Relaxed);
         house.port.unreadable.store(case.busy, Ordering::Relaxed);
         let address = match case.status {
             403 => open.address,

@@ -21,6 +21,8 @@ pub(crate) struct MemoryPort {
     state: Mutex<State>,
     /// Nothing can be committed.
     pub(crate) busy: AtomicBool,
+    /// Transactions take too long.
+    pub(crate) slow: AtomicBool,
     /// Nothing can be read.
     pub(crate) unreadable: AtomicBool,
     /// Neither healthy nor ready.
@@ -112,6 +114,9 @@ impl Port for MemoryPort {
                 retry_after: Duration::from_millis(2500),
                 detail: "The disk is full.".into(),
             };
+        }
+        if self.slow.load(Ordering::Relaxed) {
+            return Answer::Unknown;
         }
         let mut state = self.state.lock().unwrap();
         state.asked.push(request.clone());

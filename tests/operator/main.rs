@@ -13,5 +13,6 @@ mod disk;
 mod journal;
 mod metrics;
 mod mount;
+mod stall;
 mod status;
 mod stderr;

@@ -150,6 +150,7 @@ impl Full {
                 let after = (retry_after.as_millis() as Time).clamp(100, 10 * MINUTE);
                 self.again(waiting, after);
             }
+            (_, Answer::Unknown) => self.again(waiting, SECOND),
             (
                 Ask::Accept(id, n),
                 Answer::Interaction {

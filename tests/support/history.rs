@@ -55,7 +55,7 @@ impl Receipt {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
-    fn filed(&self) -> bool {
+    pub(crate) fn filed(&self) -> bool {
         self.answered
             .is_some_and(|s| (200..300).contains(&s) || s == 409)
     }

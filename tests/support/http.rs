@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+/// Longer than the gateway may take: it waits a minute for a disk.
+const DEADLINE: Duration = Duration::from_secs(100);
 
 /// An answer.
 pub(crate) struct Answer {

@@ -10,11 +10,13 @@ pub(crate) mod gateway;
 pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod platform;
+pub(crate) mod shim;
 pub(crate) mod wait;
 
 pub(crate) use gateway::{Gateway, Setup};
 pub(crate) use history::{History, Reply};
 pub(crate) use platform::Platform;
+pub(crate) use shim::Shim;
 pub(crate) use wait::{PATIENCE, never_within, wait_for, wait_within};
 
 /// A gateway with defaults between a platform and a history manager.

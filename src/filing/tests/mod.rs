@@ -7,6 +7,7 @@ mod chance;
 mod checking;
 mod life;
 mod lingering;
+mod patience;
 mod store_model;
 mod sweep;
 mod world;

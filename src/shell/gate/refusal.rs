@@ -95,11 +95,12 @@ impl Refusal {
                 "Too many requests at once; repeat this one after the time in Retry-After.",
             ),
             Refusal::Unanswered => Problem::new(
-                503,
+                504,
                 "unanswered",
                 "No answer in time",
-                "The request was not answered in time; it may or may not have taken effect. Repeat it, \
-                 with the same Idempotency-Key where there is one.",
+                "The request was not answered in time; if it changes something, whether it takes \
+                 effect is unknown. The same request, with the same Idempotency-Key where there is \
+                 one, may be sent again.",
             ),
             Refusal::Broken => Problem::new(
                 500,
@@ -152,6 +153,7 @@ fn phrase(status: u16) -> &'static str {
         500 => "Internal Server Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Error",
     }

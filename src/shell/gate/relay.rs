@@ -29,6 +29,8 @@ static TOO_LONG: Seldom = Seldom::new(Duration::from_secs(60));
 const SMALL_ANSWER: usize = 64 * 1024;
 /// The answers beyond [`SMALL_ANSWER`] that may be in memory at once.
 const ANSWERS_BUDGET: usize = 32 * 1024 * 1024;
+/// So long a request waits for a place; what has not been passed on can be refused.
+const DOOR_PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_HEAD_MAX: usize = 16 * 1024;
 
 /// Lets a bounded number in at once.
@@ -71,6 +73,7 @@ impl Door {
     }
 
     fn enter(&self, deadline: Instant) -> Option<Place<'_>> {
+        let deadline = deadline.min(Instant::now() + DOOR_PATIENCE);
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         while *inside >= self.max {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -91,7 +94,8 @@ impl Door {
         let bytes = bytes.saturating_sub(SMALL_ANSWER);
         let before = self.large_answers.fetch_add(bytes, Ordering::AcqRel);
         let share = Share(self, bytes);
-        (before.saturating_add(bytes) <= ANSWERS_BUDGET).then_some(share)
+        // Small ones always: what was done must not be refused for want of room for saying so.
+        (bytes == 0 || before.saturating_add(bytes) <= ANSWERS_BUDGET).then_some(share)
     }
 }
 

@@ -29,9 +29,6 @@ use crate::store::MEMBERS_BYTES_MAX;
 /// The description of this listener, OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
-/// Threads that answer callers; each waits for one commit at a time.
-pub const WORKERS: usize = 16;
-
 const KEY_LEN_MAX: usize = 255;
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 const INTERACTIONS: &str = "/customers/supportInteraction";
@@ -74,8 +71,8 @@ pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served
     let served = ServedSettings {
         listener: settings.listener,
         name: "http",
+        workers: settings.limits.in_flight,
         limits: settings.limits,
-        workers: WORKERS,
         private_parent: settings.private_parent,
         origins,
     };
@@ -352,6 +349,19 @@ pub(crate) fn busy(retry_after: Duration, detail: &str) -> Reply {
     Reply::problem(&problem).retry_after(retry_after)
 }
 
+/// Its transaction is under way for too long.
+pub(crate) fn outcome_unknown() -> Reply {
+    let problem = Problem::new(
+        504,
+        "outcome-unknown",
+        "The outcome is not known yet",
+        "The request is with the store, which has not finished it in time: whether it takes \
+         effect is unknown. The same request, with the same Idempotency-Key where there is one, \
+         may be sent again.",
+    );
+    Reply::problem(&problem).retry_after(STORE_PAUSE)
+}
+
 /// The store cannot be read; the log says why.
 pub(crate) fn unreadable(error: &str, complaints: &Seldom) -> Reply {
     if let Some(left_out) = complaints.now() {
@@ -414,6 +424,7 @@ fn answered(answer: Answer) -> Reply {
             retry_after,
             detail,
         } => busy(retry_after, &detail),
+        Answer::Unknown => outcome_unknown(),
         // Answers to operators' acts; the port never gives them to a caller.
         Answer::Record { .. } | Answer::WrongState { .. } => {
             log::error!("a caller was given an operator's answer");

@@ -33,7 +33,7 @@ const BACKEND_BACKLOG: i32 = 1024;
 pub type Refusals = Box<dyn Fn() -> Vec<(&'static str, &'static str, u64)> + Send>;
 
 /// The causes behind the gate, by status; the last one is for every other status from 400 on.
-const REFUSED: [(u16, &str); 9] = [
+const REFUSED: [(u16, &str); 10] = [
     (400, "malformed"),
     (401, "unauthorized"),
     (404, "not-found"),
@@ -42,6 +42,7 @@ const REFUSED: [(u16, &str); 9] = [
     (415, "media-type"),
     (422, "unprocessable"),
     (503, "unavailable"),
+    (504, "outcome-unknown"),
     (0, "other"),
 ];
 
@@ -57,7 +58,8 @@ pub struct ServedSettings {
     pub name: &'static str,
     /// Bounds of its gate.
     pub limits: GateLimits,
-    /// Threads that answer.
+    /// Threads that answer. With one for each request that the gate lets in, nobody waits
+    /// behind those who wait for the store.
     pub workers: usize,
     /// Where the private directory is made; the system's place for temporary
     /// files if there is none better. Short: a socket path has 107 bytes at most.
