@@ -601,7 +601,7 @@ fn leave_a_database(desk: &Desk) {
             state: RecordState::Dead,
             attempts: 7,
             next_try: None,
-            patience_from: now,
+            patience_used: std::time::Duration::ZERO,
             delivered_at: None,
             last_error: Some("404 from the history manager".into()),
         },

@@ -327,7 +327,7 @@ impl Filing {
             state: RecordState::Queued,
             attempts: 0,
             next_try: None,
-            patience_from: ask.at.wall,
+            patience_used: std::time::Duration::ZERO,
             delivered_at: None,
             last_error: None,
         };
@@ -357,7 +357,7 @@ impl Filing {
                 state: row.state.as_str(),
             });
         };
-        let row = acted(row, act, state, ask.at);
+        let row = acted(row, act, state);
         Weighed::Change(Change::Record(row.clone()), Outcome::Acted(row))
     }
 }
@@ -386,12 +386,16 @@ pub(super) fn after_act(state: RecordState, act: Act) -> Option<RecordState> {
 }
 
 /// The row after an act. Who is let go again is given the whole patience anew.
-fn acted(row: &RecordRow, act: Act, state: RecordState, at: Now) -> RecordRow {
+fn acted(row: &RecordRow, act: Act, state: RecordState) -> RecordRow {
     let anew = matches!(act, Act::Retry | Act::Release);
     RecordRow {
         state,
         next_try: None,
-        patience_from: if anew { at.wall } else { row.patience_from },
+        patience_used: if anew {
+            std::time::Duration::ZERO
+        } else {
+            row.patience_used
+        },
         ..row.clone()
     }
 }

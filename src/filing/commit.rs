@@ -66,6 +66,8 @@ pub(super) enum Effect {
     Interaction(InteractionRow),
     /// A row of a record is.
     Record(RecordRow),
+    /// What is remembered of the history manager is.
+    Destination,
     /// A request is.
     Asked(Ask, Outcome),
     /// An erasure or a purge is done.

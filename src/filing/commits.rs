@@ -84,7 +84,7 @@ impl Filing {
                 }
                 Effect::Record(row) => self.row_committed(&row),
                 Effect::Asked(ask, outcome) => self.ask_committed(ask, outcome, now),
-                Effect::Maintenance => {}
+                Effect::Destination | Effect::Maintenance => {}
             }
         }
     }
@@ -96,6 +96,7 @@ impl Filing {
             Effect::Interaction(_) => "an interaction's state",
             Effect::Record(_) => "a record's state",
             Effect::Asked(..) => "a request",
+            Effect::Destination => "what is remembered of the history manager",
             Effect::Maintenance => "an erasure",
         };
         self.say(
@@ -277,7 +278,7 @@ impl Filing {
 
     fn acted(&mut self, row: &RecordRow, now: Now) {
         let id = row.record;
-        let closed = self.destination.closed_total(now.mono);
+        let tried = self.destination.tried(now.mono);
         let Some(rec) = self.records.get_mut(&id) else {
             return;
         };
@@ -293,8 +294,11 @@ impl Filing {
         let changed = rec.row.attempts != row.attempts;
         rec.row.state = row.state;
         rec.row.next_try = None;
-        rec.row.patience_from = row.patience_from;
-        rec.closed_until = closed;
+        rec.row.patience_used = row.patience_used;
+        rec.tried_at = tried;
+        rec.next_try = now.mono;
+        rec.unread = 0;
+        rec.outages = 0;
         rec.kept = Kept::As(row.state);
         if changed {
             self.ledger.dirty_records.insert(id);
@@ -323,6 +327,13 @@ impl Filing {
                 format!("changes still cannot be committed: {}", kind.sentence())
             },
         );
+        if batch
+            .effects
+            .iter()
+            .any(|e| matches!(e, Effect::Destination))
+        {
+            self.destination.not_kept();
+        }
         self.ledger.dirty_interactions.extend(batch.interactions);
         self.ledger.dirty_records.extend(batch.records);
         if batch

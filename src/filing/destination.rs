@@ -1,18 +1,24 @@
 //! The health of the one destination, apart from the patience of any record
 //! (design, section 5).
 //!
-//! Open, held by `Retry-After`, closed to us (401, 403, 3xx), or down; after
-//! down or closed it is opened slowly, so that a backlog does not stampede a
-//! service that has just come back.
+//! Open, held by `Retry-After`, closed to us (401, 403, 3xx, or an outage that
+//! refuses everything), or down; after down or closed it is opened slowly, so
+//! that a backlog does not stampede a service that has just come back.
 //!
-//! Invariants: while closed or down at most one try is in flight; the time
-//! spent closed is counted, so that no record loses patience over it.
+//! Invariants: while closed or down at most one try is in flight; what was never
+//! sent changes nothing; the time in which we tried is counted on the monotonic
+//! clock, and none of it while closed or held; what is said of the destination
+//! is what it did last.
 
 use std::time::Duration;
 
-use super::verdict::Verdict;
+use super::refusals::{OUTAGE, Refusals};
+use super::rows::DestinationRow;
+use super::verdict::{Later, RETRY_AFTER_MAX, Verdict};
+use crate::ids::RecordId;
 use crate::rng::Rng;
 use crate::time::{Mono, Now, Wall};
+use crate::wire::NoAnswer;
 
 /// Failures to connect in a row that mean "down".
 const DOWN_AFTER: u32 = 5;
@@ -22,6 +28,18 @@ const CLOSED_PROBE: Duration = Duration::from_secs(60);
 const DOWN_PROBE_MIN: Duration = Duration::from_secs(1);
 /// Longest pause between probes of a destination that is down.
 const DOWN_PROBE_MAX: Duration = Duration::from_secs(60);
+/// So much of the time between two outcomes is believed to be time in which we tried: more than
+/// any pause and any `timeout` together. A machine that slept may show more.
+const TRIED_AT_ONCE: Duration = Duration::from_secs(15 * 60);
+
+/// Why it is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shut {
+    /// It answers 401, 403 or 3xx.
+    ToUs(u16),
+    /// It refuses every record with this status; only a filing opens it again.
+    Outage(u16),
+}
 
 /// What the destination is to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,12 +47,11 @@ enum Health {
     /// Every worker may post.
     Open,
     /// It came back; `limit` at once, doubled by each success.
-    Opening { limit: usize },
+    Opening { limit: usize, told: bool },
     /// It refuses us; probed once a minute.
     Closed {
-        status: u16,
+        shut: Shut,
         since: Wall,
-        from: Mono,
         probe_at: Mono,
     },
     /// It cannot be reached; probed with growing pauses.
@@ -45,13 +62,30 @@ enum Health {
     },
 }
 
-/// What changed, for a notice.
+/// What it did last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Last {
+    Nothing,
+    Filed,
+    /// An earlier try of the record may still be in progress there.
+    InProgress,
+    Answered(u16),
+    Refused(u16),
+    NoAnswer(NoAnswer),
+}
+
+/// What changed, for a notice.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Turn {
     /// It refuses us with this status (said again at each probe).
     Closed(u16),
+    /// It refuses everything with this status (said again at each probe); the ten records whose
+    /// refusal showed it, the first time.
+    Outage(u16, Vec<RecordId>),
     /// It cannot be reached.
     Down,
+    /// It answers again, but has filed nothing yet.
+    Answers(u16),
     /// It takes records again.
     Open,
 }
@@ -62,21 +96,49 @@ pub(super) struct Destination {
     workers: usize,
     health: Health,
     held_until: Mono,
+    /// The same for the store; it outlives the process.
+    held_wall: Option<Wall>,
+    refusals: Refusals,
     failures: u32,
-    closed_total: Duration,
+    tried: Duration,
+    counted_to: Mono,
+    last: Last,
     last_filed: Option<Wall>,
+    unkept: bool,
 }
 
 impl Destination {
-    /// Open until shown otherwise.
-    pub(super) fn new(workers: usize) -> Destination {
+    /// As a former process left it; open until shown otherwise.
+    pub(super) fn new(workers: usize, kept: &DestinationRow, now: Now) -> Destination {
+        let refusals = Refusals::new(kept);
+        let health = match refusals.outage() {
+            Some(status) => Health::Closed {
+                shut: Shut::Outage(status),
+                since: now.wall,
+                probe_at: now.mono,
+            },
+            None => Health::Open,
+        };
+        // Whatever the clock has done meanwhile, nobody is left alone for longer than that.
+        let held = kept
+            .held_until
+            .map_or(Duration::ZERO, |t| t.since(now.wall).min(RETRY_AFTER_MAX));
         Destination {
             workers: workers.max(1),
-            health: Health::Open,
-            held_until: Mono(0),
+            health,
+            held_until: if held.is_zero() {
+                Mono(0)
+            } else {
+                now.mono + held
+            },
+            held_wall: kept.held_until.filter(|_| !held.is_zero()),
+            refusals,
             failures: 0,
-            closed_total: Duration::ZERO,
+            tried: Duration::ZERO,
+            counted_to: now.mono,
+            last: Last::Nothing,
             last_filed: None,
+            unkept: false,
         }
     }
 
@@ -87,7 +149,7 @@ impl Destination {
         }
         match self.health {
             Health::Open => self.workers,
-            Health::Opening { limit } => limit.min(self.workers),
+            Health::Opening { limit, .. } => limit.min(self.workers),
             Health::Closed { probe_at, .. } | Health::Down { probe_at, .. } => {
                 usize::from(now >= probe_at)
             }
@@ -112,79 +174,135 @@ impl Destination {
         matches!(self.health, Health::Closed { .. })
     }
 
-    /// All the time spent closed so far.
-    pub(super) fn closed_total(&self, now: Mono) -> Duration {
-        match self.health {
-            Health::Closed { from, .. } => self.closed_total + now.since(from),
-            _ => self.closed_total,
+    /// Whether it cannot be reached.
+    pub(super) fn down(&self) -> bool {
+        matches!(self.health, Health::Down { .. })
+    }
+
+    /// The time in which we tried, since this process began: neither closed nor held.
+    pub(super) fn tried(&self, now: Mono) -> Duration {
+        if self.closed() {
+            return self.tried;
+        }
+        let from = self.counted_to.max(self.held_until);
+        self.tried + now.since(from).min(TRIED_AT_ONCE)
+    }
+
+    /// Learns from a try of a record.
+    pub(super) fn learn(
+        &mut self,
+        id: RecordId,
+        verdict: &Verdict,
+        now: Now,
+        rng: &mut Rng,
+    ) -> Option<Turn> {
+        self.tried = self.tried(now.mono);
+        self.counted_to = now.mono;
+        match verdict {
+            Verdict::Closed { status } => {
+                self.last = Last::Answered(*status);
+                // An outage that shows another face is one all the same.
+                let shut = match self.outage() {
+                    Some(outage) => Shut::Outage(outage),
+                    None => Shut::ToUs(*status),
+                };
+                self.close(shut, now);
+                Some(match shut {
+                    Shut::ToUs(status) => Turn::Closed(status),
+                    Shut::Outage(status) => Turn::Outage(status, Vec::new()),
+                })
+            }
+            Verdict::Later {
+                how, retry_after, ..
+            } => {
+                if let Some(d) = retry_after {
+                    self.hold(*d, now);
+                }
+                match *how {
+                    Later::Unreachable(why) => {
+                        self.last = Last::NoAnswer(why);
+                        self.not_reached(now, rng)
+                    }
+                    Later::BrokenOff(why) => {
+                        self.last = Last::NoAnswer(why);
+                        self.probe_again(now, rng);
+                        None
+                    }
+                    Later::Answered(status) => {
+                        self.last = Last::Answered(status);
+                        self.reached(status, now)
+                    }
+                }
+            }
+            Verdict::Conflict => {
+                self.last = Last::InProgress;
+                self.reached(409, now)
+            }
+            Verdict::Filed => {
+                self.last = Last::Filed;
+                self.last_filed = Some(now.wall);
+                self.unkept |= self.refusals.filed();
+                self.filed()
+            }
+            Verdict::Refused { status, .. } => {
+                self.last = Last::Refused(*status);
+                self.refused(id, *status, now)
+            }
+            // What was never sent says nothing; the next record may be the probe.
+            Verdict::Unreadable { .. } => self.not_sent(now.mono),
+            // But not at once: the database fails for that one, too.
+            Verdict::NotSent { .. } => self.not_sent(now.mono + DOWN_PROBE_MIN),
         }
     }
 
-    /// Learns from a try.
-    pub(super) fn learn(&mut self, verdict: &Verdict, now: Now, rng: &mut Rng) -> Option<Turn> {
-        match verdict {
-            Verdict::Closed { status } => {
-                self.failures = 0;
-                let probe_at = now.mono + CLOSED_PROBE;
-                let (since, from) = match self.health {
-                    Health::Closed { since, from, .. } => (since, from),
-                    _ => (now.wall, now.mono),
-                };
-                self.health = Health::Closed {
-                    status: *status,
-                    since,
-                    from,
-                    probe_at,
-                };
-                Some(Turn::Closed(*status))
-            }
-            Verdict::Later {
-                unreachable: true, ..
-            } => self.not_reached(now, rng),
-            Verdict::Later { retry_after, .. } => {
-                if let Some(d) = retry_after {
-                    self.held_until = self.held_until.max(now.mono + *d);
-                }
-                self.reached(now, false)
-            }
-            Verdict::Filed => {
-                self.last_filed = Some(now.wall);
-                self.reached(now, true)
-            }
-            // What could not be read was never sent.
-            Verdict::Dead {
-                cause: "unreadable",
+    /// The status with which it refuses everything, while it does.
+    fn outage(&self) -> Option<u16> {
+        match self.health {
+            Health::Closed {
+                shut: Shut::Outage(status),
                 ..
-            } => self.not_sent(now),
-            Verdict::Dead { .. } => self.reached(now, true),
+            } => Some(status),
+            _ => None,
         }
+    }
+
+    fn hold(&mut self, d: Duration, now: Now) {
+        if now.mono + d > self.held_until {
+            self.held_until = now.mono + d;
+            self.held_wall = Some(now.wall + d);
+            self.unkept = true;
+        }
+    }
+
+    fn close(&mut self, shut: Shut, now: Now) {
+        self.failures = 0;
+        let since = match self.health {
+            Health::Closed { since, .. } => since,
+            _ => now.wall,
+        };
+        self.health = Health::Closed {
+            shut,
+            since,
+            probe_at: now.mono + CLOSED_PROBE,
+        };
+    }
+
+    fn refused(&mut self, id: RecordId, status: u16, now: Now) -> Option<Turn> {
+        let ten = self.refusals.add(status, id);
+        self.unkept = true;
+        // Not yet; or already, and then every refusal is the outage's.
+        if let Some(outage) = self.refusals.outage() {
+            self.close(Shut::Outage(outage), now);
+            return Some(Turn::Outage(outage, ten.unwrap_or_default()));
+        }
+        self.reached(status, now)
     }
 
     fn not_reached(&mut self, now: Now, rng: &mut Rng) -> Option<Turn> {
         self.failures = self.failures.saturating_add(1);
         match self.health {
-            // Still closed as far as we know; the probe told nothing.
-            Health::Closed {
-                status,
-                since,
-                from,
-                ..
-            } => {
-                self.health = Health::Closed {
-                    status,
-                    since,
-                    from,
-                    probe_at: now.mono + CLOSED_PROBE,
-                };
-                None
-            }
-            Health::Down { since, pause, .. } => {
-                let pause = (pause * 2).min(DOWN_PROBE_MAX);
-                self.health = Health::Down {
-                    since,
-                    probe_at: now.mono + rng.jitter(pause).min(DOWN_PROBE_MAX),
-                    pause,
-                };
+            Health::Closed { .. } | Health::Down { .. } => {
+                self.probe_again(now, rng);
                 None
             }
             Health::Open if self.failures < DOWN_AFTER => None,
@@ -199,68 +317,131 @@ impl Destination {
         }
     }
 
-    fn reached(&mut self, now: Now, success: bool) -> Option<Turn> {
+    /// The probe told nothing: as it was, as far as we know.
+    fn probe_again(&mut self, now: Now, rng: &mut Rng) {
+        match &mut self.health {
+            Health::Closed { probe_at, .. } => *probe_at = now.mono + CLOSED_PROBE,
+            Health::Down {
+                probe_at, pause, ..
+            } => {
+                *pause = (*pause * 2).min(DOWN_PROBE_MAX);
+                *probe_at = now.mono + rng.jitter(*pause).min(DOWN_PROBE_MAX);
+            }
+            Health::Open | Health::Opening { .. } => {}
+        }
+    }
+
+    /// It answered, and the record is not filed.
+    fn reached(&mut self, status: u16, now: Now) -> Option<Turn> {
         self.failures = 0;
         match self.health {
-            Health::Open => None,
-            Health::Opening { limit } => {
-                if success {
-                    let limit = limit.saturating_mul(2);
-                    self.health = if limit >= self.workers {
-                        Health::Open
-                    } else {
-                        Health::Opening { limit }
-                    };
-                }
+            Health::Open | Health::Opening { .. } => None,
+            // An ingress in trouble answers now this, now that.
+            Health::Closed {
+                shut: shut @ Shut::Outage(_),
+                ..
+            } => {
+                self.close(shut, now);
                 None
             }
-            Health::Closed { from, .. } => {
-                self.closed_total += now.mono.since(from);
-                self.health = self.opening();
-                Some(Turn::Open)
-            }
-            Health::Down { .. } => {
-                self.health = self.opening();
-                Some(Turn::Open)
+            Health::Closed { .. } | Health::Down { .. } => {
+                self.health = Health::Opening {
+                    limit: 1,
+                    told: false,
+                };
+                Some(Turn::Answers(status))
             }
         }
     }
 
-    /// A probe that never left: the next record may be the probe at once.
-    fn not_sent(&mut self, now: Now) -> Option<Turn> {
+    fn filed(&mut self) -> Option<Turn> {
+        self.failures = 0;
+        let (limit, told) = match self.health {
+            Health::Open => return None,
+            Health::Opening { limit, told } => (limit.saturating_mul(2), told),
+            Health::Closed { .. } | Health::Down { .. } => (1, false),
+        };
+        self.health = if limit >= self.workers {
+            Health::Open
+        } else {
+            Health::Opening { limit, told: true }
+        };
+        (!told).then_some(Turn::Open)
+    }
+
+    fn not_sent(&mut self, next: Mono) -> Option<Turn> {
         match &mut self.health {
-            Health::Closed { probe_at, .. } | Health::Down { probe_at, .. } => {
-                *probe_at = now.mono;
-            }
+            Health::Closed { probe_at, .. } | Health::Down { probe_at, .. } => *probe_at = next,
             _ => {}
         }
         None
     }
 
-    fn opening(&self) -> Health {
-        if self.workers > 1 {
-            Health::Opening { limit: 1 }
-        } else {
-            Health::Open
-        }
+    /// What a restart must not forget, if it has changed since it was last asked for.
+    pub(super) fn to_keep(&mut self) -> Option<DestinationRow> {
+        std::mem::take(&mut self.unkept).then(|| DestinationRow {
+            held_until: self.held_wall,
+            refused: self.refusals.rows(),
+        })
+    }
+
+    /// What was asked for is not in the store.
+    pub(super) fn not_kept(&mut self) {
+        self.unkept = true;
+    }
+
+    /// Whether [`to_keep`](Self::to_keep) would give anything.
+    pub(super) fn unkept(&self) -> bool {
+        self.unkept
+    }
+
+    /// The records whose rows belong with [`to_keep`](Self::to_keep) in one commit.
+    pub(super) fn refused_ids(&self) -> Vec<RecordId> {
+        self.refusals.ids().collect()
     }
 
     /// For the status page.
     pub(super) fn snapshot(&self, now: Now) -> DestinationSnapshot {
         let held = now.mono < self.held_until;
         let (state, since, sentence) = match self.health {
-            Health::Closed { status, since, .. } => (
+            Health::Closed {
+                shut: Shut::ToUs(status),
+                since,
+                ..
+            } => (
                 "closed",
                 Some(since),
                 format!(
                     "the history manager answers {status} and is closed to us; check its address, \
-                     our token and our permission there"
+                     our token and our permission there{}",
+                    self.last_probe(status)
+                ),
+            ),
+            Health::Closed {
+                shut: Shut::Outage(status),
+                since,
+                ..
+            } => (
+                "closed",
+                Some(since),
+                format!(
+                    "{OUTAGE} different records in a row were refused with {status}: probably what \
+                     stands before the history manager; check its address and its ingress{}",
+                    self.last_probe(status)
                 ),
             ),
             Health::Down { since, .. } => (
                 "down",
                 Some(since),
-                String::from("the history manager cannot be reached; it is probed, records wait"),
+                match self.last {
+                    Last::NoAnswer(why) => format!(
+                        "the history manager {}; it is probed, records wait",
+                        why.sentence()
+                    ),
+                    _ => String::from(
+                        "the history manager cannot be reached; it is probed, records wait",
+                    ),
+                },
             ),
             _ if held => (
                 "held",
@@ -270,16 +451,7 @@ impl Destination {
                     self.held_until.since(now.mono).as_secs()
                 ),
             ),
-            Health::Opening { limit } => (
-                "opening",
-                None,
-                format!("the history manager is back; {limit} posts at once, soon more"),
-            ),
-            Health::Open => (
-                "open",
-                None,
-                String::from("the history manager takes records"),
-            ),
+            Health::Opening { .. } | Health::Open => self.said_of_the_last(),
         };
         DestinationSnapshot {
             state,
@@ -289,16 +461,64 @@ impl Destination {
             last_filed: self.last_filed,
         }
     }
+
+    /// What the last probe of a closed destination brought, if it was something else.
+    fn last_probe(&self, status: u16) -> String {
+        match self.last {
+            Last::Answered(other) | Last::Refused(other) if other != status => {
+                format!("; to the last probe it answered {other}")
+            }
+            Last::InProgress => String::from("; to the last probe it answered 409"),
+            Last::NoAnswer(why) => format!("; at the last probe it {}", why.sentence()),
+            _ => String::new(),
+        }
+    }
+
+    fn said_of_the_last(&self) -> (&'static str, Option<Wall>, String) {
+        let (state, sentence) = match self.last {
+            Last::Nothing => ("open", String::from("no record was tried since the start")),
+            Last::Filed => match self.health {
+                Health::Opening { limit, .. } => (
+                    "opening",
+                    format!("the history manager is back; {limit} posts at once, soon more"),
+                ),
+                _ => ("open", String::from("the history manager takes records")),
+            },
+            Last::Refused(status) => (
+                "open",
+                format!("the history manager refused the last record with {status}"),
+            ),
+            Last::InProgress => (
+                "open",
+                String::from(
+                    "the history manager answered 409 to the last record, whose earlier try may \
+                     be in progress there; it is asked again",
+                ),
+            ),
+            Last::Answered(status) => (
+                "failing",
+                format!("the history manager answered {status} to the last try; records wait"),
+            ),
+            Last::NoAnswer(why) => (
+                "failing",
+                format!(
+                    "the history manager {} at the last try; the record waits",
+                    why.sentence()
+                ),
+            ),
+        };
+        (state, None, sentence)
+    }
 }
 
 /// The destination for people and metrics.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DestinationSnapshot {
-    /// `open`, `opening`, `held`, `down` or `closed`.
+    /// `open`, `opening`, `failing`, `held`, `down` or `closed`.
     pub state: &'static str,
     /// Since when it is down or closed.
     pub since: Option<Wall>,
-    /// A sentence without a full stop.
+    /// A sentence without a full stop: what it did last.
     pub sentence: String,
     /// `genesys_gateway_history_closed`.
     pub closed: bool,
@@ -307,103 +527,4 @@ pub struct DestinationSnapshot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(s: u64) -> Now {
-        Now::default().plus(Duration::from_secs(s))
-    }
-
-    fn unreachable() -> Verdict {
-        Verdict::Later {
-            retry_after: None,
-            unreachable: true,
-            cause: "not-reached",
-            error: String::new(),
-        }
-    }
-
-    fn busy(retry_after: Option<u64>) -> Verdict {
-        Verdict::Later {
-            retry_after: retry_after.map(Duration::from_secs),
-            unreachable: false,
-            cause: "server-error",
-            error: String::new(),
-        }
-    }
-
-    #[test]
-    fn five_failures_in_a_row_mean_down_and_then_one_probe_at_a_time() {
-        let (mut d, mut rng) = (Destination::new(8), Rng::new(1));
-        for _ in 0..4 {
-            assert_eq!(d.learn(&unreachable(), at(1), &mut rng), None);
-            assert_eq!(d.limit(at(1).mono), 8);
-        }
-        assert_eq!(d.learn(&unreachable(), at(1), &mut rng), Some(Turn::Down));
-        assert_eq!(d.limit(at(1).mono), 0);
-        let mut t = at(1).mono;
-        for _ in 0..20 {
-            t = d.opens_at(t).unwrap();
-            assert_eq!(d.limit(t), 1);
-            let now = Now {
-                mono: t,
-                wall: Wall(0),
-            };
-            d.learn(&unreachable(), now, &mut rng);
-            let pause = d.opens_at(t).unwrap().since(t);
-            assert!(pause <= DOWN_PROBE_MAX, "{pause:?}");
-        }
-    }
-
-    #[test]
-    fn a_success_between_failures_begins_the_run_again() {
-        let (mut d, mut rng) = (Destination::new(8), Rng::new(1));
-        for _ in 0..10 {
-            for _ in 0..4 {
-                d.learn(&unreachable(), at(1), &mut rng);
-            }
-            d.learn(&Verdict::Filed, at(1), &mut rng);
-        }
-        assert_eq!(d.limit(at(1).mono), 8);
-    }
-
-    #[test]
-    fn after_down_it_opens_slowly() {
-        let (mut d, mut rng) = (Destination::new(8), Rng::new(1));
-        for _ in 0..5 {
-            d.learn(&unreachable(), at(1), &mut rng);
-        }
-        assert_eq!(d.learn(&Verdict::Filed, at(9), &mut rng), Some(Turn::Open));
-        let mut seen = vec![d.limit(at(9).mono)];
-        for _ in 0..3 {
-            d.learn(&Verdict::Filed, at(9), &mut rng);
-            seen.push(d.limit(at(9).mono));
-        }
-        assert_eq!(seen, [1, 2, 4, 8]);
-    }
-
-    #[test]
-    fn closed_is_probed_once_a_minute_and_its_time_is_counted() {
-        let (mut d, mut rng) = (Destination::new(4), Rng::new(1));
-        let closed = Verdict::Closed { status: 401 };
-        assert_eq!(d.learn(&closed, at(10), &mut rng), Some(Turn::Closed(401)));
-        assert_eq!(d.opens_at(at(10).mono), Some(at(70).mono));
-        assert_eq!(d.learn(&closed, at(70), &mut rng), Some(Turn::Closed(401)));
-        assert_eq!(d.limit(at(129).mono), 0);
-        assert_eq!(d.limit(at(130).mono), 1);
-        assert_eq!(d.learn(&unreachable(), at(130), &mut rng), None);
-        assert!(d.closed());
-        assert_eq!(d.learn(&busy(None), at(190), &mut rng), Some(Turn::Open));
-        assert_eq!(d.closed_total(at(500).mono), Duration::from_secs(180));
-    }
-
-    #[test]
-    fn retry_after_holds_the_whole_destination() {
-        let (mut d, mut rng) = (Destination::new(4), Rng::new(1));
-        d.learn(&busy(Some(120)), at(0), &mut rng);
-        assert_eq!(d.limit(at(119).mono), 0);
-        assert_eq!(d.opens_at(at(5).mono), Some(at(120).mono));
-        assert_eq!(d.limit(at(120).mono), 4);
-        assert_eq!(d.snapshot(at(0)).state, "held");
-    }
-}
+mod tests;

@@ -64,6 +64,7 @@ impl Filing {
         };
         let mut draft = Draft::default();
         self.draft_queue(&mut draft);
+        self.draft_destination(&mut draft);
         self.draft_rows(&mut draft);
         self.draft_maintenance(&mut draft, now);
         if draft.changes.is_empty() && !probing {
@@ -216,14 +217,36 @@ impl Filing {
             if draft.full() {
                 return;
             }
-            if let Some(rec) = self.records.get(&id) {
-                draft.add(
-                    Change::Record(rec.row.clone()),
-                    Effect::Record(rec.row.clone()),
-                );
-                draft.records.push(id);
-            }
+            self.draft_record(id, draft);
             self.ledger.dirty_records.remove(&id);
+        }
+    }
+
+    /// With the rows that it speaks of: after a crash one without the other would be wrong.
+    fn draft_destination(&mut self, draft: &mut Draft) {
+        let ids = self.destination.refused_ids();
+        let room = draft.changes.len() + ids.len() + 1 <= BATCH_CHANGES_MAX;
+        let free = |id: &RecordId| !draft.subjects.contains(&Subject::Record(*id));
+        if !self.destination.unkept() || !room || !ids.iter().all(free) {
+            return;
+        }
+        for id in ids {
+            if self.ledger.dirty_records.remove(&id) {
+                self.draft_record(id, draft);
+            }
+        }
+        if let Some(row) = self.destination.to_keep() {
+            draft.add(Change::Destination(row), Effect::Destination);
+        }
+    }
+
+    fn draft_record(&self, id: RecordId, draft: &mut Draft) {
+        if let Some(rec) = self.records.get(&id) {
+            draft.add(
+                Change::Record(rec.row.clone()),
+                Effect::Record(rec.row.clone()),
+            );
+            draft.records.push(id);
         }
     }
 

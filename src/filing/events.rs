@@ -258,7 +258,7 @@ impl Filing {
             state: RecordState::Queued,
             attempts: 0,
             next_try: None,
-            patience_from: now.wall,
+            patience_used: std::time::Duration::ZERO,
             delivered_at: None,
             last_error: None,
         };

@@ -38,8 +38,14 @@ pub(super) struct Remembered {
     pub(super) kept: Kept,
     /// When its next try is due, while it is deferred.
     pub(super) next_try: Mono,
-    /// The destination's closed time up to which `patience_from` was moved on.
-    pub(super) closed_until: Duration,
+    /// The time in which we tried, up to which its patience is counted.
+    pub(super) tried_at: Duration,
+    /// When a try of it last ended without an answer.
+    pub(super) unanswered: Option<Mono>,
+    /// How often in a row it could not be read.
+    pub(super) unread: u8,
+    /// How often it was brought back from an outage.
+    pub(super) outages: u8,
 }
 
 /// The filing half of the core; see [`crate::filing`].
@@ -76,7 +82,7 @@ impl Filing {
             checks: Checks::new(),
             bulk_troubles: 0,
             outbox: Outbox::default(),
-            destination: Destination::new(settings.workers),
+            destination: Destination::new(settings.workers, &recovered.destination, now),
             patience_cursor: None,
             expiries: BTreeSet::new(),
             forgets: BTreeSet::new(),
@@ -119,6 +125,10 @@ impl Filing {
             self.undelivered += 1;
         }
         self.remember_record(row.clone(), Kept::As(row.state), now);
+        if let Some(rec) = self.records.get_mut(&row.record) {
+            // A try of the former process may have ended with it.
+            rec.unanswered = Some(now.mono);
+        }
         self.queue_record(row.record, now);
         if row.kind == RecordKind::AfterCallWork
             && let Some(w) = row.conversation.and_then(|c| self.interactions.get_mut(&c))
@@ -140,7 +150,10 @@ impl Filing {
             Remembered {
                 kept,
                 next_try,
-                closed_until: self.destination.closed_total(now.mono),
+                tried_at: self.destination.tried(now.mono),
+                unanswered: None,
+                unread: 0,
+                outages: 0,
                 row,
             },
         );

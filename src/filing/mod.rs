@@ -18,6 +18,7 @@ mod checks;
 mod commit;
 mod commits;
 pub mod destination;
+mod refusals;
 mod draft;
 mod events;
 mod interaction;

@@ -1,8 +1,9 @@
 //! Tries to file records, and what their outcomes bring about.
 //!
-//! Invariant: only a record whose body is in the store is tried, and by one try
-//! at a time; no try is counted, and no patience runs, while the destination is
-//! closed to us.
+//! Invariants: only a record whose body is in the store is tried, and by one try
+//! at a time; no try is counted while the destination is closed to us, nor one
+//! that was never sent; patience is time in which we tried, whatever the clock on
+//! the wall does and however long the machine was off.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -11,17 +12,21 @@ use super::destination::Turn;
 use super::machine::{Filing, Kept, Remembered};
 use super::outbox::{BACKOFF_MAX, backoff};
 use super::rows::RecordState;
-use super::verdict::{Verdict, verdict};
+use super::verdict::{Later, Verdict, verdict};
 use super::{Order, PostOutcome};
 use crate::ids::RecordId;
 use crate::notice::Level;
 use crate::time::{Mono, Now};
 
-/// While closed, so many rows are looked at with each probe, to make the patience they were
-/// given durable.
+/// While down, so many rows are looked at with each probe, to make the patience they have used
+/// up durable.
 const PATIENCE_ROWS: usize = 2_000;
-/// And written when it has grown by so much: a restart costs a record no more patience than this.
+/// And written when it has grown by so much: a restart gives a record back no more than this.
 const PATIENCE_STEP: Duration = Duration::from_secs(3600);
+/// For so long after a try without an answer a 409 may mean that very try (design, section 5).
+const IN_PROGRESS: Duration = Duration::from_secs(60);
+/// So often a record comes back from an outage; then it is its own fault.
+const OUTAGES_MAX: u8 = 3;
 
 impl Filing {
     /// Puts a record where its state belongs: in line, in wait, or out.
@@ -33,7 +38,8 @@ impl Filing {
             return;
         }
         match rec.row.state {
-            RecordState::Queued => self.outbox.fresh(id),
+            RecordState::Queued if rec.next_try <= now.mono => self.outbox.fresh(id),
+            RecordState::Queued => self.outbox.defer(id, rec.next_try),
             RecordState::Deferred => self
                 .outbox
                 .defer(id, rec.next_try.min(now.mono + BACKOFF_MAX)),
@@ -66,21 +72,40 @@ impl Filing {
             self.never("the outcome of a try that was not ordered");
             return;
         }
-        let verdict = verdict(outcome);
-        let turn = self.destination.learn(&verdict, now, &mut self.rng);
-        self.judge(id, &verdict, now);
+        let mut verdict = verdict(outcome);
+        if verdict == Verdict::Conflict && !self.in_progress(id, now) {
+            verdict = Verdict::Filed;
+        }
+        let turn = self.destination.learn(id, &verdict, now, &mut self.rng);
+        self.judge(id, verdict, now);
         if let Some(turn) = turn {
             self.tell(turn, now);
+        }
+        if self.destination.down() {
+            self.keep_patience(now);
         }
         self.release_record(id);
     }
 
-    fn judge(&mut self, id: RecordId, verdict: &Verdict, now: Now) {
-        let closed_total = self.destination.closed_total(now.mono);
-        let give_up_after = self.settings.give_up_after;
+    /// Whether an earlier try of the record may still be under way at the other end.
+    fn in_progress(&self, id: RecordId, now: Now) -> bool {
+        let unanswered = self.records.get(&id).and_then(|rec| rec.unanswered);
+        unanswered.is_some_and(|at| now.mono.since(at) < IN_PROGRESS)
+    }
+
+    fn judge(&mut self, id: RecordId, verdict: Verdict, now: Now) {
+        let tried = self.destination.tried(now.mono);
+        let closed = self.destination.closed();
         let Some(rec) = self.records.get_mut(&id) else {
             return;
         };
+        if let Verdict::Later {
+            how: Later::Unreachable(_) | Later::BrokenOff(_),
+            ..
+        } = verdict
+        {
+            rec.unanswered = Some(now.mono);
+        }
         match verdict {
             Verdict::Filed => {
                 // Whatever was done to it meanwhile: it is there.
@@ -96,8 +121,37 @@ impl Filing {
                 self.counters.failed("closed");
                 self.queue_record(id, now);
             }
-            Verdict::Later { .. } if self.destination.closed() => {
+            Verdict::Refused { .. } if closed => {
+                // The outage's refusal, not the record's.
+                self.counters.failed("closed");
+                self.queue_record(id, now);
+            }
+            Verdict::Later { .. } if closed => {
                 // A probe that told nothing.
+                self.queue_record(id, now);
+            }
+            Verdict::NotSent { error } => {
+                // No try, and no time in which we tried.
+                rec.tried_at = tried;
+                rec.unread = rec.unread.saturating_add(1);
+                rec.next_try = now.mono + backoff(u32::from(rec.unread), &mut self.rng);
+                self.say(
+                    Level::Warn,
+                    "record-unread",
+                    format!("{error}; record {id} is read again later"),
+                );
+                self.queue_record(id, now);
+            }
+            Verdict::Conflict => {
+                rec.row.attempts = rec.row.attempts.saturating_add(1);
+                rec.row.last_error = Some(String::from(
+                    "the history manager answered 409, and an earlier try may be in progress there",
+                ));
+                if rec.row.state != RecordState::Held {
+                    wait(rec, IN_PROGRESS, now);
+                }
+                self.counters.failed("in-progress");
+                self.ledger.dirty_records.insert(id);
                 self.queue_record(id, now);
             }
             Verdict::Later {
@@ -107,61 +161,58 @@ impl Filing {
                 ..
             } => {
                 if rec.row.attempts == 0 {
-                    rec.row.patience_from = now.wall;
-                    rec.closed_until = closed_total;
+                    rec.tried_at = tried;
                 }
-                move_patience_on(rec, closed_total);
+                use_patience(rec, tried);
+                rec.unread = 0;
                 rec.row.attempts = rec.row.attempts.saturating_add(1);
-                rec.row.last_error = Some(error.clone());
-                let given_up = now.wall.since(rec.row.patience_from) >= give_up_after;
-                if rec.row.state == RecordState::Held {
+                let given_up = rec.row.patience_used >= self.settings.give_up_after;
+                let held = rec.row.state == RecordState::Held;
+                rec.row.last_error = Some(error);
+                self.counters.failed(cause);
+                if held {
                     // The operator's hand is on it.
                 } else if given_up {
-                    rec.row.state = RecordState::Dead;
-                    rec.row.next_try = None;
-                    rec.row.last_error = Some(format!(
-                        "given up after {} tries: {error}",
-                        rec.row.attempts
-                    ));
+                    self.counters.failed("given-up");
+                    let why = rec.row.last_error.as_deref().unwrap_or_default();
+                    let error = format!("given up after {} tries: {why}", rec.row.attempts);
+                    self.dead(id, error);
                 } else {
                     let pause = backoff(rec.row.attempts, &mut self.rng);
-                    let pause = retry_after.map_or(pause, |r| pause.max(r));
-                    rec.row.state = RecordState::Deferred;
-                    rec.next_try = now.mono + pause;
-                    rec.row.next_try = Some(now.wall + pause);
+                    wait(rec, retry_after.map_or(pause, |r| pause.max(r)), now);
                 }
-                let dead = rec.row.state == RecordState::Dead;
-                self.counters.failed(cause);
                 self.ledger.dirty_records.insert(id);
-                if dead {
-                    self.counters.failed("given-up");
-                    self.dead(id);
-                }
                 self.queue_record(id, now);
             }
-            Verdict::Dead { cause, error } => {
-                rec.row.attempts = rec.row.attempts.saturating_add(1);
-                rec.row.last_error = Some(error.clone());
-                let held = rec.row.state == RecordState::Held;
-                if !held {
-                    rec.row.state = RecordState::Dead;
-                    rec.row.next_try = None;
-                }
-                self.counters.failed(cause);
-                self.ledger.dirty_records.insert(id);
-                if !held {
-                    self.dead(id);
-                }
-                self.queue_record(id, now);
-            }
+            Verdict::Refused { error, .. } => self.needs_person(id, "refused", error, now),
+            Verdict::Unreadable { error } => self.needs_person(id, "unreadable", error, now),
         }
     }
 
-    /// A person is needed. The reason may quote the answer, so it stays out of the log.
-    fn dead(&mut self, id: RecordId) {
-        let Some(row) = self.records.get(&id).map(|rec| &rec.row) else {
+    fn needs_person(&mut self, id: RecordId, cause: &'static str, error: String, now: Now) {
+        let Some(rec) = self.records.get_mut(&id) else {
             return;
         };
+        rec.row.attempts = rec.row.attempts.saturating_add(1);
+        self.counters.failed(cause);
+        if rec.row.state == RecordState::Held {
+            rec.row.last_error = Some(error);
+        } else {
+            self.dead(id, error);
+        }
+        self.ledger.dirty_records.insert(id);
+        self.queue_record(id, now);
+    }
+
+    /// A person is needed. The reason may quote the answer, so it stays out of the log.
+    fn dead(&mut self, id: RecordId, error: String) {
+        let Some(rec) = self.records.get_mut(&id) else {
+            return;
+        };
+        let row = &mut rec.row;
+        row.state = RecordState::Dead;
+        row.next_try = None;
+        row.last_error = Some(error);
         let text = format!(
             "record {id} is dead after {} {}; see `records show {id}`, then retry or discard it",
             row.attempts,
@@ -175,21 +226,40 @@ impl Filing {
 
     fn tell(&mut self, turn: Turn, now: Now) {
         match turn {
-            Turn::Closed(status) => {
+            Turn::Closed(status) => self.say(
+                Level::Error,
+                "history-closed",
+                format!(
+                    "the history manager answers {status} and is closed to us: nothing is filed \
+                     until it lets us in; check its address, our token and our permission there"
+                ),
+            ),
+            Turn::Outage(status, ten) => {
                 self.say(
                     Level::Error,
                     "history-closed",
                     format!(
-                        "the history manager answers {status} and is closed to us: nothing is filed \
-                         until it lets us in; check its address, our token and our permission there"
+                        "the history manager refuses one record after the other with {status}: \
+                         that is taken for an outage of what stands before it, and nothing is \
+                         filed until it files again; check its address and its ingress"
                     ),
                 );
-                self.keep_patience(now);
+                for id in ten {
+                    self.bring_back(id, now);
+                }
             }
             Turn::Down => self.say(
                 Level::Warn,
                 "history-down",
                 "the history manager cannot be reached; records wait, and it is probed",
+            ),
+            Turn::Answers(status) => self.say(
+                Level::Info,
+                "history-open",
+                format!(
+                    "the history manager can be reached and lets us in again, but answers \
+                     {status}; records wait"
+                ),
             ),
             Turn::Open => self.say(
                 Level::Info,
@@ -199,9 +269,24 @@ impl Filing {
         }
     }
 
-    /// Makes the patience of the next rows durable, in rotation.
+    /// A record that is dead by an outage waits with the others; a person may have had another
+    /// idea meanwhile.
+    fn bring_back(&mut self, id: RecordId, now: Now) {
+        if let Some(rec) = self.records.get_mut(&id)
+            && rec.row.state == RecordState::Dead
+            && rec.outages < OUTAGES_MAX
+        {
+            rec.outages += 1;
+            rec.row.state = RecordState::Deferred;
+            wait(rec, Duration::ZERO, now);
+            self.ledger.dirty_records.insert(id);
+            self.queue_record(id, now);
+        }
+    }
+
+    /// Makes the patience that the next rows have used up durable, in rotation.
     fn keep_patience(&mut self, now: Now) {
-        let closed_total = self.destination.closed_total(now.mono);
+        let tried = self.destination.tried(now.mono);
         let from = self
             .patience_cursor
             .map_or(Bound::Unbounded, Bound::Excluded);
@@ -214,21 +299,25 @@ impl Filing {
         self.patience_cursor = ids.last().copied().filter(|_| ids.len() == PATIENCE_ROWS);
         for id in ids {
             if let Some(rec) = self.records.get_mut(&id)
-                && !rec.row.state.over()
-                && rec.row.attempts > 0
+                && rec.row.state == RecordState::Deferred
                 && matches!(rec.kept, Kept::As(_))
-                && closed_total.saturating_sub(rec.closed_until) >= PATIENCE_STEP
+                && tried.saturating_sub(rec.tried_at) >= PATIENCE_STEP
             {
-                move_patience_on(rec, closed_total);
+                use_patience(rec, tried);
                 self.ledger.dirty_records.insert(id);
             }
         }
     }
 }
 
-/// The time that the destination was closed is not the record's.
-fn move_patience_on(rec: &mut Remembered, closed_total: Duration) {
-    let closed = closed_total.saturating_sub(rec.closed_until);
-    rec.row.patience_from = rec.row.patience_from + closed;
-    rec.closed_until = closed_total;
+/// The time in which we tried since the record was last looked at is the record's.
+fn use_patience(rec: &mut Remembered, tried: Duration) {
+    rec.row.patience_used += tried.saturating_sub(rec.tried_at);
+    rec.tried_at = tried;
+}
+
+fn wait(rec: &mut Remembered, pause: Duration, now: Now) {
+    rec.row.state = RecordState::Deferred;
+    rec.next_try = now.mono + pause;
+    rec.row.next_try = Some(now.wall + pause);
 }

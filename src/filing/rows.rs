@@ -8,6 +8,8 @@
 //! Invariant: nothing here does I/O; every state has one spelling, used in the
 //! database, the API, the metrics and the page alike.
 
+use std::time::Duration;
+
 use crate::ids::{ConversationId, RecordId};
 pub use crate::platform::ChannelRow;
 use crate::time::Wall;
@@ -182,12 +184,21 @@ pub struct RecordRow {
     pub attempts: u32,
     /// When the next try is due.
     pub next_try: Option<Wall>,
-    /// From when `give-up-after` runs; moved on while the destination is closed to us.
-    pub patience_from: Wall,
+    /// How much of `give-up-after` is used up: time in which we tried, in whole milliseconds.
+    pub patience_used: Duration,
     /// When it was filed.
     pub delivered_at: Option<Wall>,
     /// Why the last try failed; no personal data.
     pub last_error: Option<String>,
+}
+
+/// What a restart must not forget of the history manager.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DestinationRow {
+    /// Until when it asked to be left alone (`Retry-After`).
+    pub held_until: Option<Wall>,
+    /// The records it refused since it last filed one, by status; a few of each.
+    pub refused: Vec<(u16, Vec<RecordId>)>,
 }
 
 /// One durable change. A batch of them is one transaction, in order.
@@ -215,6 +226,8 @@ pub enum Change {
     },
     /// Replace the columns of a record, keep its body.
     Record(RecordRow),
+    /// Replace what is remembered of the history manager.
+    Destination(DestinationRow),
     /// Erase (securely) bodies of records that were over, and members of interactions
     /// that had ended, before `before`; at most `limit` rows of each.
     EraseBodies {
@@ -405,6 +418,8 @@ pub struct Recovered {
     pub records: Vec<RecordRow>,
     /// The kept channels.
     pub channels: Vec<ChannelRow>,
+    /// What is remembered of the history manager.
+    pub destination: DestinationRow,
     /// Ended interactions by state.
     pub ended: Vec<(InteractionState, u64)>,
     /// Records that are over, by state.

@@ -305,7 +305,7 @@ fn example(kind: RecordKind) -> RecordRow {
         state: RecordState::Queued,
         attempts: 0,
         next_try: None,
-        patience_from: Wall(1_767_886_512_400),
+        patience_used: std::time::Duration::ZERO,
         delivered_at: None,
         last_error: None,
     }

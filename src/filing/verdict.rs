@@ -14,14 +14,16 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// What an outcome means.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// 2xx, and 409: it is there.
+    /// 2xx: it is there.
     Filed,
+    /// 409: it is there, unless an earlier try of the same record may be in progress.
+    Conflict,
     /// Try again later.
     Later {
         /// Holds the whole destination; at most [`RETRY_AFTER_MAX`].
         retry_after: Option<Duration>,
-        /// No connection or no answer came about: counts towards "down".
-        unreachable: bool,
+        /// How it came about.
+        how: Later,
         /// Stable label of the cause.
         cause: &'static str,
         /// For people.
@@ -32,13 +34,35 @@ pub enum Verdict {
         /// The status.
         status: u16,
     },
-    /// Needs a person.
-    Dead {
-        /// Stable label of the cause.
-        cause: &'static str,
+    /// Any other 4xx: needs a person.
+    Refused {
+        /// The status.
+        status: u16,
         /// For people.
         error: String,
     },
+    /// It can never be sent; needs a person.
+    Unreadable {
+        /// For people.
+        error: String,
+    },
+    /// It was not sent, and may be soon: no try, and nobody's fault at the other end.
+    NotSent {
+        /// For people.
+        error: String,
+    },
+}
+
+/// Why a record has to wait, as far as it tells of the destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Later {
+    /// It answered.
+    Answered(u16),
+    /// It could not be reached or did not answer in time: counts towards "down".
+    Unreachable(NoAnswer),
+    /// It was there and broke off, or talked nonsense: that may be about this one record, and
+    /// tells nothing of the destination.
+    BrokenOff(NoAnswer),
 }
 
 /// Labels of causes, for metrics; the last two come from the outbox.
@@ -51,7 +75,7 @@ pub const CAUSES: [&str; 11] = [
     "garbled",
     "refused",
     "unreadable",
-    "not-read",
+    "in-progress",
     "closed",
     "given-up",
 ];
@@ -60,37 +84,37 @@ pub const CAUSES: [&str; 11] = [
 #[must_use]
 pub fn verdict(outcome: &PostOutcome) -> Verdict {
     match outcome {
-        PostOutcome::Unreadable(reason) => Verdict::Dead {
-            cause: "unreadable",
+        PostOutcome::Unreadable(reason) => Verdict::Unreadable {
             error: reason.clone(),
         },
-        PostOutcome::NotRead(reason) => Verdict::Later {
-            retry_after: None,
-            unreachable: false,
-            cause: "not-read",
+        PostOutcome::NotRead(reason) => Verdict::NotSent {
             error: format!("the database could not be read: {reason}"),
         },
-        PostOutcome::NoAnswer(why) => Verdict::Later {
-            retry_after: None,
-            unreachable: true,
-            cause: match why {
-                NoAnswer::NotSent => "not-reached",
-                NoAnswer::Unknown => "broken-off",
-                NoAnswer::TimedOut => "timed-out",
-                NoAnswer::Garbled => "garbled",
-            },
-            error: format!("the history manager {}", why.sentence()),
-        },
+        PostOutcome::NoAnswer(why) => {
+            let (how, cause) = match why {
+                NoAnswer::NotSent => (Later::Unreachable(*why), "not-reached"),
+                NoAnswer::TimedOut => (Later::Unreachable(*why), "timed-out"),
+                NoAnswer::Unknown => (Later::BrokenOff(*why), "broken-off"),
+                NoAnswer::Garbled => (Later::BrokenOff(*why), "garbled"),
+            };
+            Verdict::Later {
+                retry_after: None,
+                how,
+                cause,
+                error: format!("the history manager {}", why.sentence()),
+            }
+        }
         PostOutcome::Answered {
             status,
             retry_after,
             excerpt,
         } => match *status {
-            200..=299 | 409 => Verdict::Filed,
+            200..=299 => Verdict::Filed,
+            409 => Verdict::Conflict,
             300..=399 | 401 | 403 => Verdict::Closed { status: *status },
             408 | 425 | 429 => later("rate-limited", *status, *retry_after),
-            400..=499 => Verdict::Dead {
-                cause: "refused",
+            400..=499 => Verdict::Refused {
+                status: *status,
                 error: refusal(*status, excerpt),
             },
             // 5xx, and what is no status of HTTP at all: a fault on the way, never the record's.
@@ -102,7 +126,7 @@ pub fn verdict(outcome: &PostOutcome) -> Verdict {
 fn later(cause: &'static str, status: u16, retry_after: Option<Duration>) -> Verdict {
     Verdict::Later {
         retry_after: retry_after.map(|d| d.min(RETRY_AFTER_MAX)),
-        unreachable: false,
+        how: Later::Answered(status),
         cause,
         error: format!("the history manager answered {status}"),
     }
@@ -131,9 +155,12 @@ mod tests {
     fn kind(v: &Verdict) -> &'static str {
         match v {
             Verdict::Filed => "filed",
+            Verdict::Conflict => "conflict",
             Verdict::Later { .. } => "later",
             Verdict::Closed { .. } => "closed",
-            Verdict::Dead { .. } => "dead",
+            Verdict::Refused { .. } => "refused",
+            Verdict::Unreadable { .. } => "unreadable",
+            Verdict::NotSent { .. } => "not sent",
         }
     }
 
@@ -141,10 +168,11 @@ mod tests {
     fn every_status_has_the_verdict_of_the_contract() {
         for status in 0..=999u16 {
             let expected = match status {
-                200..=299 | 409 => "filed",
+                200..=299 => "filed",
+                409 => "conflict",
                 408 | 425 | 429 => "later",
                 401 | 403 | 300..=399 => "closed",
-                400..=499 => "dead",
+                400..=499 => "refused",
                 _ => "later",
             };
             assert_eq!(kind(&answered(status)), expected, "{status}");
@@ -152,18 +180,19 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_of_any_kind_means_later_and_counts_as_unreachable() {
-        for why in [
-            NoAnswer::NotSent,
-            NoAnswer::Unknown,
-            NoAnswer::TimedOut,
-            NoAnswer::Garbled,
+    fn only_what_was_not_reached_or_not_in_time_speaks_against_the_destination() {
+        for (why, speaks) in [
+            (NoAnswer::NotSent, true),
+            (NoAnswer::TimedOut, true),
+            (NoAnswer::Unknown, false),
+            (NoAnswer::Garbled, false),
         ] {
-            let v = verdict(&PostOutcome::NoAnswer(why));
-            assert!(
-                matches!(&v, Verdict::Later { unreachable: true, cause, .. } if CAUSES.contains(cause)),
-                "{v:?}"
-            );
+            let Verdict::Later { how, cause, .. } = verdict(&PostOutcome::NoAnswer(why)) else {
+                panic!("{why:?} means later");
+            };
+            assert_eq!(how == Later::Unreachable(why), speaks, "{why:?}");
+            assert_eq!(how == Later::BrokenOff(why), !speaks, "{why:?}");
+            assert!(CAUSES.contains(&cause));
         }
     }
 
@@ -175,30 +204,26 @@ mod tests {
             excerpt: String::new(),
         });
         assert!(
-            matches!(v, Verdict::Later { retry_after: Some(d), unreachable: false, .. } if d == RETRY_AFTER_MAX)
+            matches!(v, Verdict::Later { retry_after: Some(d), how: Later::Answered(503), .. } if d == RETRY_AFTER_MAX)
         );
     }
 
     #[test]
     fn a_refusal_keeps_status_and_excerpt_for_the_person_who_looks() {
-        let Verdict::Dead { error, cause } = answered(422) else {
-            panic!("422 must be dead");
+        let Verdict::Refused { error, status: 422 } = answered(422) else {
+            panic!("422 must be refused");
         };
         assert!(
             error.contains("422") && error.contains("no such field"),
             "{error}"
         );
-        assert_eq!(cause, "refused");
     }
 
     #[test]
-    fn what_can_never_be_sent_is_dead_and_a_failing_database_is_not_the_records_fault() {
+    fn what_can_never_be_sent_is_told_from_what_could_not_be_read_just_now() {
         let v = verdict(&PostOutcome::Unreadable("the template failed".into()));
-        assert_eq!(kind(&v), "dead");
+        assert_eq!(kind(&v), "unreadable");
         let v = verdict(&PostOutcome::NotRead("disk I/O error".into()));
-        assert_eq!(kind(&v), "later");
-        assert!(
-            matches!(v, Verdict::Later { cause, unreachable: false, .. } if CAUSES.contains(&cause))
-        );
+        assert_eq!(kind(&v), "not sent");
     }
 }

@@ -3,16 +3,18 @@
 //! Invariant: what is written is read back equal; what cannot be read as what
 //! the column holds is an error of that row alone.
 
+use std::time::Duration;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Result, Row};
 
 use crate::filing::rows::{
-    ChannelRow, InteractionRow, InteractionState, Leg, Reason, RecordKind, RecordRow, RecordState,
-    Source,
+    ChannelRow, DestinationRow, InteractionRow, InteractionState, Leg, Reason, RecordKind,
+    RecordRow, RecordState, Source,
 };
 use crate::ids::{ConversationId, RecordId};
 use crate::secret::Secret;
-use crate::time::Wall;
+use crate::time::{Wall, millis};
 
 macro_rules! as_text {
     ($($type:ty => $write:expr, $read:expr;)+) => {$(
@@ -81,7 +83,13 @@ pub(super) fn interaction(row: &Row<'_>) -> Result<InteractionRow> {
 /// The columns that [`record`] reads, from 0.
 pub(super) const RECORD: &str = "record, kind, conversation, source, participant, session, \
      ordinal, event_time, matched_time, content_digest, received_at, state, attempts, next_try, \
-     patience_from, delivered_at, last_error";
+     delivered_at, last_error, patience_used";
+
+/// The same where nothing is migrated, because it is only looked at: the first version of the
+/// schema knows no used patience.
+pub(super) const RECORD_OF_ANY_VERSION: &str = "record, kind, conversation, source, participant, \
+     session, ordinal, event_time, matched_time, content_digest, received_at, state, attempts, \
+     next_try, delivered_at, last_error, 0";
 
 /// How many columns [`RECORD`] has: what a query asks for besides follows them.
 pub(super) const RECORD_COUNT: usize = 17;
@@ -105,10 +113,42 @@ pub(super) fn record(row: &Row<'_>) -> Result<RecordRow> {
         state: row.get(11)?,
         attempts: row.get(12)?,
         next_try: row.get(13)?,
-        patience_from: row.get(14)?,
-        delivered_at: row.get(15)?,
-        last_error: row.get(16)?,
+        delivered_at: row.get(14)?,
+        last_error: row.get(15)?,
+        patience_used: Duration::from_millis(u64::try_from(row.get::<_, i64>(16)?).unwrap_or(0)),
     })
+}
+
+/// A time span as the schema holds it.
+pub(super) fn whole_millis(span: Duration) -> i64 {
+    i64::try_from(millis(span)).unwrap_or(i64::MAX)
+}
+
+/// Name of the note that holds a [`DestinationRow`].
+pub(super) const NOTE_DESTINATION: &str = "destination";
+
+/// What the note holds: `[held until, [[status, [record, …]], …]]`.
+type DestinationNote = (Option<i64>, Vec<(u16, Vec<String>)>);
+
+/// A [`DestinationRow`] as text.
+pub(super) fn destination_text(row: &DestinationRow) -> String {
+    let ids = |ids: &Vec<RecordId>| ids.iter().map(ToString::to_string).collect();
+    let note: DestinationNote = (
+        row.held_until.map(|t| t.0),
+        row.refused.iter().map(|(s, r)| (*s, ids(r))).collect(),
+    );
+    serde_json::to_string(&note).unwrap_or_default()
+}
+
+/// Reads [`destination_text`]; what cannot be read is as good as nothing: it costs the history
+/// manager a few tries too many.
+pub(super) fn destination(text: &str) -> DestinationRow {
+    let (held_until, refused) = serde_json::from_str::<DestinationNote>(text).unwrap_or_default();
+    let ids = |ids: Vec<String>| ids.iter().filter_map(|id| id.parse().ok()).collect();
+    DestinationRow {
+        held_until: held_until.map(Wall),
+        refused: refused.into_iter().map(|(s, r)| (s, ids(r))).collect(),
+    }
 }
 
 /// The columns that [`channel`] reads, from 0.

@@ -71,6 +71,9 @@ pub(super) fn recovered(conn: &Connection) -> Result<Recovered> {
         interactions,
         records,
         channels,
+        destination: note(conn, columns::NOTE_DESTINATION)?
+            .map(|text| columns::destination(&text))
+            .unwrap_or_default(),
         ended,
         over,
         last_alive: conn

@@ -157,7 +157,7 @@ pub(super) fn stored_record(
 ) -> rusqlite::Result<Option<StoredRecord>> {
     conn.prepare_cached(&format!(
         "SELECT {}, body, members FROM record WHERE record = ?1",
-        columns::RECORD
+        columns::RECORD_OF_ANY_VERSION
     ))?
     .query_row([id], |row| {
         Ok(StoredRecord {
@@ -180,7 +180,7 @@ pub(super) fn list_records(
         conn,
         &format!(
             "SELECT {} FROM record WHERE ?1 IS NULL OR state = ?1 ORDER BY id DESC LIMIT ?2",
-            columns::RECORD
+            columns::RECORD_OF_ANY_VERSION
         ),
         (state, limit),
         columns::record,

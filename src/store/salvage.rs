@@ -251,7 +251,8 @@ fn insert(conn: &Connection, id: i64, values: &[Value]) -> Result<bool> {
         Some(mark::RECORD) => insert_record(conn, row),
         Some(mark::CHANNEL) => insert_channel(conn, id, row),
         Some(mark::PULSE) => insert_pulse(conn, row),
-        // The note of an earlier damage is replaced by this one's.
+        // The note of an earlier damage is replaced by this one's; without the one about the
+        // history manager it is asked a few times too often.
         Some(mark::NOTE) => Some(Ok(())),
         _ => None,
     };
@@ -337,6 +338,7 @@ fn insert_record(conn: &Connection, row: Columns<'_>) -> Option<Result<()>> {
             "idem_digest",
             "body",
             "members",
+            "patience_used",
         ],
         &[
             &record,
@@ -362,6 +364,8 @@ fn insert_record(conn: &Connection, row: Columns<'_>) -> Option<Result<()>> {
             &key.map(|(_, d)| d),
             &row.object(23),
             &row.object(24),
+            // Rows of the first version have none.
+            &row.integer(25).unwrap_or(0),
         ],
     ))
 }

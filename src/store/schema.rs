@@ -38,7 +38,8 @@ pub(super) mod mark {
 }
 
 /// One entry per version; never edited once released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE interaction (
     mark INTEGER NOT NULL DEFAULT 1 CHECK (mark = 1),
     id INTEGER PRIMARY KEY,
@@ -124,7 +125,11 @@ CREATE TABLE note (
     name TEXT NOT NULL UNIQUE,
     value TEXT NOT NULL
 ) STRICT;
-"];
+",
+    "
+ALTER TABLE record ADD COLUMN patience_used INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// The newest version that this program knows.
 #[allow(clippy::cast_possible_wrap)]

@@ -112,7 +112,7 @@ fn record(n: u128) -> RecordRow {
         state: RecordState::Queued,
         attempts: 0,
         next_try: None,
-        patience_from: NOW,
+        patience_used: std::time::Duration::ZERO,
         delivered_at: None,
         last_error: None,
     }

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Result, ToSql, named_params};
 use super::columns;
 use super::members::{self, NotMerged};
 use crate::filing::rows::{
-    Change, ChannelRow, InteractionRow, InteractionState, RecordKind, RecordRow, RecordState,
+    Change, ChannelRow, DestinationRow, InteractionRow, InteractionState, RecordKind, RecordRow,
+    RecordState,
 };
 use crate::ids::RecordId;
 use crate::time::Wall;
@@ -82,6 +83,7 @@ impl Batch<'_> {
             Change::Interaction(row) => self.interaction(row),
             Change::Take { row, body, key } => self.take(row, body, key.as_ref()),
             Change::Record(row) => self.record(row),
+            Change::Destination(row) => self.destination(row),
             Change::EraseBodies { before, limit } => self.erase(*before, *limit),
             Change::Purge { before, limit } => self.purge(*before, *limit),
         }
@@ -173,12 +175,12 @@ impl Batch<'_> {
             .prepare_cached(
                 "INSERT INTO record (record, kind, conversation, source, participant, session,
                     ordinal, event_time, matched_time, content_digest, received_at, state,
-                    attempts, next_try, patience_from, delivered_at, last_error, over_at, rev,
-                    idem_key, idem_digest, body, members)
+                    attempts, next_try, patience_from, patience_used, delivered_at, last_error, over_at,
+                    rev, idem_key, idem_digest, body, members)
                 VALUES (:record, :kind, :conversation, :source, :participant, :session,
                     :ordinal, :event_time, :matched_time, :content_digest, :received_at, :state,
-                    :attempts, :next_try, :patience_from, :delivered_at, :last_error, :over_at,
-                    :rev, :idem_key, :idem_digest, :body,
+                    :attempts, :next_try, :received_at, :patience_used, :delivered_at, :last_error,
+                    :over_at, :rev, :idem_key, :idem_digest, :body,
                     CASE WHEN :with_members THEN
                         (SELECT i.members FROM interaction i WHERE i.conversation = :conversation)
                     END)
@@ -199,7 +201,7 @@ impl Batch<'_> {
                 ":state": row.state,
                 ":attempts": row.attempts,
                 ":next_try": row.next_try,
-                ":patience_from": row.patience_from,
+                ":patience_used": columns::whole_millis(row.patience_used),
                 ":delivered_at": row.delivered_at,
                 ":last_error": row.last_error,
                 ":over_at": over_at,
@@ -228,7 +230,7 @@ impl Batch<'_> {
                     participant = :participant, session = :session, ordinal = :ordinal,
                     event_time = :event_time, matched_time = :matched_time,
                     content_digest = :content_digest, received_at = :received_at, state = :state,
-                    attempts = :attempts, next_try = :next_try, patience_from = :patience_from,
+                    attempts = :attempts, next_try = :next_try, patience_used = :patience_used,
                     delivered_at = :delivered_at, last_error = :last_error, rev = :rev,
                     over_at = CASE WHEN :over THEN coalesce(:delivered_at, over_at, :now) END
                 WHERE record = :record",
@@ -248,7 +250,7 @@ impl Batch<'_> {
                 ":state": row.state,
                 ":attempts": row.attempts,
                 ":next_try": row.next_try,
-                ":patience_from": row.patience_from,
+                ":patience_used": columns::whole_millis(row.patience_used),
                 ":delivered_at": row.delivered_at,
                 ":last_error": row.last_error,
                 ":over": row.state.over(),
@@ -256,6 +258,16 @@ impl Batch<'_> {
                 ":rev": self.rev,
             })?;
         Ok(one_or_refused(touched, "there is no such record"))
+    }
+
+    fn destination(&self, row: &DestinationRow) -> Result<Applied> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO note (name, value) VALUES (?1, ?2)
+                ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            )?
+            .execute((columns::NOTE_DESTINATION, columns::destination_text(row)))?;
+        Ok(Applied::Done)
     }
 
     /// `secure_delete` overwrites what is freed in the file; the copies in the write-ahead

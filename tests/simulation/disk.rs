@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use genesys_gateway::filing::rows::{
-    Change, ChannelRow, Found, InteractionRow, InteractionState, Lookup, RecordKind, RecordRow,
-    RecordState, Recovered, StoreFact, StoreOrder, StoreTrouble,
+    Change, ChannelRow, DestinationRow, Found, InteractionRow, InteractionState, Lookup,
+    RecordKind, RecordRow, RecordState, Recovered, StoreFact, StoreOrder, StoreTrouble,
 };
 use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::rng::Rng;
@@ -51,6 +51,7 @@ pub(crate) struct Disk {
     pub(crate) interactions: BTreeMap<ConversationId, StoredInteraction>,
     pub(crate) records: BTreeMap<RecordId, StoredRecord>,
     pub(crate) channels: Vec<ChannelRow>,
+    destination: DestinationRow,
     order: Vec<RecordId>,
     last_alive: Option<Wall>,
     queue: VecDeque<StoreOrder>,
@@ -270,6 +271,10 @@ impl Disk {
                 );
                 true
             }
+            Change::Destination(row) => {
+                self.destination = row.clone();
+                true
+            }
             Change::Record(row) => {
                 let Some(r) = self.records.get_mut(&row.record) else {
                     return false;
@@ -397,6 +402,7 @@ impl Disk {
                 .map(|r| r.row.clone())
                 .collect(),
             channels: self.channels.clone(),
+            destination: self.destination.clone(),
             ended: ended.into_iter().collect(),
             over: over.into_iter().collect(),
             last_alive: self.last_alive,

@@ -66,7 +66,7 @@ fn take(seen: &[Sighting]) -> Vec<RecordRow> {
                     state: RecordState::Queued,
                     attempts: 0,
                     next_try: None,
-                    patience_from: s.received_at,
+                    patience_used: Duration::ZERO,
                     delivered_at: None,
                     last_error: None,
                 });

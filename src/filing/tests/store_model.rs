@@ -10,6 +10,7 @@ use crate::time::Wall;
 pub(super) struct StoreModel {
     pub(super) interactions: BTreeMap<ConversationId, (InteractionRow, Vec<String>)>,
     pub(super) records: BTreeMap<RecordId, (RecordRow, String, Vec<String>)>,
+    pub(super) destination: DestinationRow,
     keys: BTreeMap<String, (RecordId, [u8; 32])>,
 }
 
@@ -44,6 +45,7 @@ impl StoreModel {
                         assert!(before.is_none(), "key used twice");
                     }
                 }
+                Change::Destination(row) => self.destination = row.clone(),
                 Change::Record(row) => {
                     let entry = self.records.get_mut(&row.record);
                     entry.expect("row of an unknown record").0 = row.clone();
@@ -88,6 +90,7 @@ impl StoreModel {
     pub(super) fn recovered(&self) -> Recovered {
         let mut r = Recovered {
             last_alive: Some(Wall(0)),
+            destination: self.destination.clone(),
             ..Recovered::default()
         };
         let mut ended: BTreeMap<InteractionState, u64> = BTreeMap::new();

@@ -33,7 +33,7 @@ fn row(record: RecordId) -> RecordRow {
         state: RecordState::Queued,
         attempts: 0,
         next_try: None,
-        patience_from: Wall(0),
+        patience_used: Duration::ZERO,
         delivered_at: None,
         last_error: None,
     }

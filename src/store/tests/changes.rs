@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::filing::rows::ChannelRow;
+use crate::filing::rows::{ChannelRow, DestinationRow};
 use crate::secret::Secret;
 
 fn channel(slot: u8) -> ChannelRow {
@@ -30,7 +30,7 @@ fn what_was_committed_is_recovered_exactly_after_a_restart() {
         state: RecordState::Deferred,
         attempts: 4,
         next_try: Some(Wall(NOW.0 + 60_000)),
-        patience_from: Wall(NOW.0 + 3),
+        patience_used: std::time::Duration::from_millis(3),
         last_error: Some("503 from the history manager".into()),
         matched_time: Some(Wall(NOW.0 - 4_000)),
         content_digest: Some("00ff".into()),
@@ -52,6 +52,10 @@ fn what_was_committed_is_recovered_exactly_after_a_restart() {
         ..delivered(3, NOW)
     };
     let past = delivered(4, NOW);
+    let asked_to_wait = DestinationRow {
+        held_until: Some(Wall(NOW.0 + 9)),
+        refused: vec![(404, vec![result.record, deferred.record])],
+    };
     let mut store = place.store();
     keep(
         &mut store,
@@ -64,6 +68,7 @@ fn what_was_committed_is_recovered_exactly_after_a_restart() {
             take(result.clone(), "{}"),
             take(filed.clone(), "{}"),
             take(past, "{}"),
+            Change::Destination(asked_to_wait.clone()),
         ],
     );
     let kept = store.execute(
@@ -83,6 +88,7 @@ fn what_was_committed_is_recovered_exactly_after_a_restart() {
             interactions: vec![live],
             records: vec![deferred, result, filed],
             channels: vec![channel(1), channel(2)],
+            destination: asked_to_wait,
             ended: vec![(InteractionState::Finished, 1)],
             over: vec![(RecordState::Delivered, 2)],
             last_alive: Some(Wall(NOW.0 + 77)),

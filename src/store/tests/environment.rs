@@ -398,3 +398,32 @@ fn inspection_needs_no_lock_and_counts_by_state_and_age() {
     store.close(NOW).unwrap();
     assert_eq!(inspect.records(Some("delivered"), 9).unwrap().len(), 2);
 }
+
+#[test]
+fn a_database_of_the_first_version_is_read_as_it_is_and_migrated_at_the_start() {
+    let place = Place::new();
+    let mut store = place.store();
+    let row = RecordRow {
+        attempts: 3,
+        patience_used: std::time::Duration::from_secs(7),
+        ..record(1)
+    };
+    keep(&mut store, vec![take(row.clone(), "{}")]);
+    let back = "ALTER TABLE record DROP COLUMN patience_used";
+    store.conn.execute_batch(back).unwrap();
+    schema::set(&store.conn, "user_version", "1").unwrap();
+    drop(store);
+    let seen = open_inspect(&place.path())
+        .unwrap()
+        .records(None, 9)
+        .unwrap();
+    let unused = RecordRow {
+        patience_used: std::time::Duration::ZERO,
+        ..row
+    };
+    assert_eq!(seen, [unused.clone()]);
+    let (store, recovered) = place.open();
+    assert_eq!(recovered.records, [unused]);
+    let version = schema::integer(&store.conn, "user_version").unwrap();
+    assert_eq!(version, schema::KNOWN_VERSION);
+}
