@@ -378,7 +378,7 @@ impl Destination {
     }
 
     /// What a restart must not forget, if it has changed since it was last asked for.
-    pub(super) fn to_keep(&mut self) -> Option<DestinationRow> {
+    pub(super) fn take_kept(&mut self) -> Option<DestinationRow> {
         std::mem::take(&mut self.unkept).then(|| DestinationRow {
             held_until: self.held_wall,
             refused: self.refusals.rows(),
@@ -390,12 +390,12 @@ impl Destination {
         self.unkept = true;
     }
 
-    /// Whether [`to_keep`](Self::to_keep) would give anything.
+    /// Whether [`take_kept`](Self::take_kept) would give anything.
     pub(super) fn unkept(&self) -> bool {
         self.unkept
     }
 
-    /// The records whose rows belong with [`to_keep`](Self::to_keep) in one commit.
+    /// The records whose rows belong with [`take_kept`](Self::take_kept) in one commit.
     pub(super) fn refused_ids(&self) -> Vec<RecordId> {
         self.refusals.ids().collect()
     }
@@ -476,7 +476,10 @@ impl Destination {
 
     fn said_of_the_last(&self) -> (&'static str, Option<Wall>, String) {
         let (state, sentence) = match self.last {
-            Last::Nothing => ("open", String::from("no record was tried since the start")),
+            Last::Nothing => (
+                "untried",
+                String::from("no record was tried since the start"),
+            ),
             Last::Filed => match self.health {
                 Health::Opening { limit, .. } => (
                     "opening",
@@ -485,11 +488,11 @@ impl Destination {
                 _ => ("open", String::from("the history manager takes records")),
             },
             Last::Refused(status) => (
-                "open",
+                "failing",
                 format!("the history manager refused the last record with {status}"),
             ),
             Last::InProgress => (
-                "open",
+                "failing",
                 String::from(
                     "the history manager answered 409 to the last record, whose earlier try may \
                      be in progress there; it is asked again",
@@ -514,7 +517,7 @@ impl Destination {
 /// The destination for people and metrics.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DestinationSnapshot {
-    /// `open`, `opening`, `failing`, `held`, `down` or `closed`.
+    /// `untried`, `open`, `opening`, `failing`, `held`, `down` or `closed`.
     pub state: &'static str,
     /// Since when it is down or closed.
     pub since: Option<Wall>,

@@ -225,7 +225,7 @@ impl Filing {
     /// With the rows that it speaks of: after a crash one without the other would be wrong.
     fn draft_destination(&mut self, draft: &mut Draft) {
         let ids = self.destination.refused_ids();
-        let room = draft.changes.len() + ids.len() + 1 <= BATCH_CHANGES_MAX;
+        let room = draft.changes.len() + ids.len() < BATCH_CHANGES_MAX;
         let free = |id: &RecordId| !draft.subjects.contains(&Subject::Record(*id));
         if !self.destination.unkept() || !room || !ids.iter().all(free) {
             return;
@@ -235,7 +235,7 @@ impl Filing {
                 self.draft_record(id, draft);
             }
         }
-        if let Some(row) = self.destination.to_keep() {
+        if let Some(row) = self.destination.take_kept() {
             draft.add(Change::Destination(row), Effect::Destination);
         }
     }

@@ -310,7 +310,7 @@ pub fn render(s: &Snapshot) -> String {
     t.one(
         "history_closed",
         "gauge",
-        "1 while the history manager refuses us (401, 403, 3xx).",
+        "1 while the history manager refuses us (401, 403, 3xx, or every record alike).",
         u8::from(s.history_state == "closed"),
     );
     t.one(

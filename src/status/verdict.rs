@@ -87,6 +87,10 @@ pub fn of(s: &Snapshot) -> Verdict {
                 s.history_detail
             ),
         ),
+        // What it did last is of interest while something waits for it.
+        "failing" if s.record("queued") + s.record("deferred") > 0 => {
+            say(Level::Warn, s.history_detail.clone());
+        }
         "held" => say(
             Level::Warn,
             format!(

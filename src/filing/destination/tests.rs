@@ -196,20 +196,20 @@ fn ten_records_refused_alike_are_an_outage_that_only_a_filing_ends() {
         assert!(d.closed());
     }
     // A restart in the middle of it.
-    let kept = d.to_keep().unwrap();
-    assert_eq!(d.to_keep(), None);
+    let kept = d.take_kept().unwrap();
+    assert_eq!(d.take_kept(), None);
     let mut d = Destination::new(4, &kept, at(300));
     assert_eq!((d.closed(), d.limit(at(300).mono)), (true, 1));
     let turn = d.learn(id(50), &Verdict::Filed, at(300), &mut rng);
     assert_eq!((turn, d.closed()), (Some(Turn::Open), false));
-    assert_eq!(d.to_keep(), Some(DestinationRow::default()));
+    assert_eq!(d.take_kept(), Some(DestinationRow::default()));
 }
 
 #[test]
 fn a_pause_asked_for_outlives_the_process_but_not_its_hour() {
     let (mut d, mut rng) = (new(4), Rng::new(1));
     d.learn(id(1), &busy(Some(120)), at(0), &mut rng);
-    let kept = d.to_keep().unwrap();
+    let kept = d.take_kept().unwrap();
     // The monotonic clock begins anew.
     let later = Now {
         mono: Mono(7),
@@ -264,8 +264,8 @@ fn what_is_said_is_what_it_did_last() {
         (busy(None), "failing", "answered 503"),
         (broken_off(), "failing", "broke the connection"),
         (unreachable(), "failing", "could not be reached"),
-        (refused(422), "open", "refused the last record with 422"),
-        (Verdict::Conflict, "open", "409"),
+        (refused(422), "failing", "refused the last record with 422"),
+        (Verdict::Conflict, "failing", "409"),
         (Verdict::Filed, "open", "takes records"),
     ] {
         let (s, sentence) = said(&mut d, verdict);

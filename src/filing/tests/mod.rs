@@ -6,6 +6,7 @@ mod acts;
 mod chance;
 mod checking;
 mod life;
+mod posting;
 mod lingering;
 mod patience;
 mod store_model;

@@ -49,7 +49,10 @@ export const CHANNEL = {
 
 /** The states of the history manager. @type {Record<string, [string, string]>} */
 export const HISTORY = {
+  untried: ["not tried yet", "ok"],
   open: ["takes records", "ok"],
+  opening: ["is back", "ok"],
+  failing: ["does not take them", "warn"],
   down: ["does not answer", "warn"],
   closed: ["refuses us", "bad"],
   held: ["asked us to wait", "warn"],

@@ -421,7 +421,7 @@ fn a_database_of_the_first_version_is_read_as_it_is_and_migrated_at_the_start() 
         patience_used: std::time::Duration::ZERO,
         ..row
     };
-    assert_eq!(seen, [unused.clone()]);
+    assert_eq!(seen, std::slice::from_ref(&unused));
     let (store, recovered) = place.open();
     assert_eq!(recovered.records, [unused]);
     let version = schema::integer(&store.conn, "user_version").unwrap();
