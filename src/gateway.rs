@@ -19,7 +19,7 @@ use crate::notice::Notice;
 use crate::platform::session::{self, SocketRef};
 use crate::platform::{self, CallId, Client, rest};
 use crate::secret::Secret;
-use crate::time::{Deadline, Mono, Now};
+use crate::time::{Alarm, Deadline, Mono, Now};
 
 // While the disk holds everything up, each topic of all channels can announce twice.
 const _: () = assert!(
@@ -158,6 +158,7 @@ pub struct Gateway {
     filing: Filing,
     kept: Kept,
     out: VecDeque<Output>,
+    alarm: Alarm,
 }
 
 impl Gateway {
@@ -169,6 +170,7 @@ impl Gateway {
             filing: Filing::new(settings.filing, recovered, now, seed ^ 0x66_69_6c_69_6e_67),
             kept: Kept::default(),
             out: VecDeque::new(),
+            alarm: Alarm::default(),
         };
         gateway.pump(now);
         gateway
@@ -202,6 +204,9 @@ impl Gateway {
                 self.platform.handle(platform::Input::Tick, now);
                 self.pump(now);
                 self.filing.handle(filing::Fact::Tick, now);
+                self.pump(now);
+                self.alarm.obeyed(self.due(now), now.mono);
+                return;
             }
         }
         self.pump(now);
@@ -268,6 +273,18 @@ impl Gateway {
     /// When to come back at the latest with [`Input::Tick`], and why.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Deadline> {
+        self.alarm.kept(self.due(now))
+    }
+
+    /// Checks that no deadline of either half lies in the past.
+    ///
+    /// # Errors
+    /// Never in a correct program: the sentence names the defect.
+    pub fn audit(&self) -> Result<(), String> {
+        self.alarm.audit()
+    }
+
+    fn due(&self, now: Now) -> Option<Deadline> {
         let halves = Deadline::sooner(
             self.platform.next_deadline(now),
             self.filing.next_deadline(),

@@ -147,6 +147,63 @@ impl Deadline {
     }
 }
 
+/// Keeps deadlines out of the past. One that is over and that a tick does not move would
+/// make its obeyer turn without end; here it is slowed down and told of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alarm {
+    /// When what was due was last done.
+    obeyed: Mono,
+    in_a_row: u32,
+    stuck: Option<&'static str>,
+}
+
+impl Alarm {
+    /// What is over after a tick is due this long after it.
+    pub const REST: Duration = Duration::from_millis(10);
+    /// So many ticks in a row may leave something due at once: one thing leads to another.
+    const IN_A_ROW_MAX: u32 = 3;
+
+    /// A tick has been obeyed; `due` is what is due next.
+    pub fn obeyed(&mut self, due: Option<Deadline>, now: Mono) {
+        self.obeyed = now;
+        match due.filter(|d| d.at <= now) {
+            Some(due) => {
+                self.in_a_row += 1;
+                if due.at < now || self.in_a_row > Self::IN_A_ROW_MAX {
+                    self.stuck = Some(due.why);
+                }
+            }
+            None => {
+                self.in_a_row = 0;
+                self.stuck = None;
+            }
+        }
+    }
+
+    /// The deadline as it may be given out.
+    #[must_use]
+    pub fn kept(&self, due: Option<Deadline>) -> Option<Deadline> {
+        due.map(|due| Deadline {
+            at: match due.at <= self.obeyed {
+                true => self.obeyed + Self::REST,
+                false => due.at,
+            },
+            ..due
+        })
+    }
+
+    /// Says which deadline lies in the past although it was obeyed.
+    ///
+    /// # Errors
+    /// Never in a correct program: the sentence names the defect.
+    pub fn audit(&self) -> Result<(), String> {
+        match self.stuck {
+            Some(why) => Err(format!("the deadline \"{why}\" lies in the past")),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +218,29 @@ mod tests {
         );
         assert_eq!(Wall::parse_rfc3339("yesterday"), None);
         assert_eq!(Wall(0).rfc3339(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_deadline_that_is_obeyed_and_stays_is_slowed_down_and_told_of() {
+        let due = |at| {
+            Some(Deadline {
+                at: Mono(at),
+                why: "tea",
+            })
+        };
+        let mut alarm = Alarm::default();
+        alarm.obeyed(due(99), Mono(100));
+        assert_eq!(alarm.kept(due(99)), due(110));
+        assert!(alarm.audit().unwrap_err().contains("tea"));
+        alarm.obeyed(due(300), Mono(110));
+        assert_eq!(alarm.kept(due(300)), due(300));
+        alarm.audit().unwrap();
+        for _ in 0..3 {
+            alarm.obeyed(due(120), Mono(120));
+        }
+        alarm.audit().unwrap();
+        alarm.obeyed(due(120), Mono(120));
+        assert!(alarm.audit().is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::Output;
 use super::calls::{ChannelRef, Purpose};
 use super::channel::{Channel, Phase, Sub};
 use super::client::{Client, bit};
-use super::limits::{EMPTY_CHANNEL_KEPT, OPEN_AHEAD_PLACES, RETIRE_PATIENCE};
+use super::limits::{OPEN_AHEAD_PLACES, RETIRE_PATIENCE};
 use super::rest::Op;
 use super::session;
 use crate::ids::Topic;
@@ -57,40 +57,46 @@ impl Client {
         }
         let slots: Vec<u8> = self.channels.keys().copied().collect();
         for slot in slots {
+            let mut placed = 0;
             while let Some(channel) = self.channels.get(&slot) {
                 let usable = channel.phase == Phase::Open
                     && channel.takes_topics()
                     && !channel.suspect
                     && channel.closing_until.is_none()
                     && channel.next.is_none();
-                if !usable || channel.subs.len() >= self.capacity() {
+                let most = channel
+                    .room
+                    .allows(channel.unconfirmed().saturating_sub(placed));
+                if !usable || channel.subs.len() >= self.capacity() || placed >= most {
                     break;
                 }
                 let Some(topic) = self.waiting.first_key_value().map(|(_, t)| t.clone()) else {
                     return;
                 };
                 self.place(&topic, slot);
+                placed += 1;
             }
+        }
+    }
+
+    /// Places on one channel, if it serves or soon will.
+    fn places_on(&self, c: &Channel) -> usize {
+        let coming = !matches!(c.phase, Phase::Waiting(_)) || c.attempts < 3;
+        match c.takes_topics() && !c.suspect && coming {
+            true => self.capacity().saturating_sub(c.subs.len()),
+            false => 0,
         }
     }
 
     /// Places on channels that serve, or soon will.
     fn free_places(&self) -> usize {
-        let usable = |c: &&Channel| {
-            let coming = !matches!(c.phase, Phase::Waiting(_)) || c.attempts < 3;
-            c.takes_topics() && !c.suspect && coming
-        };
-        self.channels
-            .values()
-            .filter(usable)
-            .map(|c| self.capacity().saturating_sub(c.subs.len()))
-            .sum()
+        self.channels.values().map(|c| self.places_on(c)).sum()
     }
 
     /// The same once the hand-overs that are due have been done: a successor has the
     /// places of its predecessor.
     fn free_places_to_come(&self) -> usize {
-        let lasting = |c: &&Channel| c.successor.is_none() && !c.sealed && !c.retiring();
+        let lasting = |c: &&Channel| c.successor.is_none() && !c.room.full() && !c.retiring();
         self.channels
             .values()
             .filter(lasting)
@@ -143,21 +149,17 @@ impl Client {
                 channel.empty_since = None;
             }
         }
-        let long_empty = |c: &&Channel| {
-            c.empty_since
-                .is_some_and(|t| now.mono.since(t) >= EMPTY_CHANNEL_KEPT)
-                && c.takes_topics()
-        };
-        let Some(slot) = self
+        let long_empty = |c: &&Channel| c.idle_until().is_some_and(|at| at <= now.mono);
+        let Some((slot, room)) = self
             .channels
             .values()
             .rev()
             .find(long_empty)
-            .map(|c| c.slot)
+            .map(|c| (c.slot, self.places_on(c)))
         else {
             return;
         };
-        if self.free_places() >= self.waiting.len() + self.open_ahead() + self.capacity() {
+        if self.free_places() >= self.waiting.len() + self.open_ahead() + room {
             self.retire(slot, now);
         } else if let Some(channel) = self.channels.get_mut(&slot) {
             channel.empty_since = Some(now.mono);

@@ -19,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ChannelRow;
-use super::limits::{CHANNEL_LIFE, NOTING_PATIENCE, TOPICS_PER_MESSAGE_MAX};
+use super::limits::{CHANNEL_LIFE, EMPTY_CHANNEL_KEPT, NOTING_PATIENCE, TOPICS_PER_MESSAGE_MAX};
+use super::room::Room;
 use super::session::SocketRef;
 use crate::ids::Topic;
 use crate::secret::Secret;
@@ -180,8 +181,8 @@ pub(super) struct Channel {
     pub(super) reopens_failed: u32,
     /// Topics in one unsubscribe: fewer after a refusal, which may be about one of them alone.
     pub(super) drop_most: usize,
-    /// The platform says it is full although we count fewer.
-    pub(super) sealed: bool,
+    /// What the platform says of its room.
+    pub(super) room: Room,
     /// Kept from an earlier run: which topics it holds is not known yet.
     pub(super) resync: bool,
     /// Not asked before.
@@ -237,7 +238,7 @@ impl Channel {
             closing_until: None,
             reopens_failed: 0,
             drop_most: TOPICS_PER_MESSAGE_MAX,
-            sealed: false,
+            room: Room::Open,
             resync: false,
             resync_from: now,
             renew: Renew::Idle,
@@ -294,7 +295,27 @@ impl Channel {
 
     /// May serve topics that it does not serve yet.
     pub(super) fn takes_topics(&self) -> bool {
-        self.successor.is_none() && self.successor_of.is_none() && !self.sealed && !self.retiring()
+        self.successor.is_none()
+            && self.successor_of.is_none()
+            && !self.room.full()
+            && !self.retiring()
+    }
+
+    /// Topics put on it that the platform has not spoken about.
+    pub(super) fn unconfirmed(&self) -> usize {
+        let sent = self.flight.values().filter(|b| b.subscribe);
+        self.want.len() + self.blamed.len() + sent.map(|b| b.topics.len()).sum::<usize>()
+    }
+
+    /// Since when it is empty, if it is one that is closed for that alone.
+    pub(super) fn idle_since(&self) -> Option<Mono> {
+        let spare = self.successor.is_none() && self.successor_of.is_none() && !self.retiring();
+        self.empty_since.filter(|_| spare)
+    }
+
+    /// When to look whether it is needed any more.
+    pub(super) fn idle_until(&self) -> Option<Mono> {
+        Some(self.idle_since()? + EMPTY_CHANNEL_KEPT)
     }
 
     /// Adds a topic to be subscribed.

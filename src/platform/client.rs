@@ -21,7 +21,7 @@ use super::{ChannelRow, Fetch, Input, Output, Settings};
 use crate::ids::Topic;
 use crate::notice::Notice;
 use crate::rng::Rng;
-use crate::time::{Deadline, Mono, Now};
+use crate::time::{Alarm, Deadline, Mono, Now};
 
 /// What is known of a topic.
 #[derive(Debug)]
@@ -85,6 +85,7 @@ pub struct Client {
     /// When [`advance`](Client::advance) last looked at the clock: what has come due since
     /// is still to be done.
     pub(super) advanced: Mono,
+    pub(super) alarm: Alarm,
 }
 
 impl Client {
@@ -121,6 +122,7 @@ impl Client {
             abandoned: Abandoned::default(),
             list_from: Mono(0),
             advanced: Mono(0),
+            alarm: Alarm::default(),
         };
         client.reattach(kept, now);
         client.advance(now);
@@ -162,6 +164,7 @@ impl Client {
 
     /// Takes in one fact. Drain [`Client::poll_output`] before the next.
     pub fn handle(&mut self, input: Input, now: Now) {
+        let tick = input == Input::Tick;
         match input {
             Input::Watch(topic) => self.watch(topic),
             Input::Unwatch(topic) => self.unwatch(&topic),
@@ -178,6 +181,9 @@ impl Client {
             Input::Tick => {}
         }
         self.advance(now);
+        if tick {
+            self.alarm.obeyed(self.due(now), now.mono);
+        }
     }
 
     /// The next order; `None` when everything has been said.
@@ -188,6 +194,10 @@ impl Client {
     /// When to come back at the latest with [`Input::Tick`], and why.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Deadline> {
+        self.alarm.kept(self.due(now))
+    }
+
+    fn due(&self, now: Now) -> Option<Deadline> {
         let mut soonest = self.token.deadline(now);
         // While the call is out nothing is due: a deadline in the past would make the loop spin.
         if !self.calls.pending(|p| *p == Purpose::Warm) {

@@ -26,6 +26,13 @@ pub const OPEN_AHEAD_PLACES: usize = 100;
 /// An empty channel is closed after this long, unless it is the last.
 pub const EMPTY_CHANNEL_KEPT: Duration = Duration::from_secs(600);
 
+/// A channel that the platform says is full although we count fewer topics is tried again
+/// after this, doubling to [`FULL_PAUSE_MAX`]: places are perhaps freed late.
+pub const FULL_PAUSE: Duration = Duration::from_secs(10);
+
+/// The longest pause between two tries at a full channel: one message and one request.
+pub const FULL_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// A retiring channel is given this long to confirm its unsubscribes and close.
 pub const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
 

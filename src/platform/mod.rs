@@ -33,6 +33,7 @@ pub mod rest;
 pub mod retry_after;
 pub mod rhythm;
 pub mod rollover;
+mod room;
 pub mod saml;
 pub mod session;
 pub mod snapshot;

@@ -42,6 +42,9 @@ impl Client {
     pub(super) fn roll(&mut self, now: Now) {
         let slots: Vec<u8> = self.channels.keys().copied().collect();
         for slot in slots {
+            if let Some(channel) = self.channels.get_mut(&slot) {
+                channel.room.turn(now.mono);
+            }
             self.roll_socket(slot, now);
             self.roll_life(slot, now);
             self.probe(slot, now);
@@ -449,8 +452,11 @@ impl Client {
             if c.successor_of.is_some() {
                 at(c.handover_began + HANDOVER_PATIENCE, "hand-over");
             }
-            if let Some(t) = c.empty_since {
-                at(t + super::limits::EMPTY_CHANNEL_KEPT, "empty channel");
+            if let Some(t) = c.idle_until() {
+                at(t, "empty channel");
+            }
+            if let Some(t) = c.room.deadline() {
+                at(t, "full channel");
             }
         }
         if self.renewing() && self.list_from > self.advanced {

@@ -192,6 +192,7 @@ impl Client {
     /// # Errors
     /// Never in a correct program: the sentence names the defect.
     pub fn audit(&self) -> Result<(), String> {
+        self.alarm.audit()?;
         if self.channels.len() > usize::from(self.settings.max_channels) {
             return Err(format!("{} channels in the table", self.channels.len()));
         }

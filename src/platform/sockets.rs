@@ -42,6 +42,9 @@ impl Client {
                 channel.unanswered = 0;
                 channel.answered = now.mono;
                 if let Some(batch) = channel.flight.remove(&ticket) {
+                    if batch.subscribe && !channel.is_probe(&batch) {
+                        channel.room.added();
+                    }
                     self.confirmed(socket.slot, batch);
                 }
             }

@@ -6,6 +6,7 @@
 mod bench;
 mod handover;
 mod lasting;
+mod places;
 
 use std::time::Duration;
 

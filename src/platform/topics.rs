@@ -175,6 +175,7 @@ impl Client {
         channel.forget(topic);
         let again = !channel.retiring()
             && channel.successor.is_none()
+            && !channel.room.full()
             && channel.kept() < self.settings.topics_per_channel;
         let wanted = self
             .topics
@@ -380,6 +381,7 @@ impl Client {
         let slot = channel.slot;
         match outcome.result {
             Ok(rest::Answer::Topics(states)) => {
+                c.room.added();
                 let mut verdicts: BTreeMap<Topic, Option<String>> =
                     states.into_iter().map(|s| (s.topic, s.rejected)).collect();
                 for topic in topics {
@@ -391,12 +393,16 @@ impl Client {
                 }
             }
             Err(Failure::TooManyTopics) => {
-                c.sealed = true;
+                c.room.refused(now.mono);
                 for topic in topics {
-                    if let Some(c) = self.channels.get_mut(&slot) {
-                        c.forget(&topic);
+                    c.blamed.remove(&topic);
+                    // It may be there from before, so it is taken off before it goes
+                    // elsewhere; what is live here was only to be confirmed.
+                    if matches!(c.subs.get(&topic), Some(Sub::Want | Sub::Sent)) {
+                        c.want.remove(&topic);
+                        c.drop.insert(topic.clone());
+                        c.subs.insert(topic, Sub::Drop);
                     }
-                    self.detach(&topic, slot);
                 }
             }
             Err(Failure::BadRequest { detail, .. } | Failure::Forbidden(detail)) => {

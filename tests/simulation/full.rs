@@ -255,6 +255,9 @@ impl Full {
             self.happen(event);
         } else {
             self.give(Input::Tick);
+            if let Some(Err(text)) = self.gateway.as_ref().map(Gateway::audit) {
+                self.fail(text);
+            }
             if self.pace.spins(self.due, now) {
                 let why = self
                     .gateway

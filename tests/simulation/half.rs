@@ -277,6 +277,9 @@ impl Half {
             }
         } else {
             self.give(Input::Tick);
+            if let Some(Err(text)) = self.client.as_ref().map(Client::audit) {
+                self.fail(text);
+            }
             if self.pace.spins(self.due, now) {
                 let why = self
                     .client

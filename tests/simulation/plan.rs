@@ -200,6 +200,17 @@ impl Plan {
             let shown = switches.set("optional-acw", shown);
             shown.expect("the table has this value");
         }
+        let mut late = Rng::new(seed ^ 0x70_6c_61_63);
+        if late.chance(15) {
+            let counted = pick(&mut late, &["20", "120", "600"]);
+            for (name, value) in [
+                ("places-freed-seconds", counted),
+                ("topics-max", &topics_per_channel.to_string()),
+            ] {
+                let set = switches.set(name, value);
+                set.expect("the table has this value");
+            }
+        }
         Plan {
             seed,
             switches,

@@ -16,7 +16,7 @@ use genesys_gateway::platform::rest::{self, Op, Outcome};
 use genesys_gateway::platform::session::{self, Fact, SocketRef};
 use genesys_gateway::secret::Secret;
 
-use crate::agenda::HOUR;
+use crate::agenda::{HOUR, Time};
 use crate::full::Full;
 use crate::plan::{Kind, Plan};
 
@@ -39,6 +39,9 @@ pub(crate) trait Sabotage {
     }
     fn lies(&mut self) -> bool {
         false
+    }
+    fn due(&mut self, due: Option<Time>) -> Option<Time> {
+        due
     }
 }
 
@@ -69,6 +72,7 @@ enum Breakage {
     LeavesTopicsBehind,
     NeverAsksForASignOfLife,
     NeverLingers,
+    LeavesADeadlineInThePast,
 }
 
 struct Broken {
@@ -84,6 +88,8 @@ struct Broken {
     /// What was subscribed on which socket.
     subscribed: BTreeSet<(SocketRef, Topic)>,
     extra: u64,
+    /// The first deadline there was.
+    stale: Option<Time>,
 }
 
 fn sabotage(what: Breakage) -> Box<dyn Sabotage> {
@@ -99,6 +105,7 @@ fn sabotage(what: Breakage) -> Box<dyn Sabotage> {
         keys: BTreeMap::new(),
         subscribed: BTreeSet::new(),
         extra: 0,
+        stale: None,
     })
 }
 
@@ -454,6 +461,14 @@ impl Sabotage for Broken {
         self.extra += 1;
         self.extra.is_multiple_of(20)
     }
+
+    fn due(&mut self, due: Option<Time>) -> Option<Time> {
+        if self.what != Breakage::LeavesADeadlineInThePast {
+            return due;
+        }
+        self.stale = self.stale.or(due);
+        self.stale.min(due)
+    }
 }
 
 /// A plan in which the breakage has its occasion.
@@ -542,4 +557,5 @@ breakages! {
     a_post_before_the_commit_is_caught: PostsBeforeTheCommit by "before its commit";
     topics_left_on_channels_given_up_are_caught: LeavesTopicsBehind by "channels are held";
     a_channel_never_asked_for_a_sign_of_life_is_caught: NeverAsksForASignOfLife by "believed live";
+    a_deadline_in_the_past_is_caught: LeavesADeadlineInThePast by "the core spins";
 }

@@ -25,7 +25,7 @@ fn fault(world: &mut Full, fault: Fault) {
 
 /// Conversations under way, told to the gateway within the given time.
 fn talking(world: &mut Full, n: usize, within: Time) -> Vec<ConversationId> {
-    let mut rng = Rng::new(99);
+    let mut rng = Rng::new(99 + world.checks.promised.len() as u64);
     let mut all = Vec::with_capacity(n);
     for i in 0..n {
         let id = ConversationId(rng.uuid());
@@ -310,4 +310,42 @@ fn heartbeats_once_a_minute_make_three_gaps_and_then_none_for_a_day() {
     let end = world.clock.time + 2 * HOUR;
     world.settle(end).unwrap();
     assert_eq!(world.history.filed.len(), 20);
+}
+
+#[test]
+fn channels_whose_places_are_freed_late_are_used_again_and_nothing_spins() {
+    let mut plan = Plan {
+        max_channels: 2,
+        topics_per_channel: 10,
+        ..Plan::calm(6)
+    };
+    for (name, value) in [("topics-max", "10"), ("places-freed-seconds", "120")] {
+        plan.switches.set(name, value).unwrap();
+    }
+    let mut world = Full::empty(plan, false);
+    go(&mut world, 5 * SECOND);
+    let first = talking(&mut world, 20, 10 * SECOND);
+    go(&mut world, MINUTE);
+    assert_eq!(live(&world, &first), 20);
+    for id in &first {
+        command(&mut world, &Control::Finish { conversation: *id });
+    }
+    world.take_incoming();
+    go(&mut world, 30 * SECOND);
+    // The next ones meet channels that are empty by our count and full by the platform's.
+    let second = talking(&mut world, 15, 10 * SECOND);
+    go(&mut world, 15 * SECOND);
+    assert!(world.net.platform.truth().ledger().over_limit > 0);
+    go(&mut world, 5 * MINUTE);
+    assert_eq!(live(&world, &second), 15);
+    for id in &second {
+        command(&mut world, &Control::Finish { conversation: *id });
+    }
+    world.take_incoming();
+    go(&mut world, 10 * MINUTE);
+    let steps = world.pace.steps;
+    go(&mut world, HOUR);
+    let steps = world.pace.steps - steps;
+    assert!(steps < 3000, "{steps} steps in an idle hour");
+    assert_eq!(world.history.filed.len(), 35);
 }

@@ -23,6 +23,8 @@ pub(super) struct Channel {
     pub(super) used: Mono,
     pub(super) expires: Now,
     pub(super) topics: BTreeMap<Arc<str>, Topic>,
+    /// Removed topics that are still counted, and until when.
+    pub(super) leaving: BTreeMap<Arc<str>, Mono>,
     pub(super) socket: Option<SocketId>,
     held: bool,
 }
@@ -70,6 +72,7 @@ impl Platform {
                 used: now.mono,
                 expires,
                 topics: BTreeMap::new(),
+                leaving: BTreeMap::new(),
                 socket: None,
                 held: false,
             },
@@ -187,6 +190,7 @@ impl Platform {
             if channel.topics.contains_key(&topic.key) {
                 continue;
             }
+            channel.leaving.remove(&topic.key);
             for name in topic.names() {
                 listen(self.listeners.entry(Arc::clone(name)).or_default(), number);
             }
@@ -202,7 +206,9 @@ impl Platform {
         number: u64,
         keys: impl Iterator<Item = &'a str>,
         linger: Option<Mono>,
+        now: Now,
     ) {
+        let counted = Duration::from_secs(self.switches.places_freed_seconds);
         for key in keys {
             let Some(channel) = self.channels.get_mut(&number) else {
                 return;
@@ -211,6 +217,11 @@ impl Platform {
                 continue;
             };
             self.ledger.topics_total -= 1;
+            if !counted.is_zero() {
+                channel.leaving.retain(|_, until| *until > now.mono);
+                let until = now.mono + counted;
+                channel.leaving.insert(Arc::clone(&topic.key), until);
+            }
             match linger {
                 // The listening goes on without the subscription until the timer.
                 Some(at) => self.timers.set(at, Timer::StopListening(number, topic)),

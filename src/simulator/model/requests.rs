@@ -132,7 +132,7 @@ impl Platform {
         if !bad.is_empty() {
             self.refuse(socket, correlation, &bad, 400, &why, now);
         }
-        let room = self.room(number, &good);
+        let room = self.room(number, &good, now);
         if room < good.len() {
             self.ledger.over_limit += 1;
             let message = "Too many subscriptions.";
@@ -173,18 +173,20 @@ impl Platform {
     }
 
     /// How many of these topics, taken in order, fit on the channel.
-    pub(super) fn room(&self, number: u64, topics: &[Topic]) -> usize {
+    pub(super) fn room(&self, number: u64, topics: &[Topic], now: Now) -> usize {
         let Some(channel) = self.channels.get(&number) else {
             return 0;
         };
         let most = self.switches.topics_max as usize;
-        let mut held = channel.topics.len();
+        let leaving = |t: &Topic| channel.leaving.get(&t.key).is_some_and(|at| *at > now.mono);
+        let left = channel.leaving.values().filter(|at| **at > now.mono);
+        let mut held = channel.topics.len() + left.count();
         let mut fresh = std::collections::BTreeSet::new();
         for (n, topic) in topics.iter().enumerate() {
             if channel.topics.contains_key(&topic.key) || !fresh.insert(&topic.key) {
                 continue;
             }
-            held += 1;
+            held += usize::from(!leaving(topic));
             if held > most {
                 return n;
             }
@@ -219,7 +221,7 @@ impl Platform {
         let linger = (self.switches.event_against_reply
             == EventAgainstReply::EventAfterUnsubscribe)
             .then(|| now.mono + LINGER);
-        self.remove_topics(number, keys.iter().map(String::as_str), linger);
+        self.remove_topics(number, keys.iter().map(String::as_str), linger, now);
         self.touch_channel(number, now);
         let reply = confirmation(
             correlation,

@@ -178,7 +178,7 @@ impl Platform {
             let distinct: std::collections::BTreeSet<&str> = good.iter().map(|t| &*t.key).collect();
             distinct.len() <= most
         } else {
-            self.room(number, &good) == good.len()
+            self.room(number, &good, now) == good.len()
         };
         if !fits {
             self.ledger.over_limit += 1;
@@ -202,7 +202,7 @@ impl Platform {
                 .filter(|k| !kept.contains(&***k))
                 .map(|k| k.to_string())
                 .collect();
-            self.remove_topics(number, gone.iter().map(String::as_str), None);
+            self.remove_topics(number, gone.iter().map(String::as_str), None, now);
         }
         let count = good.len();
         self.add_topics(number, good);
@@ -218,7 +218,7 @@ impl Platform {
         let number = self.reachable(token, id).ok_or_else(Refusal::not_found)?;
         if let Some(channel) = self.channels.get(&number) {
             let gone: Vec<String> = channel.topics.keys().map(|k| k.to_string()).collect();
-            self.remove_topics(number, gone.iter().map(String::as_str), None);
+            self.remove_topics(number, gone.iter().map(String::as_str), None, now);
         }
         self.touch_channel(number, now);
         self.journal

@@ -300,6 +300,7 @@ switches! {
         channel_life_seconds "channel-life-seconds" "Seconds that a channel lives without renewal." = 86400, 5 to 86400;
         channels_max "channels-max" "Channels per user and OAuth client." = 20, 1 to 20;
         topics_max "topics-max" "Topics per channel." = 1000, 1 to 1000;
+        places_freed_seconds "places-freed-seconds" "Seconds for which a removed topic is still counted on its channel." = 0, 0 to 3600;
         token_lifetime_seconds "token-lifetime-seconds" "Seconds that a token lives; the platform allows 300 and more." = 86400, 5 to 172800;
         idle_timeout_seconds "idle-token-timeout-seconds" "Seconds without an API call after which a token is revoked; 0 is never, the platform allows 300 and more." = 0, 0 to 28800;
         rest_per_minute "rest-per-minute" "REST requests per token and minute." = 300, 1 to 100000;

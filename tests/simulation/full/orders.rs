@@ -76,6 +76,9 @@ impl Full {
             .as_ref()
             .and_then(|g| g.next_deadline(now))
             .map(|d| self.clock.world(d.at));
+        if let Some(s) = &mut self.sabotage {
+            self.due = s.due(self.due);
+        }
         said
     }
 

@@ -1,0 +1,105 @@
+//! Places that the platform frees later than it says: the channel is tried again, or gone.
+
+use std::time::Duration;
+
+use super::super::rest::{Failure, Op};
+use super::super::session;
+use super::super::*;
+use super::bench::{Bench, settings, topic};
+
+/// All topics of a full channel are given up; the next one is refused as one too many.
+fn crowded() -> Bench {
+    let mut b = Bench::new(Settings {
+        max_channels: 1,
+        ..settings()
+    });
+    for n in 0..10 {
+        b.watch(n);
+    }
+    for n in 0..10 {
+        b.give(Input::Unwatch(topic(n)));
+    }
+    assert_eq!(b.client.held(), (1, 0));
+    b.confirming = false;
+    b.answering = false;
+    b.orders.clear();
+    b.watch(10);
+    refuse(&mut b);
+    b
+}
+
+/// The last subscribe is refused, and REST says why.
+fn refuse(b: &mut Bench) {
+    let (socket, ticket) = subscribed(b).expect("a subscribe");
+    b.refuse(socket, ticket, 400);
+    b.answer(
+        |op| matches!(op, Op::AddTopics(..)),
+        Err(Failure::TooManyTopics),
+    );
+    // The topic goes elsewhere, so it is taken off here.
+    b.confirming = true;
+    let orders = std::mem::take(&mut b.orders);
+    for (socket, order) in orders {
+        if let session::Order::Unsubscribe { ticket, .. } = order {
+            let fact = session::Fact::Unsubscribed { ticket };
+            b.give(Input::Session { socket, fact });
+        }
+    }
+    b.confirming = false;
+}
+
+fn subscribed(b: &mut Bench) -> Option<(session::SocketRef, u64)> {
+    let at = b
+        .orders
+        .iter()
+        .rposition(|(_, o)| matches!(o, session::Order::Subscribe { .. }))?;
+    match b.orders.remove(at) {
+        (socket, session::Order::Subscribe { ticket, .. }) => Some((socket, ticket)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_full_channel_is_tried_again_with_one_topic_and_serves_when_its_places_are_free() {
+    let mut b = crowded();
+    for n in 11..14 {
+        b.watch(n);
+    }
+    let began = b.now;
+    let mut tries = 0;
+    while b.now.mono.since(began.mono) < Duration::from_secs(120) {
+        b.pass(Duration::from_secs(1));
+        if b.orders.iter().any(
+            |(_, o)| matches!(o, session::Order::Subscribe { topics, .. } if topics.len() == 1),
+        ) {
+            tries += 1;
+            refuse(&mut b);
+        }
+        b.orders.clear();
+    }
+    assert!((2..=5).contains(&tries), "{tries} tries");
+    b.confirming = true;
+    b.answering = true;
+    b.pass(Duration::from_secs(61));
+    assert_eq!((b.live(), b.made), (4, 1));
+}
+
+#[test]
+fn a_full_channel_that_runs_empty_leaves_nothing_that_is_due_in_the_past() {
+    let mut b = crowded();
+    b.give(Input::Unwatch(topic(10)));
+    b.confirming = true;
+    b.answering = true;
+    let mut ticks = 0;
+    let end = b.now.plus(Duration::from_secs(3600));
+    while b.now.mono < end.mono {
+        let next = b.client.next_deadline(b.now).expect("something is due").at;
+        assert!(next > b.now.mono, "due in the past");
+        b.now = b.now.plus(next.since(b.now.mono));
+        b.give(Input::Tick);
+        ticks += 1;
+    }
+    assert!(ticks < 400, "{ticks} ticks in an hour");
+    b.watch(11);
+    assert_eq!(b.live(), 1, "the channel is used again");
+}
