@@ -18,7 +18,7 @@ pub fn one_line(text: &str, max: usize) -> String {
     let mut count = 0;
     let mut gap = false;
     for c in text.chars() {
-        if c.is_whitespace() || c.is_control() || turns_text(c) {
+        if c.is_whitespace() || c.is_control() || unseen(c).is_some() {
             gap = count > 0;
             continue;
         }
@@ -43,11 +43,99 @@ pub fn one_line(text: &str, max: usize) -> String {
     out
 }
 
-/// Bidirectional and invisible formatting characters: a text made of them can
-/// show something else than it says.
-fn turns_text(c: char) -> bool {
-    matches!(c,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+/// The name of a character that cannot be seen or that turns the direction of text, control
+/// characters aside: a text made of them can show something else than it says. One table for
+/// everything that people see or write.
+#[must_use]
+pub fn unseen(c: char) -> Option<&'static str> {
+    Some(match c {
+        '\u{ad}' => "SOFT HYPHEN",
+        '\u{34f}' => "COMBINING GRAPHEME JOINER",
+        '\u{61c}' => "ARABIC LETTER MARK",
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => "HANGUL FILLER",
+        '\u{17b4}' | '\u{17b5}' => "KHMER INHERENT VOWEL",
+        '\u{180b}'..='\u{180d}' | '\u{180f}' => "MONGOLIAN VARIATION SELECTOR",
+        '\u{180e}' => "MONGOLIAN VOWEL SEPARATOR",
+        '\u{200b}' => "ZERO WIDTH SPACE",
+        '\u{200c}' => "ZERO WIDTH NON-JOINER",
+        '\u{200d}' => "ZERO WIDTH JOINER",
+        '\u{200e}' => "LEFT-TO-RIGHT MARK",
+        '\u{200f}' => "RIGHT-TO-LEFT MARK",
+        '\u{2028}' => "LINE SEPARATOR",
+        '\u{2029}' => "PARAGRAPH SEPARATOR",
+        '\u{202a}' => "LEFT-TO-RIGHT EMBEDDING",
+        '\u{202b}' => "RIGHT-TO-LEFT EMBEDDING",
+        '\u{202c}' => "POP DIRECTIONAL FORMATTING",
+        '\u{202d}' => "LEFT-TO-RIGHT OVERRIDE",
+        '\u{202e}' => "RIGHT-TO-LEFT OVERRIDE",
+        '\u{2060}' => "WORD JOINER",
+        '\u{2061}'..='\u{2065}' => "INVISIBLE OPERATOR",
+        '\u{2066}' => "LEFT-TO-RIGHT ISOLATE",
+        '\u{2067}' => "RIGHT-TO-LEFT ISOLATE",
+        '\u{2068}' => "FIRST STRONG ISOLATE",
+        '\u{2069}' => "POP DIRECTIONAL ISOLATE",
+        '\u{206a}'..='\u{206f}' => "DEPRECATED FORMAT CHARACTER",
+        '\u{2800}' => "BRAILLE PATTERN BLANK",
+        '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => "VARIATION SELECTOR",
+        '\u{feff}' => "ZERO WIDTH NO-BREAK SPACE (BYTE ORDER MARK)",
+        '\u{fff0}'..='\u{fff8}' => "UNASSIGNED IGNORABLE",
+        '\u{fff9}'..='\u{fffb}' => "INTERLINEAR ANNOTATION",
+        '\u{1bca0}'..='\u{1bca3}' => "SHORTHAND FORMAT",
+        '\u{1d173}'..='\u{1d17a}' => "MUSICAL FORMAT",
+        '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}' => "TAG",
+        _ => return None,
+    })
+}
+
+/// The name of a blank other than the space of the keyboard: it looks like one and is none.
+#[must_use]
+pub fn odd_blank(c: char) -> Option<&'static str> {
+    Some(match c {
+        '\u{a0}' => "NO-BREAK SPACE",
+        '\u{1680}' => "OGHAM SPACE MARK",
+        '\u{2000}'..='\u{200a}' => "SPACE OF ANOTHER WIDTH",
+        '\u{202f}' => "NARROW NO-BREAK SPACE",
+        '\u{205f}' => "MEDIUM MATHEMATICAL SPACE",
+        '\u{3000}' => "IDEOGRAPHIC SPACE",
+        _ => return None,
+    })
+}
+
+/// Text of others for a terminal or one line of a log: what controls, turns or cannot be seen
+/// is escaped, so that nothing is lost and nothing is hidden.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    push_shown(&mut out, text);
+    out
+}
+
+/// As [`shown`], at the end of another text.
+pub fn push_shown(out: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control() || unseen(c).is_some() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+/// JSON text with everything escaped that a terminal would obey or hide: the same document,
+/// because outside of ASCII such characters stand in its strings only.
+#[must_use]
+pub fn json_shown(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if !c.is_ascii() && (c.is_control() || unseen(c).is_some()) || c == '\u{7f}' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Replaces every occurrence of each secret by `[hidden]`. Secrets shorter than
@@ -103,6 +191,24 @@ mod tests {
         assert_eq!(one_line("shor ts", 5), "shor…");
         assert_eq!(one_line("ä ".repeat(99).as_str(), 4).chars().count(), 4);
         assert_eq!(one_line("abc", 0), "");
+    }
+
+    #[test]
+    fn what_turns_or_hides_is_escaped_for_people_and_in_json() {
+        for c in "\u{202e}\u{2066}\u{200b}\u{feff}\u{85}\u{e0041}\u{fe0f}\u{7f}".chars() {
+            let text = format!("a{c}b");
+            assert_eq!(shown(&text), format!("a{}b", c.escape_default()));
+            let json = serde_json::Value::String(text).to_string();
+            let escaped = json_shown(&json);
+            assert!(escaped.bytes().all(|b| b.is_ascii_graphic()), "{escaped}");
+            let (one, other): (serde_json::Value, serde_json::Value) = (
+                serde_json::from_str(&json).unwrap(),
+                serde_json::from_str(&escaped).unwrap(),
+            );
+            assert_eq!(one, other);
+        }
+        assert_eq!(shown("Grüße, 東京 \u{1f600} é"), "Grüße, 東京 \u{1f600} é");
+        assert_eq!(json_shown("{\"ä\": 1}\n"), "{\"ä\": 1}\n");
     }
 
     #[test]

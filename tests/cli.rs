@@ -26,6 +26,8 @@ const RIGHT: &str = r#"
 grant = "client-credentials"
 client-id = "id"
 client-secret-file = "./secret"
+[history]
+url = "http://127.0.0.1:8490/communications"
 "#;
 
 impl Desk {
@@ -201,6 +203,33 @@ fn as_nobody(command: &mut Command) -> &mut Command {
 }
 
 #[test]
+fn a_secret_with_what_nobody_sees_is_refused_with_its_place_and_a_byte_order_mark_is_taken_off() {
+    let desk = Desk::configured(&format!("[http]\napi-tokens-file = \"tokens\"\n{RIGHT}"));
+    desk.write("tokens", "\u{feff}a-token-of-some-length\r\n", 0o600);
+    desk.write("secret", "\u{feff}s3cr3t\r\n", 0o600);
+    let (code, _, err) = desk.run(&["check"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    desk.write("secret", "s3cr3t \n", 0o600);
+    desk.write(
+        "tokens",
+        "a-token-of-some-length\none-character-\u{200b}more\n",
+        0o600,
+    );
+    let (code, _, err) = desk.run(&["check"]);
+    assert_eq!(code, 78, "{err}");
+    for said in [
+        "line 1, column 7 of the file holds U+0020 SPACE",
+        "line 2, column 15 of the file holds U+200B ZERO WIDTH SPACE",
+    ] {
+        assert!(err.contains(said), "{err}");
+    }
+    assert!(
+        !err.contains("s3cr3t") && !err.contains("one-character"),
+        "{err}"
+    );
+}
+
+#[test]
 fn a_file_that_may_not_be_read_exits_with_77() {
     let desk = Desk::configured(RIGHT);
     std::fs::set_permissions(desk.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -208,6 +237,17 @@ fn a_file_that_may_not_be_read_exits_with_77() {
     let (code, _, err) = result(as_nobody(&mut desk.command(&["check"])).output().unwrap());
     assert_eq!(code, 77, "{err}");
     assert!(err.contains("may not read"), "{err}");
+    // What a simulator on this machine may do is still known then.
+    desk.write(
+        "gateway.toml",
+        &format!(
+            "[channels]\nheartbeat-timeout = \"500ms\"\n[genesys]\napi-url = \"http://127.0.0.1:1\"\n\
+             login-url = \"http://127.0.0.1:1\"\n{RIGHT}"
+        ),
+        0o644,
+    );
+    let (code, _, err) = result(as_nobody(&mut desk.command(&["check"])).output().unwrap());
+    assert_eq!((code, err.lines().count()), (77, 1), "{err}");
     // A further problem of another kind makes it a matter of the configuration.
     desk.write("gateway.toml", &format!("[x]\n{RIGHT}"), 0o644);
     let (code, _, err) = result(as_nobody(&mut desk.command(&["check"])).output().unwrap());

@@ -89,6 +89,11 @@ impl Terminal<'_> {
         let _ = writeln!(self.out, "{text}");
     }
 
+    /// Writes a document on one line; what a terminal would obey or hide is escaped in it.
+    pub(crate) fn json(&mut self, document: &serde_json::Value) {
+        self.line(&crate::plain::json_shown(&document.to_string()));
+    }
+
     /// Writes a question without a line end.
     pub(crate) fn question(&mut self, text: &str) {
         let _ = write!(self.out, "{text}");

@@ -74,7 +74,7 @@ pub(super) fn records(
         }),
         Records::Shape { json } => shape(operator, now).map(|found| {
             if *json {
-                terminal.line(&found.to_string());
+                terminal.json(&found);
             } else {
                 for line in show::shape(&found) {
                     terminal.line(&line);
@@ -168,7 +168,7 @@ fn list_target(state: Option<RecordState>, limit: u32) -> String {
 
 fn show_list(found: &Value, limit: u32, json: bool, terminal: &mut Terminal<'_>) -> ExitCode {
     if json {
-        terminal.line(&found.to_string());
+        terminal.json(found);
         return ExitCode::Done;
     }
     let records = found["records"].as_array().map_or(&[][..], Vec::as_slice);
@@ -223,14 +223,14 @@ fn one(operator: &OperatorConfig, id: RecordId) -> Result<Option<Value>, ExitCod
 
 fn show_record(record: &Value, json: bool, terminal: &mut Terminal<'_>) {
     if json {
-        terminal.line(&record.to_string());
+        terminal.json(record);
         return;
     }
     let rows: Vec<Vec<String>> = record
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, value)| vec![crate::service::logging::one_line(name), plain(value)])
+        .map(|(name, value)| vec![crate::plain::shown(name), plain(value)])
         .collect();
     for line in columns(&rows, &[]) {
         terminal.line(&line);

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::service::logging::one_line;
+use crate::plain::shown;
 
 /// A member's text, cleaned; numbers and booleans as JSON writes them; empty if it is not there.
 pub(super) fn text(value: &Value, member: &str) -> String {
@@ -15,8 +15,8 @@ pub(super) fn text(value: &Value, member: &str) -> String {
 pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(s) => one_line(s),
-        other => one_line(&other.to_string()),
+        Value::String(s) => shown(s),
+        other => shown(&other.to_string()),
     }
 }
 

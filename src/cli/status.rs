@@ -21,7 +21,7 @@ pub(super) fn status(
     match client::ask(operator, "GET", "/status") {
         Ok(answer) if answer.status == 200 && answer.body.is_object() => {
             if json {
-                terminal.line(&answer.body.to_string());
+                terminal.json(&answer.body);
             } else {
                 for line in lines(&answer.body, terminal.colour) {
                     terminal.line(&line);
@@ -48,7 +48,7 @@ fn without_daemon(
     ));
     let found = Offline::open(&operator.store_path).and_then(|database| database.snapshot(now));
     match found {
-        Ok(snapshot) if json => terminal.line(&snapshot.to_string()),
+        Ok(snapshot) if json => terminal.json(&snapshot),
         Ok(snapshot) => {
             for line in lines(&snapshot, terminal.colour) {
                 terminal.line(&line);
@@ -120,7 +120,7 @@ fn counts(value: &Value, show: impl Fn(&Value) -> String) -> String {
     };
     let parts: Vec<String> = members
         .iter()
-        .map(|(name, v)| (crate::service::logging::one_line(name), show(v)))
+        .map(|(name, v)| (crate::plain::shown(name), show(v)))
         .filter(|(_, shown)| !shown.is_empty())
         .map(|(name, shown)| format!("{name} {shown}"))
         .collect();

@@ -56,7 +56,8 @@ fn the_packaged_file_as_shipped_lacks_only_what_has_to_be_filled_in() {
         [
             "genesys.oauth.client-id",
             "genesys.oauth.org-name",
-            "genesys.oauth.assertion"
+            "genesys.oauth.assertion",
+            "history.url"
         ]
     );
 }
@@ -68,6 +69,7 @@ fn the_packaged_file_is_right_once_it_is_filled_in() {
     let text = packaged("gateway.toml")
         .replace("client-id = \"\"", "client-id = \"id\"")
         .replace("org-name = \"\"", "org-name = \"acme\"")
+        .replace("url = \"\"", "url = \"https://history.example/\"")
         .replace(
             "#file = \"/run/genesys-assertion/assertion\"",
             &format!("file = \"{assertion}\""),

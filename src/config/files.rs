@@ -17,6 +17,7 @@ use rustls::sign::CertifiedKey;
 
 use super::environment::Environment;
 use super::values::Rule;
+use super::written;
 use crate::filing::template::Renderer;
 use crate::secret::Secret;
 
@@ -28,6 +29,8 @@ const BUNDLE_LIMIT: u64 = 4 * 1024 * 1024;
 const TEMPLATE_LIMIT: u64 = 256 * 1024;
 /// Tokens in one file: beyond this a comparison with all of them is slow, and it is a slip.
 const TOKENS_LIMIT: usize = 256;
+/// Characters of the shortest token that callers may have: a shorter one can be guessed.
+const TOKEN_LEAST: usize = 16;
 
 /// Why a file is of no use.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,10 +97,6 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Metadata), Troub
         ));
     }
     Ok((content, seen))
-}
-
-fn text(content: Vec<u8>) -> Result<String, Trouble> {
-    String::from_utf8(content).map_err(|_| Trouble::new("the file must be UTF-8 text", ""))
 }
 
 /// What other users of the machine may do with a secret's file.
@@ -185,45 +184,51 @@ impl SecretFile {
     /// warning about its permissions.
     pub(super) fn read_line(&self) -> Result<(Secret, Option<String>), Trouble> {
         let (content, seen) = read(&self.path, SECRET_LIMIT)?;
-        let content = text(content)?;
-        let line = content.strip_suffix('\n').unwrap_or(&content);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if line.chars().any(char::is_control) {
-            return Err(Trouble::new(
-                "the file must hold the secret on one line and nothing else",
-                "",
-            ));
-        }
+        let content = written::text(content)?;
+        let line = written::one_line(&content)?;
         Ok((Secret::new(line), exposure(&seen)))
     }
 
-    /// The whole file as text.
-    pub(super) fn read_text(&self) -> Result<(Secret, Option<String>), Trouble> {
+    /// The whole file as PEM.
+    pub(super) fn read_pem(&self) -> Result<(Secret, Option<String>), Trouble> {
         let (content, seen) = read(&self.path, SECRET_LIMIT)?;
-        Ok((Secret::new(text(content)?), exposure(&seen)))
+        Ok((Secret::new(written::pem(&content)?), exposure(&seen)))
+    }
+
+    /// The token of somebody else's service, on the one line of the file.
+    pub(super) fn read_bearer(&self) -> Result<(Secret, Option<String>), Trouble> {
+        let (token, warning) = self.read_line()?;
+        if is_bearer(token.expose()) {
+            Ok((token, warning))
+        } else {
+            Err(Trouble::new(
+                "the file must hold a bearer token",
+                "letters, digits and - . _ ~ + /, then perhaps =",
+            ))
+        }
     }
 
     /// Bearer tokens, one per line; empty lines and lines that begin with `#` do not count.
     pub(super) fn read_tokens(&self) -> Result<(Vec<Secret>, Option<String>), Trouble> {
         let (content, seen) = read(&self.path, SECRET_LIMIT)?;
-        let content = text(content)?;
+        let content = written::text(content)?;
         let mut tokens = Vec::new();
-        let mut short = false;
-        for (number, line) in content.lines().enumerate() {
-            let token = line.trim();
-            if token.is_empty() || token.starts_with('#') {
-                continue;
-            }
+        for (number, token) in written::lines(&content)? {
             if !is_bearer(token) {
                 return Err(Trouble::new(
-                    format!(
-                        "line {} of the file is not a bearer token",
-                        number.saturating_add(1)
-                    ),
+                    format!("line {number} of the file is not a bearer token"),
                     "letters, digits and - . _ ~ + /, then perhaps =; for example the output of: openssl rand -hex 32",
                 ));
             }
-            short |= token.len() < 16;
+            if token.len() < TOKEN_LEAST {
+                return Err(Trouble::new(
+                    format!(
+                        "line {number} of the file is a token of {} characters, which can be guessed; at least {TOKEN_LEAST} are needed",
+                        token.len()
+                    ),
+                    "for example the output of: openssl rand -hex 32",
+                ));
+            }
             tokens.push(Secret::new(token));
         }
         if tokens.is_empty() {
@@ -238,17 +243,12 @@ impl SecretFile {
                 "",
             ));
         }
-        let warning = exposure(&seen).or_else(|| {
-            short.then(|| {
-                "a token of fewer than 16 characters can be guessed; openssl rand -hex 32 makes a good one".to_owned()
-            })
-        });
-        Ok((tokens, warning))
+        Ok((tokens, exposure(&seen)))
     }
 }
 
 /// `b64token` of RFC 6750, section 2.1.
-pub(super) fn is_bearer(token: &str) -> bool {
+fn is_bearer(token: &str) -> bool {
     let body = token.trim_end_matches('=');
     let fits =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
@@ -286,7 +286,8 @@ impl Certificates {
 /// Reads a PEM bundle.
 pub(super) fn certificates(path: PathBuf) -> Result<Certificates, Trouble> {
     let (content, _) = read(&path, BUNDLE_LIMIT)?;
-    let der: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&content)
+    let content = written::pem(&content)?;
+    let der: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(content.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| Trouble::new("the file is not well-formed PEM", ""))?;
     if der.is_empty() {
@@ -309,7 +310,7 @@ pub(super) fn certificates(path: PathBuf) -> Result<Certificates, Trouble> {
 
 /// A private key of any kind that TLS may use.
 pub(super) fn tls_key(file: &SecretFile) -> Result<(Secret, Option<String>), Trouble> {
-    let (pem, warning) = file.read_text()?;
+    let (pem, warning) = file.read_pem()?;
     match PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()) {
         Ok(der) if rustls::crypto::ring::sign::any_supported_type(&der).is_ok() => {
             Ok((pem, warning))
@@ -344,7 +345,7 @@ pub(super) fn belong_together(certificates: &Certificates, key_pem: &Secret) -> 
 /// the DER of an `RSAPublicKey`.
 pub(super) fn signing_key(file: &SecretFile) -> Result<(Secret, Vec<u8>, Option<String>), Trouble> {
     use ring::signature::{KeyPair, RsaKeyPair};
-    let (pem, warning) = file.read_text()?;
+    let (pem, warning) = file.read_pem()?;
     let pair = match PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()) {
         Ok(PrivateKeyDer::Pkcs8(der)) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
         Ok(PrivateKeyDer::Pkcs1(der)) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
@@ -389,7 +390,8 @@ pub struct Template {
 /// Reads a template, and tries it on a record of each kind.
 pub(super) fn template(path: PathBuf) -> Result<Template, Trouble> {
     let (content, _) = read(&path, TEMPLATE_LIMIT)?;
-    let text = text(content)?;
+    let text = written::text(content)?;
+    written::template(&text)?;
     Renderer::new(Some(&text)).map_err(|why| {
         Trouble::new(
             why.to_string(),
@@ -399,9 +401,25 @@ pub(super) fn template(path: PathBuf) -> Result<Template, Trouble> {
     Ok(Template { file: path, text })
 }
 
-/// A file that is read later, again and again: here now, readable, not empty.
+/// An assertion's file, which is read later, again and again: here now, readable, base64 as far
+/// as eyes can tell.
 pub(super) fn presence(file: &SecretFile) -> Result<Option<String>, Trouble> {
-    read(file.path(), BUNDLE_LIMIT).map(|(_, seen)| exposure(&seen))
+    let (content, seen) = read(file.path(), BUNDLE_LIMIT)?;
+    written::base64(&written::text(content)?)?;
+    Ok(exposure(&seen))
+}
+
+/// The token of a file that somebody else may replace at any time.
+///
+/// # Errors
+/// A sentence about the file, without its content.
+pub fn bearer_token(path: &Path) -> Result<Secret, String> {
+    let file = SecretFile {
+        path: path.to_owned(),
+    };
+    file.read_bearer()
+        .map(|(token, _)| token)
+        .map_err(|trouble| trouble.rule.rule)
 }
 
 /// A program that can be run.

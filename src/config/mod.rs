@@ -23,12 +23,13 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod values;
+mod written;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use environment::Environment;
-pub use files::{Certificates, SecretFile, Template};
+pub use files::{Certificates, SecretFile, Template, bearer_token};
 pub use problem::{ConfigError, Problem, SyntaxError, Warning};
 pub use values::{JsonPointer, Listen, Proxy, REGIONS};
 

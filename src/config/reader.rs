@@ -12,7 +12,7 @@ use super::keys::{self, Absent, Shown};
 use super::problem::{ConfigError, Problem, SyntaxError, Warning};
 use super::raw::{self, RawFile, RawValue};
 use super::values::{self, Rule, show_duration};
-use super::{Effective, Origin};
+use super::{Effective, Origin, written};
 
 /// Larger is not a configuration.
 const FILE_LIMIT: u64 = 1024 * 1024;
@@ -47,22 +47,41 @@ pub(super) fn open(path: &Path) -> Result<(RawFile, Vec<Warning>), ConfigError> 
             unreadable(format!("is of no use: {}", trouble.rule.rule))
         }
     })?;
-    let text = String::from_utf8(content).map_err(|e| {
-        let valid = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
-        let (line, column) = raw::position(&valid, valid.len());
+    let valid = std::str::from_utf8(&content).map_or_else(|e| e.valid_up_to(), str::len);
+    let text = written::text(content.clone()).map_err(|trouble| {
+        let (line, column) = raw::position(&String::from_utf8_lossy(&content[..valid]), valid);
         ConfigError::NotToml {
             path: path.to_owned(),
             errors: vec![SyntaxError {
                 line,
                 column,
-                message: "not UTF-8".into(),
+                message: format!("{}; {}", trouble.rule.rule, trouble.rule.hint),
             }],
         }
     })?;
-    let file = raw::parse(&text).map_err(|errors| ConfigError::NotToml {
-        path: path.to_owned(),
-        errors,
+    let odd = written::odd_in_toml(&text);
+    let unseen = |odd: &written::Odd| format!("{}, which cannot be seen; take it out", odd.name());
+    let mut file = raw::parse(&text).map_err(|mut errors| {
+        // What the parser stumbles over may be what nobody sees.
+        errors.extend(odd.iter().map(|odd| SyntaxError {
+            line: odd.line,
+            column: odd.column,
+            message: unseen(odd),
+        }));
+        errors.sort_by_key(|e| (e.line, e.column));
+        ConfigError::NotToml {
+            path: path.to_owned(),
+            errors,
+        }
     })?;
+    file.unknown.extend(odd.iter().map(|odd| Problem {
+        key: format!("line {}, column {}", odd.line, odd.column),
+        line: None,
+        value: None,
+        rule: format!("holds {}, which cannot be seen", odd.name()),
+        hint: "take it out".into(),
+        forbidden: false,
+    }));
     let warnings = files::writable_by_others(&seen)
         .map(|text| Warning {
             key: path.display().to_string(),
@@ -102,6 +121,14 @@ impl<'a> Reader<'a> {
     /// Whether the file itself names the key.
     pub(super) fn names(&self, key: &str) -> bool {
         self.file.values.contains_key(key)
+    }
+
+    /// The text that the file gives a key, whatever it is worth.
+    pub(super) fn written(&self, key: &str) -> Option<String> {
+        match &self.file.values.get(key)?.value {
+            RawValue::Text(text) => Some(text.clone()),
+            _ => Some(String::new()),
+        }
     }
 
     /// Records a problem with a key.

@@ -57,7 +57,7 @@ impl Desk {
     }
 
     fn load(&self, text: &str) -> Result<(Config, Vec<Warning>), ConfigError> {
-        self.write("gateway.toml", text, 0o644);
+        self.write("gateway.toml", with_history(text), 0o644);
         Config::load_in(&self.path("gateway.toml"), &self.environment())
     }
 
@@ -66,6 +66,16 @@ impl Desk {
             Err(ConfigError::Problems { problems, .. }) => problems,
             other => panic!("no problems: {other:?}\n{text}"),
         }
+    }
+}
+
+/// The one key that every file has to name, where a test is about others.
+fn with_history(text: &str) -> String {
+    const URL: &str = "url = \"http://127.0.0.1:8490/communications\"";
+    match text.split_once("[history]\n") {
+        Some((_, after)) if after.starts_with("url ") => text.to_owned(),
+        Some((before, after)) => format!("{before}[history]\n{URL}\n{after}"),
+        None => format!("{text}\n[history]\n{URL}\n"),
     }
 }
 
@@ -237,23 +247,23 @@ fn a_listener_that_others_reach_needs_tokens_and_a_local_one_does_not() {
 #[test]
 fn a_credential_is_looked_up_in_its_directory_and_loses_one_line_end() {
     let desk = Desk::new();
-    desk.write("client-secret", "  s3cr3t \n", 0o400);
+    desk.write("client-secret", "s3 cr3t\r\n", 0o400);
     let text = with(
         "genesys.oauth.client-secret-file",
         "\"credential:client-secret\"",
     );
-    desk.write("gateway.toml", text, 0o644);
+    desk.write("gateway.toml", with_history(&text), 0o644);
     let mut environment = desk.environment();
     environment.credentials_directory = Some(desk.directory.path().to_owned());
     let (c, _) = Config::load_in(&desk.path("gateway.toml"), &environment).unwrap();
-    assert_eq!(c.genesys.oauth.client_secret.expose(), "  s3cr3t ");
+    assert_eq!(c.genesys.oauth.client_secret.expose(), "s3 cr3t");
 }
 
 #[test]
 fn paths_are_relative_to_the_file_and_the_database_to_the_state_directory() {
     let desk = Desk::new();
     let mut environment = desk.environment();
-    desk.write("gateway.toml", RIGHT, 0o644);
+    desk.write("gateway.toml", with_history(RIGHT), 0o644);
     environment.working_directory = PathBuf::from("/");
     environment.state_directory = Some(desk.path("state"));
     let relative = desk.path("gateway.toml");
@@ -321,6 +331,81 @@ fn a_file_that_cannot_be_used_says_why() {
     let error = load("broken.toml");
     assert!(matches!(error, ConfigError::NotToml { .. }));
     assert_eq!(error.exit_code(), ExitCode::Configuration);
+}
+
+#[test]
+fn what_nobody_sees_in_the_file_is_reported_with_its_place_and_name() {
+    let desk = Desk::new();
+    let marked = format!("\u{feff}# \u{a0}für\r\n{}", RIGHT.replace('\n', "\r\n"));
+    desk.load(&marked).unwrap();
+    let problems = desk.problems(&with("genesys.oauth.client-id", "\"i\u{200b}d\""));
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(
+        said.iter().any(|p| p == "line 5, column 15: holds U+200B ZERO WIDTH SPACE, which cannot be seen; take it out"),
+        "{said:#?}"
+    );
+    let error = desk.load(&format!("[http]\u{a0}\n{RIGHT}")).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains(":1:7: ") && said.contains("U+00A0 NO-BREAK SPACE"),
+        "{said}"
+    );
+    let wide: Vec<u8> = "\u{feff}[http]\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    desk.write("gateway.toml", wide, 0o644);
+    let error = Config::load_in(&desk.path("gateway.toml"), &desk.environment()).unwrap_err();
+    assert!(error.to_string().contains("UTF-16"), "{error}");
+}
+
+#[test]
+fn where_records_go_has_to_be_said() {
+    let desk = Desk::new();
+    desk.write("gateway.toml", RIGHT, 0o644);
+    let error = Config::load_in(&desk.path("gateway.toml"), &desk.environment()).unwrap_err();
+    let ConfigError::Problems { problems, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(problems.len(), 1, "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("history.url: is required and missing")
+    );
+}
+
+#[test]
+fn a_problem_with_the_login_is_the_only_one_that_is_reported() {
+    let desk = Desk::new();
+    for oauth in [
+        "client-secret-file = \"./missing\"",
+        "client-secret-file = \"./secret\"\ngrant = \"magic\"",
+    ] {
+        let text = format!(
+            "[channels]\nheartbeat-timeout = \"500ms\"\n[genesys]\nlogin-url = \"http://127.0.0.1:1\"\n\
+             api-url = \"http://127.0.0.1:2\"\n[genesys.oauth]\nclient-id = \"id\"\n\
+             {oauth}\n{}",
+            if oauth.contains("grant") {
+                ""
+            } else {
+                "grant = \"client-credentials\"\n"
+            }
+        );
+        let problems = desk.problems(&text);
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(
+            problems[0].key.starts_with("genesys.oauth."),
+            "{problems:#?}"
+        );
+    }
+    // A real platform is told apart from one on this machine all the same.
+    let problems = desk.problems("[channels]\nheartbeat-timeout = \"500ms\"\n[genesys.oauth]\n");
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.key == "channels.heartbeat-timeout")
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use log::LevelFilter;
 
-use super::logging::one_line;
+use crate::plain::{one_line, shown};
 
 /// A level for everything, or for what is below a target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str) -> (Vec<Directive>, Vec<String>) {
     let say = |word: &str| {
         format!(
             "\"{}\" is not a level and is not looked at; off, error, warn, info, debug and trace are",
-            crate::plain::one_line(&one_line(word), 80)
+            one_line(&shown(word), 80)
         )
     };
     let mut lost = false;

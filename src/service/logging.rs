@@ -19,6 +19,7 @@ use log::{Level, LevelFilter};
 
 use super::levels;
 use super::outlet::Outlet;
+use crate::plain::push_shown;
 use crate::time::{Mono, millis};
 
 /// What stands in front of a line.
@@ -217,28 +218,8 @@ fn line(front: Front, time: &str, level: Level, target: &str, message: &str) -> 
         line.push_str(target);
         line.push_str(": ");
     }
-    push_one_line(&mut line, message);
+    push_shown(&mut line, message);
     line.push('\n');
-    line
-}
-
-/// Appends text with control characters escaped, line breaks among them.
-fn push_one_line(line: &mut String, text: &str) {
-    for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            // Writing to a String does not fail.
-            let _ = write!(line, "{}", c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-}
-
-/// Text of others with control characters escaped, fit for a terminal or one line of a log.
-#[must_use]
-pub fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    push_one_line(&mut line, text);
     line
 }
 

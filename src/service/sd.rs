@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::logging::one_line;
+use crate::plain::shown;
 
 /// How long the main thread waits for room: what it says is said once.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ pub fn reloading() {
 
 /// The verdict, as `systemctl status` shows it.
 pub fn status(text: &str) {
-    send(&format!("STATUS={}\n", one_line(text)), Wait::Never);
+    send(&format!("STATUS={}\n", shown(text)), Wait::Never);
 }
 
 /// The service is on its way down.

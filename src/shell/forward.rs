@@ -35,9 +35,6 @@ pub const EXCERPT_MAX: usize = 200;
 /// How much of an answer is read, so that the connection can be used again.
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// The largest token file, in bytes.
-const TOKEN_MAX: u64 = 16 * 1024;
-
 /// Headers that the forwarder sets itself.
 const OWN_HEADERS: [&str; 7] = [
     "content-type",
@@ -98,10 +95,8 @@ pub enum StartError {
     Url,
     /// This configured header cannot be sent, or is the forwarder's own.
     Header(String),
-    /// The token file cannot be read.
-    TokenUnreadable(PathBuf, io::Error),
-    /// The token file holds no token: visible ASCII on one line.
-    NoToken(PathBuf),
+    /// The token file cannot be read, or holds no token; a sentence without its content.
+    Token(PathBuf, String),
     /// The system has no thread left.
     NoThread(io::Error),
 }
@@ -113,14 +108,7 @@ impl fmt::Display for StartError {
             StartError::Header(name) => {
                 write!(f, "the header {name} of [history] headers cannot be sent")
             }
-            StartError::TokenUnreadable(path, error) => {
-                write!(f, "cannot read {}: {error}", path.display())
-            }
-            StartError::NoToken(path) => write!(
-                f,
-                "{} holds no bearer token: one line of visible ASCII",
-                path.display()
-            ),
+            StartError::Token(path, why) => write!(f, "{}: {why}", path.display()),
             StartError::NoThread(error) => write!(f, "cannot start a forwarder: {error}"),
         }
     }
@@ -330,21 +318,11 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 fn read(path: &Path) -> Result<Held, StartError> {
-    let unreadable = |error| StartError::TokenUnreadable(path.to_owned(), error);
     // Taken first: a change in between is seen as one the next time.
     let stamp = stamp(path);
-    if std::fs::metadata(path).map_err(unreadable)?.len() > TOKEN_MAX {
-        return Err(StartError::NoToken(path.to_owned()));
-    }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let token = text.trim_end_matches(['\r', '\n']);
-    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(StartError::NoToken(path.to_owned()));
-    }
-    Ok(Held {
-        stamp,
-        token: Secret::new(token),
-    })
+    let token =
+        crate::config::bearer_token(path).map_err(|why| StartError::Token(path.to_owned(), why))?;
+    Ok(Held { stamp, token })
 }
 
 #[cfg(test)]

@@ -307,7 +307,10 @@ fn a_refused_request_changes_nothing() {
 fn callers_need_a_token_where_tokens_are_configured() {
     let (platform, history) = (Platform::start(), History::start());
     let mut setup = Setup::new(&platform, &history);
-    setup.write("tokens", "first-token\nsecond-token\n");
+    setup.write(
+        "tokens",
+        "first-token-of-a-caller\nsecond-token-of-a-caller\n",
+    );
     setup.set("http", "api-tokens-file = \"./tokens\"");
     let gateway = setup.start();
     let id = platform.conversation();
@@ -325,8 +328,8 @@ fn callers_need_a_token_where_tokens_are_configured() {
             .starts_with("Bearer")
     );
     post("Bearer wrong").expect(401);
-    post("Basic second-token").expect(401);
-    post("Bearer second-token").expect(202);
+    post("Basic second-token-of-a-caller").expect(401);
+    post("Bearer second-token-of-a-caller").expect(202);
 }
 
 #[test]

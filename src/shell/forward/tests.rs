@@ -279,10 +279,13 @@ fn what_cannot_work_is_refused_at_the_start() {
     }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("token");
-    assert!(shown(&|f| f.bearer_token_file = Some(file.clone())).contains("cannot read"));
+    assert!(shown(&|f| f.bearer_token_file = Some(file.clone())).contains("no such file"));
     std::fs::write(&file, "\n").unwrap();
     let said = shown(&|f| f.bearer_token_file = Some(file.clone()));
-    assert!(said.contains("no bearer token"), "{said}");
+    assert!(said.contains("the file is empty"), "{said}");
+    std::fs::write(&file, "t0k\u{200b}en\n").unwrap();
+    let said = shown(&|f| f.bearer_token_file = Some(file.clone()));
+    assert!(said.contains("U+200B") && !said.contains("t0k"), "{said}");
 }
 
 #[test]
