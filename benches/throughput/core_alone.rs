@@ -102,6 +102,7 @@ impl World {
                     let outcome = Outcome {
                         result: Ok(self.answer(op)),
                         limits: None,
+                        retry_after: None,
                     };
                     self.give(Input::Answered { call, outcome });
                 }

@@ -181,8 +181,7 @@ impl Calls {
             Priority::Bulk,
         ];
         for priority in priorities {
-            let queue = &mut self.queues[priority as usize];
-            let Some(call) = queue.front().copied() else {
+            let Some(at) = self.first_not_held(priority, budget, now.mono) else {
                 continue;
             };
             if self.in_flight >= CALLS_IN_FLIGHT_MAX {
@@ -198,7 +197,9 @@ impl Calls {
             if budget.take(priority, now.mono).is_err() {
                 return None;
             }
-            queue.pop_front();
+            let Some(call) = self.queues[priority as usize].remove(at) else {
+                continue;
+            };
             let Some(job) = self.jobs.get_mut(&call) else {
                 continue;
             };
@@ -213,6 +214,15 @@ impl Calls {
             });
         }
         None
+    }
+
+    /// The place of the first call whose kind, or subject, is not held for itself.
+    fn first_not_held(&self, priority: Priority, budget: &Budget, now: Mono) -> Option<usize> {
+        let free = |call: &CallId| {
+            let job = self.jobs.get(call);
+            job.is_none_or(|j| budget.held_until(&j.op) <= now)
+        };
+        self.queues[priority as usize].iter().position(free)
     }
 
     /// Drops what waits for its turn and is not wanted any more.
@@ -289,7 +299,7 @@ impl Calls {
         self.in_flight = self.in_flight.saturating_sub(1);
         let priority = job.purpose.priority();
         if priority != Priority::Token {
-            budget.learn(&outcome, now.mono, rng);
+            budget.learn(&job.op, &outcome, now.mono, rng);
         }
         match &outcome.result {
             Err(Failure::RateLimited(_)) if priority != Priority::Token => {
@@ -373,34 +383,35 @@ impl Calls {
         !self.doubted.is_empty()
     }
 
-    /// Questions that have waited too long for their turn, given up.
-    pub(super) fn overdue(&mut self, now: Now) -> Vec<Done> {
+    /// Questions that have waited too long for their turn, or that the platform does not want
+    /// to hear for longer than that, given up.
+    pub(super) fn overdue(&mut self, budget: &Budget, now: Now) -> Vec<Done> {
         let mut given_up = Vec::new();
         for priority in [Priority::Single, Priority::Bulk] {
-            let queue = &mut self.queues[priority as usize];
-            while let Some(call) = queue.front().copied() {
-                let waited = self
-                    .jobs
-                    .get(&call)
-                    .map_or(FETCH_PATIENCE, |j| now.mono.since(j.queued));
-                if waited < FETCH_PATIENCE {
-                    break;
+            let jobs = &mut self.jobs;
+            self.queues[priority as usize].retain(|call| {
+                let waits = jobs.get(call).is_some_and(|j| {
+                    let patience = j.queued + FETCH_PATIENCE;
+                    now.mono < patience
+                        && budget.held_until(&j.op) < patience
+                        // Whoever asks about it has to go on with the others.
+                        && budget.subject_held_until(&j.op).is_none_or(|at| at <= now.mono)
+                });
+                if waits {
+                    return true;
                 }
-                queue.pop_front();
-                if let Some(job) = self.jobs.remove(&call) {
-                    let outcome = Outcome {
-                        result: Err(Failure::NoAnswer(crate::wire::NoAnswer::NotSent)),
-                        limits: None,
-                    };
+                if let Some(job) = jobs.remove(call) {
+                    let not_sent = Failure::NoAnswer(crate::wire::NoAnswer::NotSent);
                     given_up.push(Done {
                         added_to: None,
                         purpose: job.purpose,
                         asked: job.asked,
-                        outcome,
+                        outcome: Outcome::of(Err(not_sent)),
                         serial: 0,
                     });
                 }
-            }
+                false
+            });
         }
         given_up
     }
@@ -416,7 +427,8 @@ impl Calls {
         ];
         let mut blocked = self.in_flight >= CALLS_IN_FLIGHT_MAX;
         for priority in priorities {
-            let Some(call) = self.queues[priority as usize].front() else {
+            let queue = &self.queues[priority as usize];
+            let Some(call) = queue.front() else {
                 continue;
             };
             let queued = self.jobs.get(call).map_or(now.mono, |j| j.queued);
@@ -430,15 +442,18 @@ impl Calls {
             if blocked || (priority != Priority::Token && keeper.current(now).is_none()) {
                 continue;
             }
-            let at = budget.possible_at(priority, now.mono);
+            let held = queue.iter().filter_map(|c| self.jobs.get(c));
+            let held = held.map(|j| budget.held_until(&j.op)).min();
+            let held = held.unwrap_or(Mono(0));
             soonest = Deadline::sooner(
                 soonest,
                 Some(Deadline {
-                    at,
+                    at: budget.possible_at(priority, now.mono).max(held),
                     why: "request budget",
                 }),
             );
-            blocked = true;
+            // What is held for itself lets others pass.
+            blocked = held <= now.mono;
         }
         soonest
     }

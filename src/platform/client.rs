@@ -220,7 +220,7 @@ impl Client {
     /// Orders the difference between what is wanted and what is there.
     fn advance(&mut self, now: Now) {
         self.advanced = now.mono;
-        for done in self.calls.overdue(now) {
+        for done in self.calls.overdue(&self.budget, now) {
             self.done(done, now);
         }
         if self.token.ask(now) {

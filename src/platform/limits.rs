@@ -69,6 +69,9 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 4;
 /// `Retry-After` of the platform is obeyed up to here; longer ones are asked again then.
 pub const RATE_HOLD_MAX: Duration = Duration::from_secs(3600);
 
+/// Conversations and channels that the platform wants to be left in peace for themselves, at most.
+pub const HELD_SUBJECTS_MAX: usize = 64;
+
 /// The token is kept warm at least this often while the idle timeout is unknown:
 /// the shortest that can be set is 5 minutes (protocol, section 2.6).
 pub const KEEP_WARM: Duration = Duration::from_secs(120);

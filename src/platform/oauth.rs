@@ -217,7 +217,7 @@ pub fn decode(response: &Response, now: Wall) -> Result<Token, TokenError> {
         400..=499 => Err(refusal(response, now)),
         500..=599 => Err(TokenError::ServerTrouble {
             status,
-            retry_after: wait(response, now),
+            retry_after: asked_to_wait(response, now),
         }),
         _ => Err(TokenError::Garbled("the status is not one of HTTP")),
     }
@@ -287,7 +287,7 @@ fn refusal(response: &Response, now: Wall) -> TokenError {
     if status == 408 {
         return TokenError::ServerTrouble {
             status,
-            retry_after: wait(response, now),
+            retry_after: asked_to_wait(response, now),
         };
     }
     let body = foreign::value(&response.body);
@@ -319,7 +319,7 @@ fn refusal(response: &Response, now: Wall) -> TokenError {
         "unauthorized_client" | "unsupported_grant_type" => TokenError::GrantNotAllowed { words },
         "server_error" | "temporarily_unavailable" => TokenError::ServerTrouble {
             status,
-            retry_after: wait(response, now),
+            retry_after: asked_to_wait(response, now),
         },
         "too.many.requests" | "too.many.requests.retry.after" => rate_limited(),
         "" if matches!(status, 404 | 405 | 410) => TokenError::WrongAddress { status },
@@ -330,11 +330,15 @@ fn refusal(response: &Response, now: Wall) -> TokenError {
     }
 }
 
-/// `Retry-After`, else the seconds to the reset of the budget (protocol, section 10).
+/// `Retry-After`.
+fn asked_to_wait(response: &Response, now: Wall) -> Option<Duration> {
+    retry_after::parse(response.header("Retry-After")?, now)
+}
+
+/// The same where too much was asked for: else until the reset of the budget (protocol, section 10).
 fn wait(response: &Response, now: Wall) -> Option<Duration> {
-    ["Retry-After", "inin-ratelimit-reset"]
-        .iter()
-        .find_map(|name| retry_after::parse(response.header(name)?, now))
+    asked_to_wait(response, now)
+        .or_else(|| retry_after::parse(response.header("inin-ratelimit-reset")?, now))
 }
 
 fn is_web_page(response: &Response) -> bool {

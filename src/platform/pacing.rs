@@ -1,18 +1,24 @@
-//! The REST budget: one for all calls, fed by the rate-limit headers and
-//! `Retry-After`, with priorities (protocol, sections 7 and 10).
+//! The REST budget: one for all calls, fed by the rate-limit headers, with
+//! priorities (protocol, sections 7 and 10); and requests to wait.
+//!
+//! A 429 holds everything but tokens. `Retry-After` of any other status holds
+//! calls of that kind, or about that conversation or channel alone; so does a
+//! server error that lasts. The budget headers of a refusal feed the budget and
+//! are no request to wait.
 //!
 //! The window slides, so that whatever minute the platform counts by, no more
 //! than the allowance falls into it. Calls to the login host are not counted;
 //! they are paced by the token keeper.
 //!
 //! Invariant: [`Budget::take`] never lets more calls into any window than the
-//! allowance, and none while the platform has asked for quiet.
+//! allowance, and none while the platform has asked for quiet, or for a pause
+//! with what the call is about.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::limits::{RATE_HOLD_MAX, REST_PER_MINUTE, REST_WINDOW};
-use super::rest::{Failure, Limits, Outcome};
+use super::limits::{HELD_SUBJECTS_MAX, RATE_HOLD_MAX, REST_PER_MINUTE, REST_WINDOW};
+use super::rest::{Failure, Limits, Op, OpKind, Outcome, Subject};
 use crate::rng::Rng;
 use crate::time::Mono;
 
@@ -48,11 +54,21 @@ pub struct Budget {
     /// From the headers: no more than this many until then (other users of the same token).
     ceiling: Option<(u32, Mono)>,
     quiet_until: Mono,
-    /// After server trouble: checks wait, upkeep goes on.
-    slow_until: Mono,
-    troubles: u32,
+    kinds: [Held; OpKind::ALL.len()],
+    /// Whom alone the platform wants to be left in peace, and until when.
+    subjects: Vec<(OpKind, Subject, Mono)>,
     refusals: u32,
     limited_total: u64,
+}
+
+/// How it goes with calls of one kind.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    until: Mono,
+    /// Server errors in a row, but for those of one subject alone.
+    troubles: u32,
+    /// Whom the last one was about.
+    last: Option<Subject>,
 }
 
 impl Default for Budget {
@@ -62,8 +78,8 @@ impl Default for Budget {
             sent: VecDeque::new(),
             ceiling: None,
             quiet_until: Mono(0),
-            slow_until: Mono(0),
-            troubles: 0,
+            kinds: Default::default(),
+            subjects: Vec::new(),
             refusals: 0,
             limited_total: 0,
         }
@@ -88,6 +104,39 @@ impl Budget {
         (self.allowed - self.allowed * priority.reserve_percent() / 100).max(1) as usize
     }
 
+    /// Until when calls of that kind, or about that subject, are held for themselves; what has
+    /// passed holds nothing.
+    #[must_use]
+    pub fn held_until(&self, op: &Op) -> Mono {
+        let kind = self.held(op.kind()).until;
+        self.subject_held_until(op).map_or(kind, |at| at.max(kind))
+    }
+
+    /// The same about its subject alone.
+    #[must_use]
+    pub fn subject_held_until(&self, op: &Op) -> Option<Mono> {
+        if self.subjects.is_empty() {
+            return None;
+        }
+        let (kind, subject) = (op.kind(), op.subject()?);
+        let mut held = self.subjects.iter();
+        let held = held.find(|(k, s, _)| *k == kind && *s == subject);
+        held.map(|(_, _, until)| *until)
+    }
+
+    fn held(&self, kind: OpKind) -> &Held {
+        &self.kinds[kind as usize]
+    }
+
+    /// The kind of calls that is held for longest, and for how long.
+    #[must_use]
+    pub fn longest_hold(&self, now: Mono) -> Option<(OpKind, Duration)> {
+        let left = |kind: OpKind| (kind, self.held(kind).until.since(now));
+        let held = OpKind::ALL.map(left).into_iter();
+        held.filter(|(_, left)| !left.is_zero())
+            .max_by_key(|(_, left)| *left)
+    }
+
     /// When a call of this priority is possible; `now` or earlier means at once.
     #[must_use]
     pub fn possible_at(&self, priority: Priority, now: Mono) -> Mono {
@@ -95,9 +144,6 @@ impl Budget {
             return now;
         }
         let mut at = now.max(self.quiet_until);
-        if priority >= Priority::Single {
-            at = at.max(self.slow_until);
-        }
         if let Some((0, until)) = self.ceiling {
             at = at.max(until);
         }
@@ -131,7 +177,7 @@ impl Budget {
     }
 
     /// Learns from an answer. Call once for each counted call.
-    pub fn learn(&mut self, outcome: &Outcome, now: Mono, rng: &mut Rng) {
+    pub fn learn(&mut self, op: &Op, outcome: &Outcome, now: Mono, rng: &mut Rng) {
         if let Some(limits) = outcome.limits {
             self.believe(limits, now);
         }
@@ -147,34 +193,61 @@ impl Budget {
                 let wait =
                     wait + rng.between(Duration::ZERO, wait / 8 + Duration::from_millis(500));
                 self.quiet_until = self.quiet_until.max(now + wait);
+                return;
             }
-            Err(Failure::Server { retry_after, .. }) => {
-                self.stumble(*retry_after, now, rng);
-            }
-            Err(Failure::NoAnswer(_)) => self.stumble(None, now, rng),
+            Err(Failure::Server { .. } | Failure::NoAnswer(_)) => self.stumble(op, now, rng),
             _ => {
-                self.troubles = 0;
                 self.refusals = 0;
+                let held = &mut self.kinds[op.kind() as usize];
+                (held.troubles, held.last) = (0, None);
             }
+        }
+        if let Some(asked) = outcome.retry_after {
+            self.hold(op, asked, now);
         }
     }
 
-    fn stumble(&mut self, asked: Option<Duration>, now: Mono, rng: &mut Rng) {
-        self.troubles = (self.troubles + 1).min(7);
-        if self.troubles >= 3 {
-            let own = Duration::from_millis(250 << self.troubles);
-            self.slow_until = self.slow_until.max(now + rng.jitter(own));
+    /// Trouble with one conversation again and again slows that conversation, by whoever asks
+    /// about it, and not the others.
+    fn stumble(&mut self, op: &Op, now: Mono, rng: &mut Rng) {
+        let subject = op.subject();
+        let held = &mut self.kinds[op.kind() as usize];
+        if subject.is_some() && held.last == subject {
+            return;
         }
-        if let Some(asked) = asked {
-            self.quiet_until = self.quiet_until.max(now + asked.min(RATE_HOLD_MAX));
+        held.last = subject;
+        held.troubles = (held.troubles + 1).min(7);
+        // What keeps channels and the token alive has pauses of its own.
+        let checks = matches!(op, Op::Conversation(_) | Op::Conversations(_));
+        if held.troubles >= 3 && checks {
+            let own = Duration::from_millis(250 << held.troubles);
+            held.until = held.until.max(now + rng.jitter(own));
         }
+    }
+
+    /// The platform asks to wait with such a call.
+    fn hold(&mut self, op: &Op, asked: Duration, now: Mono) {
+        let until = now + asked.min(RATE_HOLD_MAX);
+        let held = &mut self.kinds[op.kind() as usize];
+        let Some(subject) = op.subject().filter(|_| held.troubles < 2) else {
+            held.until = held.until.max(until);
+            return;
+        };
+        let kind = op.kind();
+        self.subjects
+            .retain(|(k, s, at)| *at > now && !(*k == kind && *s == subject));
+        if self.subjects.len() >= HELD_SUBJECTS_MAX {
+            self.subjects.remove(0);
+        }
+        self.subjects.push((kind, subject, until));
     }
 
     fn believe(&mut self, limits: Limits, now: Mono) {
-        // A header of nought would stop the watching for ever; the platform says no with 429.
+        // A header of nearly nothing would stop the watching; the platform says no with 429.
         self.allowed = limits.allowed.clamp(10, 30_000);
         let left = limits.allowed.saturating_sub(limits.count);
-        let reset = limits.reset.min(Duration::from_secs(120));
+        // The window is a minute, whatever is said of its end.
+        let reset = limits.reset.min(REST_WINDOW);
         // Where the platform counted more than we did, somebody else uses this token.
         self.forget(now);
         let ours = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
@@ -219,6 +292,7 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rest::Answer;
     use super::*;
 
     fn fill(b: &mut Budget, p: Priority, now: Mono) -> u32 {
@@ -230,11 +304,15 @@ mod tests {
         n
     }
 
-    fn outcome(result: Result<super::super::rest::Answer, Failure>) -> Outcome {
-        Outcome {
-            result,
-            limits: None,
-        }
+    fn conversation(n: u128) -> Op {
+        Op::Conversation(crate::ids::ConversationId(uuid::Uuid::from_u128(n)))
+    }
+
+    fn server(status: u16) -> Outcome {
+        Outcome::of(Err(Failure::Server {
+            status,
+            retry_after: None,
+        }))
     }
 
     #[test]
@@ -274,8 +352,10 @@ mod tests {
     fn retry_after_holds_everything_but_tokens() {
         let mut b = Budget::default();
         let mut r = Rng::new(1);
+        let limited = Failure::RateLimited(Some(Duration::from_secs(42)));
         b.learn(
-            &outcome(Err(Failure::RateLimited(Some(Duration::from_secs(42))))),
+            &conversation(1),
+            &Outcome::of(Err(limited)),
             Mono(0),
             &mut r,
         );
@@ -286,22 +366,84 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_of_5xx_slows_the_checks_and_not_the_upkeep() {
+    fn a_storm_of_5xx_slows_calls_of_that_kind_and_no_others() {
+        let mut b = Budget::default();
+        let mut r = Rng::new(1);
+        for n in 0..20 {
+            b.learn(&conversation(n), &server(502), Mono(0), &mut r);
+            b.learn(&Op::CreateChannel, &server(502), Mono(0), &mut r);
+        }
+        assert!(b.held_until(&conversation(99)) > Mono(1));
+        assert!(b.held_until(&conversation(99)) <= Mono(60_000));
+        for op in [Op::CreateChannel, Op::KeepWarm, Op::Conversations(vec![])] {
+            assert!(b.held_until(&op) <= Mono(0), "{op:?}");
+        }
+        assert!(b.take(Priority::Single, Mono(1)).is_ok());
+        assert_eq!(b.quiet_for(Mono(0)), Duration::ZERO);
+        b.learn(
+            &conversation(3),
+            &Outcome::of(Ok(Answer::Done)),
+            Mono(0),
+            &mut r,
+        );
+        for _ in 0..2 {
+            b.learn(&conversation(3), &server(502), Mono(60_000), &mut r);
+        }
+        assert!(b.held_until(&conversation(99)) <= Mono(60_000));
+    }
+
+    #[test]
+    fn one_conversation_that_fails_again_and_again_slows_no_other() {
         let mut b = Budget::default();
         let mut r = Rng::new(1);
         for _ in 0..20 {
-            b.learn(
-                &outcome(Err(Failure::Server {
-                    status: 502,
-                    retry_after: None,
-                })),
-                Mono(0),
-                &mut r,
-            );
+            b.learn(&conversation(1), &server(500), Mono(0), &mut r);
         }
-        assert!(b.take(Priority::Single, Mono(1)).is_err());
-        assert!(b.take(Priority::Upkeep, Mono(1)).is_ok());
-        assert!(b.take(Priority::Single, Mono(60_000)).is_ok());
+        assert!(b.held_until(&conversation(2)) <= Mono(0));
+    }
+
+    #[test]
+    fn retry_after_holds_whom_it_was_said_of_and_when_others_are_in_trouble_too_the_kind() {
+        let mut b = Budget::default();
+        let mut r = Rng::new(1);
+        let asked = |status: u16, secs: u64| Outcome {
+            retry_after: Some(Duration::from_secs(secs)),
+            ..match status {
+                404 => Outcome::of(Err(Failure::NotFound)),
+                status => server(status),
+            }
+        };
+        b.learn(&conversation(1), &asked(503, 40), Mono(0), &mut r);
+        b.learn(&conversation(2), &asked(404, 50), Mono(0), &mut r);
+        assert_eq!(b.held_until(&conversation(1)), Mono(40_000));
+        assert_eq!(b.held_until(&conversation(2)), Mono(50_000));
+        assert!(b.held_until(&conversation(3)) <= Mono(0));
+        for n in 4..6 {
+            b.learn(&conversation(n), &asked(503, 30), Mono(0), &mut r);
+        }
+        assert_eq!(b.held_until(&conversation(3)), Mono(30_000));
+        b.learn(&Op::CreateChannel, &asked(503, 1_000_000), Mono(0), &mut r);
+        assert_eq!(b.held_until(&Op::CreateChannel), Mono(3_600_000));
+        assert!(b.held_until(&Op::KeepWarm) <= Mono(0));
+        assert!(b.take(Priority::Upkeep, Mono(0)).is_ok());
+        assert_eq!(
+            b.longest_hold(Mono(0)),
+            Some((OpKind::Creation, Duration::from_secs(3600)))
+        );
+    }
+
+    #[test]
+    fn those_left_in_peace_for_themselves_are_bounded() {
+        let mut b = Budget::default();
+        let mut r = Rng::new(1);
+        for n in 0..10_000 {
+            let outcome = Outcome {
+                retry_after: Some(Duration::from_secs(60)),
+                ..Outcome::of(Err(Failure::NotFound))
+            };
+            b.learn(&conversation(n), &outcome, Mono(0), &mut r);
+        }
+        assert_eq!(b.subjects.len(), HELD_SUBJECTS_MAX);
     }
 
     #[test]
@@ -314,9 +456,10 @@ mod tests {
             reset: Duration::from_secs(30),
         });
         b.learn(
+            &Op::KeepWarm,
             &Outcome {
-                result: Ok(super::super::rest::Answer::Done),
                 limits,
+                ..Outcome::of(Ok(Answer::Done))
             },
             Mono(0),
             &mut r,

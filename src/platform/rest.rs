@@ -58,6 +58,108 @@ pub enum Op {
     Conversations(Vec<ConversationId>),
 }
 
+/// Kinds of calls: what the platform does to one of them says nothing about the others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum OpKind {
+    /// Tokens, at the login host.
+    Login,
+    /// A new channel.
+    Creation,
+    /// The channels of the token.
+    Listing,
+    /// What a channel holds.
+    Reading,
+    /// Topics for a channel.
+    Adding,
+    /// An empty list in place of a channel's topics.
+    Emptying,
+    /// No topics on a channel, by the other way.
+    Removing,
+    /// About the token itself.
+    Token,
+    /// The idle timeout.
+    IdleTimeout,
+    /// One conversation.
+    Conversation,
+    /// Conversations from analytics.
+    Conversations,
+}
+
+impl OpKind {
+    /// All of them, in order.
+    pub const ALL: [OpKind; 11] = [
+        OpKind::Login,
+        OpKind::Creation,
+        OpKind::Listing,
+        OpKind::Reading,
+        OpKind::Adding,
+        OpKind::Emptying,
+        OpKind::Removing,
+        OpKind::Token,
+        OpKind::IdleTimeout,
+        OpKind::Conversation,
+        OpKind::Conversations,
+    ];
+
+    /// What such a call is for, after "calls".
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            OpKind::Login => "for a token",
+            OpKind::Creation => "that make a channel",
+            OpKind::Listing => "that list the channels",
+            OpKind::Reading => "that read the topics of a channel",
+            OpKind::Adding => "that add topics to a channel",
+            OpKind::Emptying | OpKind::Removing => "that empty a channel",
+            OpKind::Token => "about the token",
+            OpKind::IdleTimeout => "that read the idle timeout",
+            OpKind::Conversation => "about a conversation",
+            OpKind::Conversations => "about many conversations",
+        }
+    }
+}
+
+/// Whom a call is about: trouble with one of them says nothing about the others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// A channel.
+    Channel(Secret),
+    /// A conversation.
+    Conversation(ConversationId),
+}
+
+impl Op {
+    /// What kind of call it is.
+    #[must_use]
+    pub fn kind(&self) -> OpKind {
+        match self {
+            Op::Token => OpKind::Login,
+            Op::CreateChannel => OpKind::Creation,
+            Op::ListChannels => OpKind::Listing,
+            Op::Subscriptions(_) => OpKind::Reading,
+            Op::AddTopics(..) => OpKind::Adding,
+            Op::Empty(_) => OpKind::Emptying,
+            Op::RemoveAll(_) => OpKind::Removing,
+            Op::KeepWarm => OpKind::Token,
+            Op::IdleTimeout => OpKind::IdleTimeout,
+            Op::Conversation(_) => OpKind::Conversation,
+            Op::Conversations(_) => OpKind::Conversations,
+        }
+    }
+
+    /// Whom it is about, if that is one alone.
+    #[must_use]
+    pub fn subject(&self) -> Option<Subject> {
+        match self {
+            Op::Subscriptions(id) | Op::AddTopics(id, _) | Op::Empty(id) | Op::RemoveAll(id) => {
+                Some(Subject::Channel(id.clone()))
+            }
+            Op::Conversation(id) => Some(Subject::Conversation(*id)),
+            _ => None,
+        }
+    }
+}
+
 /// A channel as the platform describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Channel {
@@ -121,7 +223,7 @@ pub enum Failure {
         /// The `code` member or the start of what came.
         detail: String,
     },
-    /// 429, with `Retry-After`.
+    /// 429, with `Retry-After`, else the time to the reset of the budget.
     RateLimited(Option<Duration>),
     /// 5xx or 408, with `Retry-After` if any.
     Server {
@@ -163,6 +265,20 @@ pub struct Outcome {
     pub result: Result<Answer, Failure>,
     /// The headers, where the answer carried them.
     pub limits: Option<Limits>,
+    /// `Retry-After`, where the answer carried it, whatever its status.
+    pub retry_after: Option<Duration>,
+}
+
+impl Outcome {
+    /// An outcome without headers.
+    #[must_use]
+    pub fn of(result: Result<Answer, Failure>) -> Outcome {
+        Outcome {
+            result,
+            limits: None,
+            retry_after: None,
+        }
+    }
 }
 
 #[cfg(test)]

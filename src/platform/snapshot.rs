@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::channel::{Channel, Phase};
 use super::client::Client;
+use super::rest::OpKind;
 use crate::ids::Topic;
 use crate::time::Now;
 
@@ -80,6 +81,8 @@ pub struct Snapshot {
     pub rest_left: u32,
     /// The platform wants quiet for this long.
     pub rest_quiet: Duration,
+    /// After server errors: calls of this kind wait for so long, all others go on.
+    pub rest_held: Option<(OpKind, Duration)>,
     /// REST calls made.
     pub rest_calls_total: u64,
     /// Answers 429.
@@ -152,6 +155,7 @@ impl Client {
             rest_allowed: self.budget.allowed(),
             rest_left: self.budget.left(now.mono),
             rest_quiet: self.budget.quiet_for(now.mono),
+            rest_held: self.budget.longest_hold(now.mono),
             rest_calls_total: self.calls.made_total,
             rest_limited_total: self.budget.limited_total(),
             rest_waiting: self.calls.waiting(),

@@ -276,6 +276,7 @@ fn the_topic_to_blame_is_found_and_the_rest_of_its_message_is_live() {
             outcome: Outcome {
                 result: Ok(rest::Answer::Topics(states)),
                 limits: None,
+                retry_after: None,
             },
         });
         for (_, order) in std::mem::take(&mut b.orders) {
@@ -345,6 +346,7 @@ fn a_restart_reattaches_and_makes_no_new_channel() {
         let outcome = Outcome {
             result: Ok(rest::Answer::Topics(states)),
             limits: None,
+            retry_after: None,
         };
         again.give(Input::Answered { call, outcome });
     }

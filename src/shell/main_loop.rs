@@ -323,6 +323,7 @@ impl Loop {
                         outcome: rest::Outcome {
                             result,
                             limits: None,
+                            retry_after: None,
                         },
                     });
                 }

@@ -201,6 +201,7 @@ impl Outside {
         let failed = |failure| Outcome {
             result: Err(failure),
             limits: None,
+            retry_after: None,
         };
         let request = match op {
             Op::Token => match self.credentials.request(self.clock.now().wall) {

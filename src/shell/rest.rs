@@ -308,6 +308,7 @@ fn work(workers: &RestWorkers, job: &Job) -> Outcome {
     let failed = |failure| Outcome {
         result: Err(failure),
         limits: None,
+        retry_after: None,
     };
     let request = match &job.op {
         Op::Token => match (workers.token_request)(workers.clock.now().wall) {

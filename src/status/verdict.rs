@@ -170,6 +170,18 @@ pub fn of(s: &Snapshot) -> Verdict {
             format!("the platform limits the rate of requests for another {quiet} s"),
         );
     }
+    if let Some((kind, left)) = s.platform.rest_held
+        && left.as_secs() > 0
+    {
+        say(
+            Level::Warn,
+            format!(
+                "after errors of the platform, calls {} wait for another {} s; all others go on",
+                kind.sentence(),
+                left.as_secs()
+            ),
+        );
+    }
     reasons.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let level = reasons.first().map_or(Level::Ok, |(l, _)| *l);
     let sentence = match level {

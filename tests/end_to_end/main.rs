@@ -9,6 +9,7 @@ mod support;
 mod callers;
 mod chaos;
 mod life;
+mod limits;
 mod login;
 mod operators;
 mod outbox;

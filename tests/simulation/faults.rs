@@ -235,6 +235,7 @@ pub(crate) fn inject(
                 Fault::RefuseConversations {
                     conversation: None,
                     status,
+                    headers: Default::default(),
                 },
             );
             Blow::Done(Some(short))

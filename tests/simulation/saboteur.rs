@@ -204,6 +204,7 @@ impl Sabotage for Broken {
                     outcome: Outcome {
                         result,
                         limits: outcome.limits,
+                        retry_after: outcome.retry_after,
                     },
                 });
             }
@@ -315,6 +316,7 @@ impl Sabotage for Broken {
                     outcome: Outcome {
                         result: Ok(rest::Answer::Topics(Vec::new())),
                         limits: None,
+                        retry_after: None,
                     },
                 });
             }

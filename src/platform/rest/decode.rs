@@ -34,6 +34,7 @@ pub fn decode(op: &Op, response: &Response, now: Wall) -> Outcome {
     Outcome {
         result,
         limits: limits(response),
+        retry_after: asked_to_wait(response, now),
     }
 }
 
@@ -169,7 +170,7 @@ fn failure(op: &Op, response: &Response, now: Wall) -> Failure {
         429 => Failure::RateLimited(wait(response, now)),
         408 | 500..=599 => Failure::Server {
             status,
-            retry_after: wait(response, now),
+            retry_after: asked_to_wait(response, now),
         },
         _ => Failure::BadRequest {
             status,
@@ -208,18 +209,24 @@ fn start_of(body: &[u8]) -> String {
     }
 }
 
-/// `Retry-After`, else the seconds to the reset of the budget.
+/// `Retry-After`.
+fn asked_to_wait(response: &Response, now: Wall) -> Option<Duration> {
+    retry_after::parse(response.header("Retry-After")?, now)
+}
+
+/// The same of a 429, which means until the reset of the budget where it does not say: there
+/// alone the reset is a request to wait.
 fn wait(response: &Response, now: Wall) -> Option<Duration> {
-    ["Retry-After", "inin-ratelimit-reset"]
-        .iter()
-        .find_map(|name| retry_after::parse(response.header(name)?, now))
+    asked_to_wait(response, now)
+        .or_else(|| retry_after::parse(response.header("inin-ratelimit-reset")?, now))
 }
 
 fn limits(response: &Response) -> Option<Limits> {
     let number = |name: &str| response.header(name)?.trim().parse::<u32>().ok();
     Some(Limits {
         count: number("inin-ratelimit-count")?,
-        allowed: number("inin-ratelimit-allowed")?,
+        // Nothing allowed at all is no budget: the platform says no with 429.
+        allowed: number("inin-ratelimit-allowed").filter(|n| *n > 0)?,
         reset: Duration::from_secs(u64::from(number("inin-ratelimit-reset")?)),
     })
 }

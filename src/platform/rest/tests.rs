@@ -369,6 +369,50 @@ fn waiting_times_and_limits_are_read_from_the_headers_in_any_letter_case() {
 }
 
 #[test]
+fn the_reset_of_the_budget_is_a_request_to_wait_with_429_alone_and_retry_after_always() {
+    let op = Op::Conversation(conversation());
+    let with = |status, name: &str, value: &str| {
+        let mut response = answer(status, "");
+        response.headers = vec![(name.into(), value.into())];
+        decode(&op, &response, Wall(0))
+    };
+    let asked = |outcome: &Outcome| match &outcome.result {
+        Err(Failure::RateLimited(after)) => *after,
+        Err(Failure::Server { retry_after, .. }) => *retry_after,
+        _ => outcome.retry_after,
+    };
+    for status in [200, 400, 401, 403, 404, 408, 429, 500, 502, 503, 504] {
+        let reset = with(status, "inin-ratelimit-reset", "55");
+        let waits = (status == 429).then_some(Duration::from_secs(55));
+        assert_eq!(asked(&reset), waits, "{status}");
+        assert_eq!(reset.retry_after, None, "{status}");
+        let after = with(status, "Retry-After", "7");
+        assert_eq!(asked(&after), Some(Duration::from_secs(7)), "{status}");
+        assert_eq!(after.retry_after, asked(&after), "{status}");
+    }
+}
+
+#[test]
+fn a_budget_that_makes_no_sense_is_none() {
+    for (count, allowed, reset) in [
+        ("-1", "300", "10"),
+        ("1", "0", "10"),
+        ("1", "many", "10"),
+        ("1", "300", ""),
+        ("1", "300", "99999999999999999999"),
+        ("1.5", "300", "10"),
+    ] {
+        let mut response = answer(500, "");
+        for (name, value) in [("count", count), ("allowed", allowed), ("reset", reset)] {
+            let name = format!("inin-ratelimit-{name}");
+            response.headers.push((name, value.into()));
+        }
+        let outcome = decode(&Op::KeepWarm, &response, Wall(0));
+        assert_eq!(outcome.limits, None, "{count} {allowed} {reset}");
+    }
+}
+
+#[test]
 fn the_login_host_has_its_own_errors() {
     assert_eq!(
         of(

@@ -173,6 +173,7 @@ impl Bench {
                 outcome: Outcome {
                     result: Ok(answer),
                     limits: None,
+                    retry_after: None,
                 },
             },
             self.now,
@@ -195,6 +196,7 @@ impl Bench {
             outcome: Outcome {
                 result,
                 limits: None,
+                retry_after: None,
             },
         });
     }

@@ -239,8 +239,12 @@ pub enum Fault {
         /// Which; all if missing.
         #[serde(default, deserialize_with = "maybe_an_id")]
         conversation: Option<ConversationId>,
-        /// 403 or 404.
+        /// 400 to 599.
         status: u16,
+        /// Further headers of the refusal, 16 at most; they replace those that the
+        /// simulator would add itself.
+        #[serde(default)]
+        headers: std::collections::BTreeMap<String, String>,
     },
     /// No conversation is refused any more.
     AllowConversations,

@@ -102,6 +102,13 @@ pub(super) struct EventFault {
     pub(super) times: Option<u32>,
 }
 
+/// How a conversation is refused over REST.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+}
+
 /// All faults in force.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -109,8 +116,8 @@ pub(super) struct Faults {
     pub(super) events: Option<EventFault>,
     pub(super) refused_patterns: Vec<String>,
     pub(super) refused_topics_of: BTreeMap<Uuid, ()>,
-    pub(super) refused_conversations: BTreeMap<ConversationId, u16>,
-    pub(super) refused_all_conversations: Option<u16>,
+    pub(super) refused_conversations: BTreeMap<ConversationId, Refused>,
+    pub(super) refused_all_conversations: Option<Refused>,
     pub(super) missing_permissions: Vec<String>,
 }
 
@@ -149,12 +156,17 @@ impl Faults {
         refused.then_some(DETAIL_PERMISSION)
     }
 
-    /// The status with which a conversation is refused over REST.
-    pub(super) fn refused_conversation(&self, id: ConversationId) -> Option<u16> {
-        self.refused_conversations
-            .get(&id)
-            .copied()
-            .or(self.refused_all_conversations)
-            .or(self.lacks(COMMUNICATION_PERMISSION).then_some(403))
+    /// How a conversation is refused over REST, if it is.
+    pub(super) fn refused_conversation(&self, id: ConversationId) -> Option<Refused> {
+        let lacking = || {
+            self.lacks(COMMUNICATION_PERMISSION).then(|| Refused {
+                status: 403,
+                headers: Vec::new(),
+            })
+        };
+        let one = self.refused_conversations.get(&id);
+        one.or(self.refused_all_conversations.as_ref())
+            .cloned()
+            .or_else(lacking)
     }
 }

@@ -28,16 +28,19 @@ impl Platform {
     /// A conversation that may be seen.
     fn visible(&self, id: &str) -> Result<&Conversation, Refusal> {
         let id: ConversationId = id.parse().map_err(|_| Refusal::not_found())?;
-        match self.faults.refused_conversation(id) {
-            Some(404) => return Err(Refusal::not_found()),
-            Some(status) => {
-                return Err(Refusal::new(
-                    status,
+        if let Some(refused) = self.faults.refused_conversation(id) {
+            let refusal = match refused.status {
+                403 => Refusal::new(
+                    403,
                     "missing.any.division.permissions",
                     "Unable to perform the requested action. You are missing the following permission(s): conversation:communication:view",
-                ));
-            }
-            None => {}
+                ),
+                status => Refusal::of_status(status),
+            };
+            return Err(Refusal {
+                headers: refused.headers,
+                ..refusal
+            });
         }
         self.conversations.get(&id).ok_or_else(Refusal::not_found)
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::channels::End;
 use super::control::{Control, ControlError, Fault};
-use super::faults::{EventFault, FAULTS_MOST, Faults, RestFailure, RestFault};
+use super::faults::{EventFault, FAULTS_MOST, Faults, Refused, RestFailure, RestFault};
 use super::sockets::Mute;
 use super::switches::EventDelivery;
 use super::{Platform, SocketId};
@@ -249,15 +249,23 @@ impl Platform {
             Fault::RefuseConversations {
                 conversation,
                 status,
+                headers,
             } => {
-                if ![403, 404].contains(status) {
-                    return Err(ControlError::Invalid("the status is 403 or 404".into()));
+                if !(400..=599).contains(status) {
+                    return Err(ControlError::Invalid("the status is 400 to 599".into()));
                 }
+                if headers.len() > 16 {
+                    return full();
+                }
+                let refused = Refused {
+                    status: *status,
+                    headers: headers.clone().into_iter().collect(),
+                };
                 match conversation {
-                    None => faults.refused_all_conversations = Some(*status),
+                    None => faults.refused_all_conversations = Some(refused),
                     Some(_) if faults.refused_conversations.len() >= FAULTS_MOST => return full(),
                     Some(id) => {
-                        faults.refused_conversations.insert(*id, *status);
+                        faults.refused_conversations.insert(*id, refused);
                     }
                 }
             }

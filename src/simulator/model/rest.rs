@@ -103,6 +103,9 @@ pub enum Call {
     Unknown,
 }
 
+/// The window of the rate limit.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+
 /// A request taken apart.
 pub(super) struct Parts {
     pub(super) segments: Vec<String>,
@@ -164,7 +167,7 @@ pub(super) struct Refusal {
     pub(super) code: String,
     pub(super) message: String,
     pub(super) more: Vec<(&'static str, Value)>,
-    pub(super) retry_after: Option<String>,
+    pub(super) headers: Vec<(String, String)>,
 }
 
 impl Refusal {
@@ -174,7 +177,7 @@ impl Refusal {
             code: code.to_owned(),
             message: message.into(),
             more: Vec::new(),
-            retry_after: None,
+            headers: Vec::new(),
         }
     }
 
@@ -182,7 +185,7 @@ impl Refusal {
         Refusal::new(404, "not.found", "The requested resource was not found.")
     }
 
-    fn of_status(status: u16) -> Refusal {
+    pub(super) fn of_status(status: u16) -> Refusal {
         let (code, message) = match status {
             400 => ("bad.request", "The request could not be understood."),
             401 => ("bad.credentials", "Invalid login credentials."),
@@ -216,9 +219,7 @@ impl Refusal {
             body[name] = value;
         }
         let mut response = Response::json(self.status, &body);
-        if let Some(after) = self.retry_after {
-            response.headers.push(("Retry-After".into(), after));
-        }
+        response.headers.extend(self.headers);
         response
     }
 }
@@ -305,7 +306,10 @@ impl Platform {
         let mark = match failure {
             None => None,
             Some(failure) => match failed(failure, context) {
-                Ok(response) => return response,
+                Ok(mut response) => {
+                    self.add_rate(call, request, &mut response, now);
+                    return response;
+                }
                 Err(mark) => Some(mark),
             },
         };
@@ -315,6 +319,7 @@ impl Platform {
                 .api(call, request, parts, segments, now)
                 .unwrap_or_else(|refusal| refusal.into_response(context)),
         };
+        self.add_rate(call, request, &mut response, now);
         if let Some((name, value)) = mark {
             response.headers.push((name.into(), value));
         }
@@ -334,25 +339,39 @@ impl Platform {
         if !(call == Call::TokenMe && parts.is_true("preserveIdleTTL")) {
             self.note_use(token, now);
         }
-        let limit = self.rate(token, now)?;
+        self.rate(token, now)?;
         let has_json = request
             .header("content-type")
             .is_some_and(|t| t.starts_with("application/json"));
-        let mut outcome = if !request.body.is_empty() && !has_json {
-            Err(Refusal::of_status(415))
-        } else {
-            self.dispatch(call, request, parts, segments, token, now)
+        if !request.body.is_empty() && !has_json {
+            return Err(Refusal::of_status(415));
+        }
+        self.dispatch(call, request, parts, segments, token, now)
+    }
+
+    /// Puts the state of the budget on an answer (protocol, section 14).
+    fn add_rate(&mut self, call: Call, request: &Request, response: &mut Response, now: Now) {
+        let wanted = match self.switches.rate_headers {
+            RateHeaders::Always => true,
+            RateHeaders::GoodOnly => (200..300).contains(&response.status),
+            RateHeaders::Never => false,
         };
-        if let (Ok(response), RateHeaders::Always) = (&mut outcome, self.switches.rate_headers) {
-            let (count, reset) = limit;
-            let allowed = self.switches.rest_per_minute;
-            for (name, value) in [("count", count), ("allowed", allowed), ("reset", reset)] {
-                response
-                    .headers
-                    .push((format!("inin-ratelimit-{name}"), value.to_string()));
+        let token = match call {
+            Call::Token => None,
+            _ => self.authenticate(request).ok(),
+        };
+        let Some(token) = token.and_then(|t| self.tokens.get(t)).filter(|_| wanted) else {
+            return;
+        };
+        let left = RATE_WINDOW.saturating_sub(now.mono.since(token.window.0));
+        let reset = left.as_millis().div_ceil(1000) as u64;
+        let (count, allowed) = (token.window.1, self.switches.rest_per_minute);
+        for (name, value) in [("count", count), ("allowed", allowed), ("reset", reset)] {
+            let name = format!("inin-ratelimit-{name}");
+            if response.header(&name).is_none() {
+                response.headers.push((name, value.to_string()));
             }
         }
-        outcome
     }
 
     fn authenticate(&self, request: &Request) -> Result<u64, Refusal> {
@@ -370,23 +389,22 @@ impl Platform {
             .ok_or_else(|| Refusal::of_status(401))
     }
 
-    /// Counts the request; the count and the seconds to the reset, or the refusal.
-    fn rate(&mut self, token: u64, now: Now) -> Result<(u64, u64), Refusal> {
-        const MINUTE: Duration = Duration::from_secs(60);
+    /// Counts the request, or refuses it.
+    fn rate(&mut self, token: u64, now: Now) -> Result<(), Refusal> {
         let allowed = self.switches.rest_per_minute;
         let Some(token) = self.tokens.get_mut(token) else {
             return Err(Refusal::of_status(401));
         };
-        if now.mono.since(token.window.0) >= MINUTE {
+        if now.mono.since(token.window.0) >= RATE_WINDOW {
             token.window = (now.mono, 0);
         }
-        let left = MINUTE.saturating_sub(now.mono.since(token.window.0));
+        let left = RATE_WINDOW.saturating_sub(now.mono.since(token.window.0));
         let reset = left.as_millis().div_ceil(1000) as u64;
         if token.window.1 >= allowed {
             self.ledger.rate_limited += 1;
             return Err(match self.switches.rate_retry_after {
                 RateRetryAfter::With => Refusal {
-                    retry_after: Some(reset.to_string()),
+                    headers: vec![("Retry-After".into(), reset.to_string())],
                     ..Refusal::new(
                         429,
                         "too.many.requests.retry.after",
@@ -405,7 +423,7 @@ impl Platform {
             });
         }
         token.window.1 += 1;
-        Ok((token.window.1, reset))
+        Ok(())
     }
 
     fn dispatch(
@@ -483,7 +501,8 @@ fn failed(failure: RestFailure, context: &str) -> Result<Response, (&'static str
             if let Some(code) = code {
                 refusal.code = code;
             }
-            refusal.retry_after = retry_after;
+            let after = retry_after.map(|after| ("Retry-After".into(), after));
+            refusal.headers.extend(after);
             Ok(refusal.into_response(context))
         }
         RestFailure::Html { status } => Ok(Response {

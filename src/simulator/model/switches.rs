@@ -276,9 +276,10 @@ switches! {
             S400 "400" "400.",
             S413 "413" "413.",
         }
-        rate_headers "rate-limit-headers" "Whether answers carry the `inin-ratelimit-` headers.": RateHeaders = "always" {
-            Always "always" "Yes.",
-            Never "never" "No.",
+        rate_headers "rate-limit-headers" "Which answers carry the `inin-ratelimit-` headers.": RateHeaders = "always" {
+            Always "always" "All, refusals and server errors included.",
+            GoodOnly "good-only" "Good ones only.",
+            Never "never" "None.",
         }
         rate_retry_after "rate-limit-retry-after" "Whether 429 says when to come back.": RateRetryAfter = "with" {
             With "with" "Yes, in `Retry-After`.",

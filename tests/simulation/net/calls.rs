@@ -124,6 +124,7 @@ impl Net {
             Err(why) => Outcome {
                 result: Err(Failure::NoAnswer(why)),
                 limits: None,
+                retry_after: None,
             },
         };
         if exchange.op != Op::Token {

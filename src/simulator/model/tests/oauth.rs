@@ -486,6 +486,33 @@ fn rate_limit_headers_and_retry_after_can_be_switched_off() {
 }
 
 #[test]
+fn rate_limit_headers_are_on_refusals_and_server_errors_too_or_on_good_answers_only() {
+    for (value, on_bad) in [("always", true), ("good-only", false), ("never", false)] {
+        let mut w = World::with(&[("rate-limit-headers", value)]);
+        let reset = |answer: &Response| answer.header("inin-ratelimit-reset").is_some();
+        assert_eq!(reset(&w.get("/tokens/timeout")), value != "never");
+        let missing = w.get("/conversations/00000000-0000-4000-8000-000000000009");
+        assert_eq!((missing.status, reset(&missing)), (404, on_bad));
+        for failure in [
+            json!({"with": "status", "status": 503}),
+            json!({"with": "html", "status": 500}),
+        ] {
+            w.fault(json!({"fault": "fail-rest", "failure": failure}));
+            let failed = w.get("/tokens/timeout");
+            assert_eq!(reset(&failed), on_bad, "{value} {failed:?}");
+        }
+        // What is said for a conversation is said in place of it.
+        w.fault(json!({"fault": "refuse-conversations", "status": 500,
+            "headers": {"inin-ratelimit-reset": "-1"}}));
+        let refused = w.get("/conversations/00000000-0000-4000-8000-000000000009");
+        assert_eq!(
+            (refused.status, refused.header("inin-ratelimit-reset")),
+            (500, Some("-1"))
+        );
+    }
+}
+
+#[test]
 fn without_a_user_there_is_no_list_of_conversations() {
     let mut w = World::of(trusting());
     w.start(1, "voice");
