@@ -10,36 +10,45 @@
 //! client ─► accept thread ─(caps)─► a thread per connection ─(one at a time)─► unix socket ─► server
 //! ```
 //!
+//! What can be judged by the head alone (a token, a path, a method) is answered at
+//! the head, before any byte of a body is read or asked for; so is health, which
+//! then depends on nothing behind the gate.
+//!
 //! Invariants: the accept thread ends only when told to; connections, requests
-//! behind the gate, bytes of head, body and answer, and every wait have a bound;
-//! the listener itself is never shut down, because an inherited one belongs to
-//! the service manager too.
+//! behind the gate, bytes of head, body and answer, and every wait have a bound,
+//! and a share for each peer; who waits for nothing makes room for who asks (see
+//! [`seats`]); the listener itself is never shut down, because an inherited one
+//! belongs to the service manager too.
 
 mod chunked;
 mod connection;
+mod guesses;
 mod head;
 mod listener;
 mod refusal;
 mod relay;
+mod seats;
 mod stream;
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::http::cors::Origins;
+use super::http::exchange::{Exchange, Reply};
 use super::seldom::Seldom;
 use crate::filing::settings::CALLER_OUTCOME_MAX;
+use guesses::Guesses;
 pub use listener::Listener;
 use refusal::Refusal;
 use relay::Door;
+use seats::{SeatLimits, Seats};
 use stream::{Peer, Stream};
 
 /// The private field that tells the server who asks: `ip:port` or `unix`.
@@ -82,8 +91,14 @@ pub fn is_past(deadline: &str) -> bool {
 pub struct GateLimits {
     /// Connections at once; lowered at start if the limit on open files asks for it.
     pub connections: usize,
-    /// Connections at once of one IPv4 address or one IPv6 /64.
+    /// Connections at once of one peer: an IPv4 address, an IPv6 /64, this machine
+    /// whatever its loopback address, a user on a unix socket. Shrinks with the whole.
     pub per_peer: usize,
+    /// Further connections, for what is answered at the head alone (health).
+    pub reserved: usize,
+    /// Bytes that bodies and answers may take in all, beyond 64 KiB of each; half
+    /// of it for one peer.
+    pub memory: usize,
     /// Requests behind the gate at once; others wait for one of them.
     pub in_flight: usize,
     /// Bytes of a head.
@@ -116,6 +131,8 @@ impl Default for GateLimits {
         GateLimits {
             connections: 512,
             per_peer: 128,
+            reserved: 0,
+            memory: 64 * 1024 * 1024,
             in_flight: 64,
             head_bytes: 16 * 1024,
             body_bytes: 64 * 1024,
@@ -144,6 +161,21 @@ pub struct GateSettings {
     pub limits: GateLimits,
     /// Origins whose pages may read what the gate refuses by itself.
     pub origins: Origins,
+    /// Asked with every head, before its body: what it gives is the answer.
+    pub reception: Reception,
+}
+
+/// Judges a request by its head; the body of the exchange is empty. Must not wait.
+#[derive(Clone)]
+pub struct Reception(pub Arc<Judge>);
+
+/// What a [`Reception`] asks.
+pub type Judge = dyn Fn(&Exchange) -> Option<Reply> + Send + Sync;
+
+impl std::fmt::Debug for Reception {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reception")
+    }
 }
 
 /// What a gate has done so far; for metrics.
@@ -155,6 +187,8 @@ pub struct GateCounts {
     pub accepted: u64,
     /// Connections turned away because of a cap.
     pub turned_away: u64,
+    /// Connections that waited for nothing, or too long, and made room for others.
+    pub sent_away: u64,
     /// Requests refused because they were not clean, too large or late.
     pub refused: u64,
     /// Of these: too large, head or body.
@@ -163,14 +197,10 @@ pub struct GateCounts {
     pub late: u64,
     /// Of these: without a length.
     pub without_length: u64,
+    /// Of these: there was no memory left for its body or its answer.
+    pub no_memory: u64,
     /// Requests that the server behind the gate left without an answer.
     pub unanswered: u64,
-}
-
-#[derive(Default)]
-struct Seats {
-    taken: usize,
-    of_peer: HashMap<u64, usize>,
 }
 
 /// What the accept thread, the connections and the handle share.
@@ -180,8 +210,9 @@ struct Shared {
     limits: GateLimits,
     origins: Origins,
     door: Door,
-    seats: Mutex<Seats>,
-    seat_left: Condvar,
+    reception: Reception,
+    seats: Arc<Seats>,
+    guesses: Guesses,
     stop: AtomicBool,
     /// Becomes readable when the gate stops, and stays so for everyone who polls it.
     stop_signal: OwnedFd,
@@ -191,37 +222,17 @@ struct Shared {
     too_large: AtomicU64,
     late: AtomicU64,
     without_length: AtomicU64,
+    no_memory: AtomicU64,
     unanswered: AtomicU64,
     complaints: Seldom,
-}
-
-/// A place in the table of connections; leaving is dropping it.
-struct Seat {
-    shared: Arc<Shared>,
-    key: Option<u64>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut seats = self.shared.lock_seats();
-        seats.taken = seats.taken.saturating_sub(1);
-        if let Some(key) = self.key
-            && let Some(n) = seats.of_peer.get_mut(&key)
-        {
-            *n -= 1;
-            if *n == 0 {
-                seats.of_peer.remove(&key);
-            }
-        }
-        drop(seats);
-        self.shared.seat_left.notify_all();
-    }
 }
 
 impl Shared {
     fn counts(&self) -> GateCounts {
         GateCounts {
-            open: self.lock_seats().taken,
+            open: self.seats.taken(),
+            sent_away: self.seats.sent_away(),
+            no_memory: self.no_memory.load(Ordering::Relaxed),
             accepted: self.accepted.load(Ordering::Relaxed),
             turned_away: self.turned_away.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
@@ -230,10 +241,6 @@ impl Shared {
             without_length: self.without_length.load(Ordering::Relaxed),
             unanswered: self.unanswered.load(Ordering::Relaxed),
         }
-    }
-
-    fn lock_seats(&self) -> std::sync::MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopping(&self) -> bool {
@@ -253,6 +260,7 @@ impl Shared {
                 Refusal::BodyTooLarge(_) | Refusal::HeadTooLarge => Some(&self.too_large),
                 Refusal::Late => Some(&self.late),
                 Refusal::NoLength => Some(&self.without_length),
+                Refusal::NoMemory => Some(&self.no_memory),
                 _ => None,
             };
             if let Some(count) = among {
@@ -269,59 +277,25 @@ impl Shared {
         }
     }
 
-    fn seat(self: &Arc<Shared>, peer: Peer) -> Option<Seat> {
-        let key = peer.key();
-        let mut seats = self.lock_seats();
-        if seats.taken >= self.limits.connections {
-            return None;
-        }
-        if let Some(key) = key {
-            let of_peer = seats.of_peer.entry(key).or_default();
-            if *of_peer >= self.limits.per_peer {
-                return None;
-            }
-            *of_peer += 1;
-        }
-        seats.taken += 1;
-        Some(Seat {
-            shared: Arc::clone(self),
-            key,
-        })
-    }
-
     fn admit(self: &Arc<Shared>, stream: Stream, peer: Peer) {
-        let Some(seat) = self.seat(peer) else {
-            self.turn_away(stream, "more connections than allowed");
-            return;
+        let seat = match self.seats.take(stream, peer.key()) {
+            Ok(seat) => Arc::new(seat),
+            Err(stream) => return self.turn_away(&stream, "more connections than allowed"),
         };
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        // Shared with the thread so that it comes back if there is no thread.
-        let stream = Arc::new(Mutex::new(Some(stream)));
-        let for_thread = Arc::clone(&stream);
         let shared = Arc::clone(self);
+        // Kept here so that it can be answered if there is no thread.
+        let for_thread = Arc::clone(&seat);
         let spawned = Builder::new()
             .name(format!("{}-conn", self.name))
             .stack_size(CONNECTION_STACK)
-            .spawn(move || {
-                // The socket closes before the seat is free: the cap bounds descriptors.
-                let _seat = seat;
-                let stream = for_thread
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
-                if let Some(stream) = stream {
-                    connection::serve(&shared, &stream, peer);
-                }
-            });
-        if let Err(e) = spawned {
-            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(stream) = stream {
-                self.turn_away(stream, &format!("no thread for a connection: {e}"));
-            }
+            .spawn(move || connection::serve(&shared, &for_thread, peer));
+        if let (Err(e), Some(stream)) = (spawned, seat.stream()) {
+            self.turn_away(stream, &format!("no thread for a connection: {e}"));
         }
     }
 
-    fn turn_away(&self, stream: Stream, why: &str) {
+    fn turn_away(&self, stream: &Stream, why: &str) {
         self.turned_away.fetch_add(1, Ordering::Relaxed);
         self.complain(|| format!("connections are turned away with 503: {why}"));
         stream.dismiss(&Refusal::Busy.answer(false, &[]));
@@ -389,6 +363,7 @@ impl Gate {
             name,
             mut limits,
             origins,
+            reception,
         } = settings;
         let _ = start_of_time();
         listener.set_nonblocking()?;
@@ -399,16 +374,25 @@ impl Gate {
                 "{name}: {fitting} connections at once instead of {}, because of the limit on open files",
                 limits.connections
             );
+            // The bound for one peer keeps its share of the whole.
+            limits.per_peer = (limits.per_peer * fitting / limits.connections).max(1);
             limits.connections = fitting;
         }
+        let seats = Seats::new(SeatLimits {
+            seats: limits.connections,
+            per_peer: limits.per_peer,
+            reserved: limits.reserved,
+            memory: limits.memory,
+        });
         let shared = Arc::new(Shared {
             name,
             backend,
             door: Door::new(limits.in_flight),
             limits,
             origins,
-            seats: Mutex::default(),
-            seat_left: Condvar::new(),
+            reception,
+            seats,
+            guesses: Guesses::default(),
             stop: AtomicBool::new(false),
             stop_signal: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             accepted: AtomicU64::new(0),
@@ -417,6 +401,7 @@ impl Gate {
             too_large: AtomicU64::new(0),
             late: AtomicU64::new(0),
             without_length: AtomicU64::new(0),
+            no_memory: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
             complaints: Seldom::new(LOG_EVERY),
         });
@@ -448,21 +433,7 @@ impl Gate {
     /// number of connections that are still open.
     pub fn stop(mut self, grace: Duration) -> usize {
         self.halt();
-        let deadline = Instant::now() + grace;
-        let mut seats = self.shared.lock_seats();
-        while seats.taken > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            seats = self
-                .shared
-                .seat_left
-                .wait_timeout(seats, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        seats.taken
+        self.shared.seats.await_empty(Instant::now() + grace)
     }
 
     fn halt(&mut self) {

@@ -60,6 +60,7 @@ pub fn limits() -> GateLimits {
     GateLimits {
         connections: 64,
         per_peer: 32,
+        reserved: 4,
         in_flight: 16,
         body_bytes: 1024,
         length_required: false,
@@ -73,13 +74,12 @@ pub fn limits() -> GateLimits {
 /// # Errors
 /// The environment: no directory, socket or thread.
 pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Served> {
-    let operators = Operators {
+    let handler: Arc<dyn Handler> = Arc::new(Operators {
         tokens: settings.tokens,
         pages: settings.pages,
         port,
         complaints: Seldom::new(Duration::from_secs(60)),
-    };
-    let handler: Handler = Arc::new(move |x: &Exchange| operators.reply(x));
+    });
     let served = ServedSettings {
         listener: settings.listener,
         name: "status",
@@ -99,8 +99,6 @@ struct Operators {
 }
 
 enum Route<'a> {
-    Healthz,
-    Readyz,
     Metrics,
     Status,
     Records,
@@ -109,11 +107,22 @@ enum Route<'a> {
     Page(&'a str),
 }
 
+impl Handler for Operators {
+    fn at_head(&self, x: &Exchange) -> Option<Reply> {
+        self.judge(x).err()
+    }
+
+    fn answer(&self, x: &Exchange) -> Reply {
+        match self.judge(x) {
+            Ok(route) => self.follow(&route, x),
+            Err(reply) => reply,
+        }
+    }
+}
+
 impl Operators {
     fn find<'x>(&self, x: &'x Exchange) -> Option<Route<'x>> {
         match x.path.as_str() {
-            "/healthz" => Some(Route::Healthz),
-            "/readyz" => Some(Route::Readyz),
             "/metrics" => Some(Route::Metrics),
             "/status" => Some(Route::Status),
             "/records" => Some(Route::Records),
@@ -130,29 +139,34 @@ impl Operators {
         }
     }
 
-    fn reply(&self, x: &Exchange) -> Reply {
-        let found = self.find(x);
-        if let Some(refusal) = self.refuse(found.as_ref(), x) {
-            return refusal;
-        }
-        let Some(route) = found else {
-            return nowhere();
+    /// Strangers, paths, methods: all that the head tells. What is not to go on is
+    /// answered; so is health, whatever the workers do.
+    fn judge<'x>(&self, x: &'x Exchange) -> Result<Route<'x>, Reply> {
+        let probed = match x.path.as_str() {
+            "/healthz" => Some(self.port.health()),
+            "/readyz" => Some(self.port.ready()),
+            _ => None,
         };
-        if let Route::Act(id, act) = route {
-            if x.method != "POST" {
-                return wrong_method("POST");
-            }
-            return match id.parse() {
-                Ok(record) => self.act(record, act),
-                Err(_) => unknown_record(),
-            };
+        let found = self.find(x);
+        if let Some(refusal) = self.refuse(found.as_ref(), probed.is_some(), x) {
+            return Err(refusal);
         }
-        if !x.is_get() {
-            return wrong_method("GET, HEAD");
+        match (probed, found) {
+            (None, None) => Err(nowhere()),
+            (None, Some(Route::Act(..))) if x.method != "POST" => Err(wrong_method("POST")),
+            (None, Some(route @ Route::Act(..))) => Ok(route),
+            _ if !x.is_get() => Err(wrong_method("GET, HEAD")),
+            (Some(found), _) => Err(health(&found)),
+            (None, Some(route)) => Ok(route),
         }
+    }
+
+    fn follow(&self, route: &Route<'_>, x: &Exchange) -> Reply {
         match route {
-            Route::Healthz => health(&self.port.health()),
-            Route::Readyz => health(&self.port.ready()),
+            Route::Act(id, act) => match id.parse() {
+                Ok(record) => self.act(record, *act),
+                Err(_) => unknown_record(),
+            },
             Route::Metrics => Reply::new(
                 200,
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -161,7 +175,7 @@ impl Operators {
             Route::Status => Reply::json(200, self.port.status_json()),
             Route::Page(path) => self.pages.reply(path).unwrap_or_else(nowhere),
             Route::Records => self.list(x),
-            Route::Record(id) | Route::Act(id, _) => match id.parse() {
+            Route::Record(id) => match id.parse() {
                 Ok(record) => self.show(record),
                 Err(_) => unknown_record(),
             },
@@ -171,7 +185,7 @@ impl Operators {
     /// Strangers: without a token where one is needed, or led here by a page. The
     /// page itself holds nothing of anybody and asks for the token: a browser that
     /// opens it cannot send one.
-    fn refuse(&self, route: Option<&Route<'_>>, x: &Exchange) -> Option<Reply> {
+    fn refuse(&self, route: Option<&Route<'_>>, probe: bool, x: &Exchange) -> Option<Reply> {
         match &self.tokens {
             Some(_) if matches!(route, Some(Route::Page(_))) && x.is_get() => {}
             Some(tokens) => {
@@ -181,10 +195,8 @@ impl Operators {
             }
             None => {
                 // A load balancer's probe names no host, and no browser leaves it out.
-                let probe = matches!(route, Some(Route::Healthz | Route::Readyz)) && x.is_get();
-                if !(probe && x.header("Host").is_none())
-                    && let Some(refusal) = host::refuse_stranger(x)
-                {
+                let hostless = probe && x.is_get() && x.header("Host").is_none();
+                if !hostless && let Some(refusal) = host::refuse_stranger(x) {
                     return Some(refusal);
                 }
             }

@@ -38,10 +38,28 @@ impl Seen {
     }
 }
 
-/// Echoes; `/latched` waits for the test, `/big` gives a big answer.
-pub(crate) fn handler(seen: &Arc<Seen>) -> Handler {
-    let seen = Arc::clone(seen);
-    Arc::new(move |x: &Exchange| {
+/// Echoes; `/latched` waits for the test, `/big` gives a big answer, `/alone` is
+/// answered at the head, `/guarded` wants a token there.
+struct Echo(Arc<Seen>);
+
+impl Handler for Echo {
+    fn at_head(&self, x: &Exchange) -> Option<Reply> {
+        match (x.path.as_str(), x.header("Authorization")) {
+            ("/alone", _) => Some(Reply::json(200, String::from("{}"))),
+            ("/guarded", given) if given != Some("Bearer right") => {
+                let said = if given.is_some() {
+                    "Bearer error=\"invalid_token\""
+                } else {
+                    "Bearer"
+                };
+                Some(Reply::json(401, String::from("{}")).with("WWW-Authenticate", said))
+            }
+            _ => None,
+        }
+    }
+
+    fn answer(&self, x: &Exchange) -> Reply {
+        let seen = &self.0;
         seen.paths.lock().unwrap().push(x.path.clone());
         seen.bodies.fetch_add(x.body.len(), Ordering::Relaxed);
         match x.path.as_str() {
@@ -56,18 +74,21 @@ pub(crate) fn handler(seen: &Arc<Seen>) -> Handler {
             "/big" => Reply::new(200, "text/plain", vec![b'x'; BIG]),
             _ => {
                 let fields: Vec<_> = x.headers.iter().map(|(n, v)| format!("{n}={v}")).collect();
+                let body = match x.body.len() {
+                    n if n > 65_536 => format!("of {n}"),
+                    _ => String::from_utf8_lossy(&x.body).into_owned(),
+                };
                 let text = format!(
-                    "{} {} peer={} body={} fields={}",
+                    "{} {} peer={} body={body} fields={}",
                     x.method,
                     x.path,
                     x.peer,
-                    String::from_utf8_lossy(&x.body),
                     fields.join(";")
                 );
                 Reply::new(200, "text/plain", text.into_bytes())
             }
         }
-    })
+    }
 }
 
 pub(crate) struct House {
@@ -103,7 +124,8 @@ pub(crate) fn serve(
         private_parent: None,
         origins: Origins::default(),
     };
-    Served::start(settings, &handler(seen)).unwrap()
+    let handler: Arc<dyn Handler> = Arc::new(Echo(Arc::clone(seen)));
+    Served::start(settings, &handler).unwrap()
 }
 
 pub(crate) fn house(limits: GateLimits, workers: usize) -> House {
@@ -121,6 +143,19 @@ pub(crate) fn house(limits: GateLimits, workers: usize) -> House {
 impl House {
     pub(crate) fn connect(&self) -> TcpStream {
         let s = TcpStream::connect(self.address).unwrap();
+        s.set_read_timeout(Some(PATIENCE)).unwrap();
+        s.set_write_timeout(Some(PATIENCE)).unwrap();
+        s
+    }
+
+    /// From one of this machine's loopback addresses.
+    pub(crate) fn connect_from(&self, from: [u8; 4]) -> TcpStream {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let from = SocketAddr::from((from, 0));
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&self.address.into()).unwrap();
+        let s = TcpStream::from(socket);
         s.set_read_timeout(Some(PATIENCE)).unwrap();
         s.set_write_timeout(Some(PATIENCE)).unwrap();
         s

@@ -1,10 +1,11 @@
 //! The body of a connection's thread: one request after another.
 //!
 //! ```text
-//! idle ──first byte──► head ──clean──► body ──whole──► relay ──answer──► written ─┐
-//!  ▲ │                  │               │                │                        │
-//!  │ └─ silence, stop   └──── refusal ──┴────────────────┘── answered, lingering  │
-//!  └──────────────────────────── keep-alive ──────────────────────────────────────┘
+//! idle ─first byte─► head ─clean─► reception ─► body ─whole─► relay ─answer─► written ─┐
+//!  ▲ │                │              │           │             │                       │
+//!  │ └─ silence, stop └── refusal ───┼───────────┴─────────────┘── answered, lingering │
+//!  │                                 └── answered at the head ─────────────────────────┤
+//!  └──────────────────────────── keep-alive ───────────────────────────────────────────┘
 //! ```
 //!
 //! Invariant: every state has a deadline on its total, and the memory of a
@@ -18,195 +19,374 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Shared;
 use super::chunked::Chunked;
 use super::head::{self, Framing, Head, HeadRules, Reading};
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::relay;
+use super::seats::{ALLOWANCE, Seat};
 use super::stream::{Peer, Stream};
+use crate::shell::http::exchange::{Exchange, Reply};
 
 const CHUNK: usize = 8 * 1024;
 /// How long a connection that was just taken in may stay silent once the gate stops.
 const AFTER_STOP: Duration = Duration::from_millis(500);
+/// How long a connection on a reserved seat may stay silent.
+const RESERVED: Duration = Duration::from_secs(2);
 
-/// What waiting for a request came to.
-enum Taken {
-    Request(Box<Head>, Vec<u8>),
-    /// Nothing more will come; nobody waits for an answer.
+/// A request that the gate answers by itself.
+struct Refused {
+    refusal: Refusal,
+    /// Whether the answer may have no body.
+    bodiless: bool,
+    /// The origin of the page that asks.
+    origin: Option<String>,
+}
+
+impl Refused {
+    fn of(head: &Head, refusal: Refusal) -> Refused {
+        Refused {
+            refusal,
+            bodiless: head.method == "HEAD",
+            origin: head.origin().map(str::to_owned),
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Refused {
+        Refused {
+            refusal,
+            bodiless: false,
+            origin: None,
+        }
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// Nothing more will come, or nobody waits for an answer.
     Over,
-    /// To be answered; `true` if the answer may have no body; the origin of the page that asks.
-    Refused(Refusal, bool, Option<String>),
+    /// Once this is answered.
+    Refused(Refused),
+}
+
+impl From<Refused> for End {
+    fn from(refused: Refused) -> End {
+        End::Refused(refused)
+    }
 }
 
 /// Serves one connection to its end.
-pub(super) fn serve(shared: &Shared, stream: &Stream, peer: Peer) {
-    let mut chunk = vec![0_u8; CHUNK];
-    let mut unread: Vec<u8> = Vec::new();
-    let mut served = 0_u64;
+pub(super) fn serve(shared: &Shared, seat: &Seat, peer: Peer) {
+    let Some(stream) = seat.stream() else {
+        return;
+    };
+    let mut connection = Connection {
+        shared,
+        seat,
+        stream,
+        peer,
+        chunk: vec![0_u8; CHUNK],
+        unread: Vec::new(),
+    };
+    let mut first = true;
     loop {
-        let (head, body) = match take(shared, stream, &mut unread, &mut chunk, served == 0) {
-            Taken::Request(head, body) => (head, body),
-            Taken::Over => return,
-            Taken::Refused(refusal, bodiless, origin) => {
-                shared.count_refusal(refusal);
-                let asker = (bodiless, origin.as_deref());
-                refuse(shared, stream, refusal, asker, &mut chunk);
-                return;
-            }
-        };
-        let limits = &shared.limits;
+        match connection.one_request(first) {
+            Ok(true) => first = false,
+            Ok(false) => return stream.linger(&mut connection.chunk),
+            Err(End::Over) => return,
+            Err(End::Refused(refused)) => return connection.refuse(&refused),
+        }
+    }
+}
+
+struct Connection<'a> {
+    shared: &'a Shared,
+    seat: &'a Seat,
+    stream: &'a Stream,
+    peer: Peer,
+    chunk: Vec<u8>,
+    unread: Vec<u8>,
+}
+
+impl Connection<'_> {
+    /// Takes a request and answers it; whether another may follow.
+    fn one_request(&mut self, first: bool) -> Result<bool, End> {
+        let limits = &self.shared.limits;
+        let head = self.take_head(first)?;
+        if !self.seat.works() {
+            return Err(Refused::of(&head, Refusal::Busy).into());
+        }
+        if let Some(reply) = (self.shared.reception.0)(&asked(&head, self.peer)) {
+            return self.answer_at_head(&head, &reply);
+        }
+        if self.seat.is_reserved() {
+            return Err(Refused::of(&head, Refusal::Busy).into());
+        }
+        let body = self.take_body(&head)?;
         let answer = relay::exchange(
-            &shared.backend,
-            &shared.door,
-            (&head, &body),
-            peer,
+            &self.shared.backend,
+            &self.shared.door,
+            self.seat,
+            (&head, body),
+            self.peer,
             limits.answer_bytes,
             Instant::now() + limits.answer,
-        );
-        drop(body);
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(refusal) => {
-                shared.count_refusal(refusal);
-                let asker = (head.method == "HEAD", head.origin());
-                refuse(shared, stream, refusal, asker, &mut chunk);
-                return;
-            }
-        };
-        served += 1;
-        let close = !head.keep_alive || shared.stopping();
-        let mut out = answer.head.clone();
+        )
+        .map_err(|refusal| Refused::of(&head, refusal))?;
+        let close = !head.keep_alive || self.shared.stopping();
+        let mut out = answer.head;
         if answer.sized {
             out.push_str(&format!("Content-Length: {}\r\n", answer.length));
         }
-        out.push_str(if close {
+        self.send(out, &answer.body, close)
+    }
+
+    /// Sends an answer whose head lacks its last lines; whether another request may follow.
+    fn send(&self, mut head: String, body: &[u8], close: bool) -> Result<bool, End> {
+        head.push_str(if close {
             "Connection: close\r\n\r\n"
         } else {
             "\r\n"
         });
-        let mut out = out.into_bytes();
-        out.extend_from_slice(&answer.body);
-        let sent = stream.write_all_until(Instant::now() + limits.write, &out);
-        if sent.is_err() {
-            return;
-        }
-        if close {
-            stream.linger(&mut chunk);
-            return;
-        }
-    }
-}
-
-fn refuse(
-    shared: &Shared,
-    stream: &Stream,
-    refusal: Refusal,
-    (bodiless, origin): (bool, Option<&str>),
-    chunk: &mut [u8],
-) {
-    let answer = refusal.answer(bodiless, &shared.origins.fields(origin));
-    let deadline = Instant::now() + shared.limits.write;
-    if stream.write_all_until(deadline, &answer).is_ok() {
-        stream.linger(chunk);
-    }
-}
-
-fn take(
-    shared: &Shared,
-    stream: &Stream,
-    unread: &mut Vec<u8>,
-    chunk: &mut [u8],
-    first: bool,
-) -> Taken {
-    let limits = &shared.limits;
-    if unread.is_empty() && !await_byte(shared, stream, first) {
-        return Taken::Over;
-    }
-    let rules = HeadRules {
-        body_max: limits.body_bytes,
-        length_required: limits.length_required,
-        hostless: limits.hostless,
-    };
-    let deadline = Instant::now() + limits.head;
-    // Parsed when there is something new to judge: a new line, or the first bytes.
-    let mut news = !unread.is_empty();
-    let (head, used) = loop {
-        if news {
-            match head::read(unread, rules) {
-                Reading::Whole(head, used) if used <= limits.head_bytes => break (head, used),
-                Reading::Whole(..) => return Taken::Refused(Refusal::HeadTooLarge, false, None),
-                Reading::Refused(refusal) => {
-                    return Taken::Refused(
-                        refusal,
-                        unread.starts_with(b"HEAD "),
-                        head::origin(unread),
-                    );
-                }
-                Reading::Partial => {}
-            }
-        }
-        if unread.len() >= limits.head_bytes {
-            return Taken::Refused(Refusal::HeadTooLarge, false, None);
-        }
-        match stream.read_until(deadline, chunk) {
-            Ok(0) => return Taken::Over,
-            Ok(n) => {
-                let got = chunk.get(..n).unwrap_or_default();
-                news = unread.is_empty() || got.contains(&b'\n');
-                unread.extend_from_slice(got);
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
-                return if unread.is_empty() {
-                    Taken::Over
-                } else {
-                    Taken::Refused(Refusal::Late, false, None)
-                };
-            }
-            Err(_) => return Taken::Over,
-        }
-    };
-    unread.drain(..used);
-    take_body(shared, stream, unread, chunk, head)
-}
-
-fn take_body(
-    shared: &Shared,
-    stream: &Stream,
-    unread: &mut Vec<u8>,
-    chunk: &mut [u8],
-    head: Box<Head>,
-) -> Taken {
-    let deadline = Instant::now() + shared.limits.body;
-    let mut intake = BodyIntake::new(head.body, shared.limits.body_bytes);
-    let refused = |head: &Head, refusal| {
-        let origin = head.origin().map(str::to_owned);
-        Taken::Refused(refusal, head.method == "HEAD", origin)
-    };
-    let mut come = std::mem::take(unread);
-    if head.expects_continue && come.is_empty() {
-        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-        if stream.write_all_until(deadline, go_on).is_err() {
-            return Taken::Over;
-        }
-    }
-    loop {
-        let used = match intake.feed(&come) {
-            Ok(used) => used,
-            Err(refusal) => return refused(&head, refusal),
+        let mut out = head.into_bytes();
+        let deadline = Instant::now() + self.shared.limits.write;
+        self.seat.writes();
+        let taken = || self.seat.writes();
+        // A small answer leaves in one packet; a large one is not copied for that.
+        let sent = if body.len() <= CHUNK {
+            out.extend_from_slice(body);
+            self.stream.write_until(deadline, &out, taken)
+        } else {
+            self.stream
+                .write_until(deadline, &out, taken)
+                .and_then(|()| self.stream.write_until(deadline, body, taken))
         };
-        if intake.is_whole() {
-            come.drain(..used);
-            *unread = come;
-            return Taken::Request(head, intake.body);
+        sent.map_err(|_| End::Over)?;
+        self.seat.hold(0);
+        Ok(!close)
+    }
+
+    /// What could be judged by the head. A body that was announced is never read.
+    fn answer_at_head(&self, head: &Head, reply: &Reply) -> Result<bool, End> {
+        if reply.is_wrong_token() {
+            self.slow_down();
         }
-        match stream.read_until(deadline, chunk) {
-            Ok(0) => return Taken::Over,
-            Ok(n) => {
-                come.clear();
-                come.extend_from_slice(chunk.get(..n).unwrap_or_default());
+        let body = match head.method.as_str() {
+            "HEAD" => &[],
+            _ => &*reply.body,
+        };
+        let mut out = format!(
+            "HTTP/1.1 {} {}\r\nDate: {}\r\n",
+            reply.status,
+            refusal::phrase(reply.status),
+            refusal::http_date()
+        );
+        for (name, value) in &reply.headers {
+            // A value that would break the head is left out.
+            if value.bytes().all(|b| matches!(b, b' '..=b'~')) {
+                out.push_str(&format!("{name}: {value}\r\n"));
             }
-            Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
-                return refused(&head, Refusal::Late);
-            }
-            Err(_) => return Taken::Over,
         }
+        if !matches!(reply.status, 204 | 304) {
+            out.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
+        }
+        let unread = head.body != Framing::Length(0);
+        let close = unread || !head.keep_alive || self.seat.is_reserved() || self.shared.stopping();
+        self.send(out, body, close)
+    }
+
+    /// The pause before the answer to a wrong token, during which the seat may be taken.
+    fn slow_down(&self) {
+        let pause = self.shared.guesses.wrong(self.peer.key(), Instant::now());
+        if pause.is_zero() {
+            return;
+        }
+        let peer = self.peer;
+        self.shared
+            .complain(|| format!("wrong tokens come from {peer}; their answers are slowed"));
+        self.seat.waits();
+        let mut stop = [PollFd::from_borrowed_fd(
+            self.shared.stop_signal.as_fd(),
+            PollFlags::IN,
+        )];
+        let _ = poll(&mut stop, Some(&timespec(pause)));
+    }
+
+    fn refuse(&mut self, refused: &Refused) {
+        let shared = self.shared;
+        shared.count_refusal(refused.refusal);
+        let fields = shared.origins.fields(refused.origin.as_deref());
+        let answer = refused.refusal.answer(refused.bodiless, &fields);
+        let patience = match self.seat.is_sent_away() {
+            true => AFTER_STOP,
+            false => shared.limits.write,
+        };
+        let deadline = Instant::now() + patience;
+        self.seat.writes();
+        if self.stream.write_all_until(deadline, &answer).is_ok() {
+            self.stream.linger(&mut self.chunk);
+        }
+    }
+
+    /// What the end of the stream, or of the patience, means in the middle of a request.
+    fn broken_off(&self, e: Option<&std::io::Error>) -> Result<(), Refusal> {
+        match e {
+            _ if self.seat.is_sent_away() => Err(Refusal::Busy),
+            Some(e) if e.kind() == std::io::ErrorKind::TimedOut => Err(Refusal::Late),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_head(&mut self, first: bool) -> Result<Box<Head>, End> {
+        let limits = &self.shared.limits;
+        self.seat.waits();
+        if self.unread.is_empty() && !self.await_byte(first) {
+            return Err(End::Over);
+        }
+        let rules = HeadRules {
+            body_max: limits.body_bytes,
+            length_required: limits.length_required,
+            hostless: limits.hostless,
+        };
+        let deadline = Instant::now() + limits.head;
+        // Parsed when there is something new to judge: a new line, or the first bytes.
+        let mut news = !self.unread.is_empty();
+        loop {
+            if news {
+                match head::read(&self.unread, rules) {
+                    Reading::Whole(head, used) if used <= limits.head_bytes => {
+                        self.unread.drain(..used);
+                        return Ok(head);
+                    }
+                    Reading::Whole(..) => return Err(Refused::from(Refusal::HeadTooLarge).into()),
+                    Reading::Refused(refusal) => {
+                        return Err(End::Refused(Refused {
+                            refusal,
+                            bodiless: self.unread.starts_with(b"HEAD "),
+                            origin: head::origin(&self.unread),
+                        }));
+                    }
+                    Reading::Partial => {}
+                }
+            }
+            if self.unread.len() >= limits.head_bytes {
+                return Err(Refused::from(Refusal::HeadTooLarge).into());
+            }
+            let read = self.stream.read_until(deadline, &mut self.chunk);
+            let n = match read {
+                Ok(n) if n > 0 => n,
+                other => {
+                    // Nobody who has said nothing waits for an answer.
+                    if !self.unread.is_empty() {
+                        self.broken_off(other.err().as_ref())
+                            .map_err(Refused::from)?;
+                    }
+                    return Err(End::Over);
+                }
+            };
+            self.seat.waits();
+            let got = self.chunk.get(..n).unwrap_or_default();
+            news = self.unread.is_empty() || got.contains(&b'\n');
+            self.unread.extend_from_slice(got);
+        }
+    }
+
+    fn take_body(&mut self, head: &Head) -> Result<Vec<u8>, End> {
+        let deadline = Instant::now() + self.shared.limits.body;
+        let refused = |refusal| End::Refused(Refused::of(head, refusal));
+        let mut intake = BodyIntake::new(head.body, self.shared.limits.body_bytes);
+        let mut come = std::mem::take(&mut self.unread);
+        if head.expects_continue && come.is_empty() {
+            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+            let sent = self.stream.write_all_until(deadline, go_on);
+            sent.map_err(|_| End::Over)?;
+        }
+        loop {
+            let used = intake.feed(&come).map_err(refused)?;
+            let beyond = intake.body.capacity().saturating_sub(ALLOWANCE);
+            if beyond > 0 && !self.seat.hold_soon(beyond, deadline) {
+                return Err(refused(Refusal::NoMemory));
+            }
+            if intake.is_whole() {
+                come.drain(..used);
+                self.unread = come;
+                if !self.seat.works() {
+                    return Err(refused(Refusal::Busy));
+                }
+                return Ok(intake.body);
+            }
+            self.seat.waits();
+            match self.stream.read_until(deadline, &mut self.chunk) {
+                Ok(n) if n > 0 => {
+                    come.clear();
+                    come.extend_from_slice(self.chunk.get(..n).unwrap_or_default());
+                }
+                other => {
+                    self.broken_off(other.err().as_ref()).map_err(refused)?;
+                    return Err(End::Over);
+                }
+            }
+        }
+    }
+
+    /// Waits until the peer says something; false if it stays silent, or if the gate
+    /// stops and this connection has had an answer. One that has had none yet is
+    /// given a little longer: its request is probably under way.
+    fn await_byte(&self, first: bool) -> bool {
+        let limits = &self.shared.limits;
+        let patience = match (self.seat.is_reserved(), first) {
+            (true, _) => RESERVED,
+            (false, true) => limits.head,
+            (false, false) => limits.idle,
+        };
+        let mut deadline = Instant::now() + patience;
+        let mut stopping = false;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let timeout = timespec(left);
+            let mut both = [
+                PollFd::new(self.stream, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.shared.stop_signal.as_fd(), PollFlags::IN),
+            ];
+            let outcome = if stopping {
+                poll(&mut both[..1], Some(&timeout))
+            } else {
+                poll(&mut both, Some(&timeout))
+            };
+            let [socket, signal] = &both;
+            match outcome {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) if !socket.revents().is_empty() => return true,
+                Ok(_) if first && !signal.revents().is_empty() => {
+                    stopping = true;
+                    deadline = deadline.min(Instant::now() + AFTER_STOP);
+                }
+                Ok(_) | Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// The request as far as the head tells it.
+fn asked(head: &Head, peer: Peer) -> Exchange {
+    let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+    let fields = head.fields.iter();
+    Exchange {
+        method: head.method.clone(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        headers: fields.map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
+        body: Vec::new(),
+        peer: peer.to_string(),
+    }
+}
+
+fn timespec(of: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(of.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(of.subsec_nanos()),
     }
 }
 
@@ -252,45 +432,6 @@ impl BodyIntake {
                 Ok(n)
             }
             Rest::Chunks(chunked) => chunked.feed(bytes, &mut self.body),
-        }
-    }
-}
-
-/// Waits until the peer says something; false if it stays silent, or if the gate
-/// stops and this connection has had an answer. One that has had none yet is
-/// given a little longer: its request is probably under way.
-fn await_byte(shared: &Shared, stream: &Stream, first: bool) -> bool {
-    let limits = &shared.limits;
-    let patience = if first { limits.head } else { limits.idle };
-    let mut deadline = Instant::now() + patience;
-    let mut stopping = false;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        let mut both = [
-            PollFd::new(stream, PollFlags::IN),
-            PollFd::from_borrowed_fd(shared.stop_signal.as_fd(), PollFlags::IN),
-        ];
-        let outcome = if stopping {
-            poll(&mut both[..1], Some(&timeout))
-        } else {
-            poll(&mut both, Some(&timeout))
-        };
-        let [socket, signal] = &both;
-        match outcome {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) if !socket.revents().is_empty() => return true,
-            Ok(_) if first && !signal.revents().is_empty() => {
-                stopping = true;
-                deadline = deadline.min(Instant::now() + AFTER_STOP);
-            }
-            Ok(_) | Err(_) => return false,
         }
     }
 }

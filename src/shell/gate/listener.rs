@@ -86,7 +86,9 @@ impl Listener {
             Listener::Unix(l) => {
                 let (s, _) = l.accept()?;
                 s.set_nonblocking(false)?;
-                Ok((Stream::Unix(s), Peer::Local))
+                let user = rustix::net::sockopt::socket_peercred(&s);
+                let user = user.ok().map(|of| of.uid.as_raw());
+                Ok((Stream::Unix(s), Peer::Local(user)))
             }
         }
     }

@@ -28,6 +28,8 @@ pub(super) enum Refusal {
     Version,
     /// More connections or requests at once than there is room for.
     Busy,
+    /// No memory is left for the body or the answer.
+    NoMemory,
     /// The part behind the gate did not answer in time; whether it acted is unknown.
     Unanswered,
     /// The part behind the gate gave something that is not an answer: our bug.
@@ -94,6 +96,13 @@ impl Refusal {
                 "No room at the moment",
                 "Too many requests at once; repeat this one after the time in Retry-After.",
             ),
+            Refusal::NoMemory => Problem::new(
+                503,
+                "no-memory",
+                "No room for so many bytes at the moment",
+                "Bodies and answers under way take all the memory that they may; repeat this request \
+                 after the time in Retry-After.",
+            ),
             Refusal::Unanswered => Problem::new(
                 504,
                 "unanswered",
@@ -116,7 +125,7 @@ impl Refusal {
         let problem = self.problem();
         let body = problem.body();
         let retry = match self {
-            Refusal::Busy | Refusal::Unanswered => {
+            Refusal::Busy | Refusal::NoMemory | Refusal::Unanswered => {
                 format!("Retry-After: {}\r\n", RETRY_AFTER.as_secs())
             }
             _ => String::new(),
@@ -142,9 +151,16 @@ impl Refusal {
     }
 }
 
-fn phrase(status: u16) -> &'static str {
+pub(super) fn phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        204 => "No Content",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
         411 => "Length Required",
         413 => "Content Too Large",
@@ -160,7 +176,7 @@ fn phrase(status: u16) -> &'static str {
 }
 
 /// The present moment as a `Date` field wants it (RFC 9110, section 5.6.7).
-fn http_date() -> String {
+pub(super) fn http_date() -> String {
     jiff::Timestamp::try_from(SystemTime::now())
         .ok()
         .and_then(|now| {

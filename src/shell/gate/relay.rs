@@ -6,17 +6,17 @@
 //! who asks, and until when an answer is of use.
 //!
 //! Invariant: never more requests behind the gate than
-//! [`GateLimits::in_flight`](super::GateLimits::in_flight), and no more answer
-//! bytes in memory than the budget.
+//! [`GateLimits::in_flight`](super::GateLimits::in_flight), and no more bytes of
+//! answers in memory than [`GateLimits::memory`](super::GateLimits::memory) allows.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::head::Head;
 use super::refusal::Refusal;
+use super::seats::{ALLOWANCE, Seat};
 use super::stream::{Peer, Stream};
 use super::{DEADLINE_FIELD, PEER_FIELD, millis_since_start};
 use crate::shell::seldom::Seldom;
@@ -25,10 +25,6 @@ use crate::shell::seldom::Seldom;
 static UNREACHED: Seldom = Seldom::new(Duration::from_secs(60));
 static TOO_LONG: Seldom = Seldom::new(Duration::from_secs(60));
 
-/// An answer up to this size is always buffered; beyond, the budget is asked.
-const SMALL_ANSWER: usize = 64 * 1024;
-/// The answers beyond [`SMALL_ANSWER`] that may be in memory at once.
-const ANSWERS_BUDGET: usize = 32 * 1024 * 1024;
 /// So long a request waits for a place; what has not been passed on can be refused.
 const DOOR_PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_HEAD_MAX: usize = 16 * 1024;
@@ -38,7 +34,6 @@ pub(super) struct Door {
     inside: Mutex<usize>,
     left: Condvar,
     max: usize,
-    large_answers: AtomicUsize,
 }
 
 /// A place inside; leaving is dropping it.
@@ -53,22 +48,12 @@ impl Drop for Place<'_> {
     }
 }
 
-/// A share of the answers budget.
-pub(super) struct Share<'a>(&'a Door, usize);
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.0.large_answers.fetch_sub(self.1, Ordering::AcqRel);
-    }
-}
-
 impl Door {
     pub(super) fn new(max: usize) -> Door {
         Door {
             inside: Mutex::new(0),
             left: Condvar::new(),
             max,
-            large_answers: AtomicUsize::new(0),
         }
     }
 
@@ -89,18 +74,10 @@ impl Door {
         *inside += 1;
         Some(Place(self))
     }
-
-    fn share(&self, bytes: usize) -> Option<Share<'_>> {
-        let bytes = bytes.saturating_sub(SMALL_ANSWER);
-        let before = self.large_answers.fetch_add(bytes, Ordering::AcqRel);
-        let share = Share(self, bytes);
-        // Small ones always: what was done must not be refused for want of room for saying so.
-        (bytes == 0 || before.saturating_add(bytes) <= ANSWERS_BUDGET).then_some(share)
-    }
 }
 
 /// An answer, taken in whole.
-pub(super) struct Answer<'a> {
+pub(super) struct Answer {
     /// Status line and fields without framing; lines end in CRLF.
     pub(super) head: String,
     pub(super) body: Vec<u8>,
@@ -108,18 +85,18 @@ pub(super) struct Answer<'a> {
     pub(super) length: usize,
     /// False where the status forbids a length.
     pub(super) sized: bool,
-    _share: Share<'a>,
 }
 
 /// Asks the server behind the gate; blocks until `deadline` at most.
-pub(super) fn exchange<'a>(
+pub(super) fn exchange(
     backend: &Path,
-    door: &'a Door,
-    (head, body): (&Head, &[u8]),
+    door: &Door,
+    seat: &Seat,
+    (head, body): (&Head, Vec<u8>),
     peer: Peer,
     answer_max: usize,
     deadline: Instant,
-) -> Result<Answer<'a>, Refusal> {
+) -> Result<Answer, Refusal> {
     let _place = door.enter(deadline).ok_or(Refusal::Busy)?;
     if !has_descriptors() {
         return Err(Refusal::Busy);
@@ -132,12 +109,13 @@ pub(super) fn exchange<'a>(
             }
             Refusal::Busy
         })?;
-    let mut request = canonical(head, body.len(), peer, deadline).into_bytes();
-    request.extend_from_slice(body);
+    let request = canonical(head, body.len(), peer, deadline);
     // A server that answered early has closed: its answer is still worth reading.
-    let _ = stream.write_all_until(deadline, &request);
-    drop(request);
-    take(&stream, door, head.method == "HEAD", answer_max, deadline)
+    let _ = stream
+        .write_all_until(deadline, request.as_bytes())
+        .and_then(|()| stream.write_all_until(deadline, &body));
+    drop(body);
+    take(&stream, seat, head.method == "HEAD", answer_max, deadline)
 }
 
 /// Whether a few descriptors can still be had. The server behind the gate takes
@@ -170,13 +148,13 @@ fn canonical(head: &Head, body_len: usize, peer: Peer, deadline: Instant) -> Str
     text
 }
 
-fn take<'a>(
+fn take(
     stream: &Stream,
-    door: &'a Door,
+    seat: &Seat,
     bodiless: bool,
     answer_max: usize,
     deadline: Instant,
-) -> Result<Answer<'a>, Refusal> {
+) -> Result<Answer, Refusal> {
     let mut bytes: Vec<u8> = Vec::with_capacity(1024);
     let mut chunk = vec![0_u8; 16 * 1024];
     let (head, used) = loop {
@@ -200,7 +178,10 @@ fn take<'a>(
         }
         return Err(Refusal::Broken);
     }
-    let share = door.share(wanted).ok_or(Refusal::Busy)?;
+    // The body has served; what it took goes to the answer.
+    if !seat.hold_soon(wanted.saturating_sub(ALLOWANCE), deadline) {
+        return Err(Refusal::NoMemory);
+    }
     let mut body = bytes.split_off(used);
     body.truncate(wanted);
     body.reserve_exact(wanted - body.len());
@@ -214,7 +195,6 @@ fn take<'a>(
         body,
         length: head.length,
         sized: head.sized,
-        _share: share,
     })
 }
 

@@ -16,20 +16,34 @@ use std::time::{Duration, Instant};
 pub(super) enum Peer {
     /// A TCP peer.
     Ip(SocketAddr),
-    /// Somebody on this machine who may open the unix socket.
-    Local,
+    /// Somebody on this machine who may open the unix socket: the user, as the
+    /// kernel knows it.
+    Local(Option<u32>),
+}
+
+/// What connections are counted by: whoever can have many addresses for nothing
+/// is one peer all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum PeerKey {
+    /// This machine, which owns all of 127.0.0.0/8 and `::1`.
+    Machine,
+    /// An IPv4 address.
+    V4(u32),
+    /// The first 64 bits of an IPv6 address: one host owns that many.
+    V6(u64),
+    /// A user on a unix socket.
+    User(Option<u32>),
 }
 
 impl Peer {
-    /// What connections are counted by: an IPv4 address, the first 64 bits of an
-    /// IPv6 address (one host owns that many), nothing for a unix socket.
-    pub(super) fn key(&self) -> Option<u64> {
+    pub(super) fn key(&self) -> PeerKey {
         match self {
-            Peer::Local => None,
-            Peer::Ip(a) => Some(match a.ip().to_canonical() {
-                IpAddr::V4(v4) => u64::from(u32::from(v4)),
-                IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
-            }),
+            Peer::Local(user) => PeerKey::User(*user),
+            Peer::Ip(a) => match a.ip().to_canonical() {
+                ip if ip.is_loopback() => PeerKey::Machine,
+                IpAddr::V4(v4) => PeerKey::V4(u32::from(v4)),
+                IpAddr::V6(v6) => PeerKey::V6((u128::from(v6) >> 64) as u64),
+            },
         }
     }
 }
@@ -38,7 +52,7 @@ impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Peer::Ip(a) => a.fmt(f),
-            Peer::Local => f.write_str("unix"),
+            Peer::Local(_) => f.write_str("unix"),
         }
     }
 }
@@ -98,7 +112,17 @@ impl Stream {
     }
 
     /// Writes everything, or fails with `TimedOut` when the deadline passes.
-    pub(super) fn write_all_until(&self, deadline: Instant, mut bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write_all_until(&self, deadline: Instant, bytes: &[u8]) -> io::Result<()> {
+        self.write_until(deadline, bytes, || {})
+    }
+
+    /// The same, and says whenever the peer has taken some of it.
+    pub(super) fn write_until(
+        &self,
+        deadline: Instant,
+        mut bytes: &[u8],
+        taken: impl Fn(),
+    ) -> io::Result<()> {
         while !bytes.is_empty() {
             let left = left(deadline)?;
             let outcome = match self {
@@ -113,7 +137,10 @@ impl Stream {
             };
             match outcome {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Ok(n) => {
+                    bytes = bytes.get(n..).unwrap_or_default();
+                    taken();
+                }
                 Err(e) if is_tick(&e) => {}
                 Err(e) => return Err(e),
             }
@@ -123,9 +150,9 @@ impl Stream {
 
     /// Writes what fits without waiting, takes what has already come, and closes.
     /// Reading first makes it likelier that the peer gets the answer and not a reset.
-    pub(super) fn dismiss(self, bytes: &[u8]) {
+    pub(super) fn dismiss(&self, bytes: &[u8]) {
         let mut scratch = [0_u8; 4096];
-        match &self {
+        match self {
             Stream::Tcp(s) => {
                 let _ = s.set_nonblocking(true);
                 let _ = (&mut &*s).read(&mut scratch);
@@ -139,6 +166,16 @@ impl Stream {
                 let _ = s.shutdown(Shutdown::Write);
             }
         }
+    }
+
+    /// Wakes the thread that waits on this connection: it reads the end, and cannot
+    /// write any more if `both` ways are ended.
+    pub(super) fn wake(&self, both: bool) {
+        let how = if both { Shutdown::Both } else { Shutdown::Read };
+        let _ = match self {
+            Stream::Tcp(s) => s.shutdown(how),
+            Stream::Unix(s) => s.shutdown(how),
+        };
     }
 
     /// Ends our half and waits briefly for the peer to end its own, so that the

@@ -99,6 +99,15 @@ impl Reply {
         Reply::new(problem.status, problem::CONTENT_TYPE, problem.body())
     }
 
+    /// Whether it refuses a token that was given and is wrong.
+    #[must_use]
+    pub fn is_wrong_token(&self) -> bool {
+        let wrong = |(name, value): &(&str, String)| {
+            *name == "WWW-Authenticate" && value.contains("invalid_token")
+        };
+        self.status == 401 && self.headers.iter().any(wrong)
+    }
+
     /// The same reply with one more header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Reply {

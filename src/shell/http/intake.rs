@@ -59,15 +59,14 @@ pub struct IntakeSettings {
 /// The environment: no directory, socket or thread.
 pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served> {
     let origins = settings.origins.clone();
-    let intake = Intake {
+    let handler: Arc<dyn Handler> = Arc::new(Intake {
         tokens: settings.tokens,
         origins: settings.origins,
         conversation_id_at: settings.conversation_id_at,
         pages: settings.pages,
         port,
         complaints: Seldom::new(Duration::from_secs(60)),
-    };
-    let handler: Handler = Arc::new(move |x: &Exchange| intake.reply(x));
+    });
     let served = ServedSettings {
         listener: settings.listener,
         name: "http",
@@ -119,12 +118,36 @@ fn refused(problem: &Problem) -> Refused {
     Box::new(Reply::problem(problem))
 }
 
-impl Intake {
-    fn reply(&self, x: &Exchange) -> Reply {
-        let reply = self.route(x).unwrap_or_else(|refusal| *refusal);
-        self.origins.decorate(x, reply)
+impl Handler for Intake {
+    fn at_head(&self, x: &Exchange) -> Option<Reply> {
+        let reply = match self.judge(x) {
+            Ok(Judged::Answered(reply)) => reply,
+            Ok(Judged::Route(_)) => return None,
+            Err(refusal) => *refusal,
+        };
+        Some(self.origins.decorate(x, reply))
     }
 
+    fn answer(&self, x: &Exchange) -> Reply {
+        let reply = match self.judge(x) {
+            Ok(Judged::Answered(reply)) => Ok(reply),
+            Ok(Judged::Route(route)) => self.follow(&route, x),
+            Err(refusal) => Err(refusal),
+        };
+        let reply = reply.unwrap_or_else(|refusal| *refusal);
+        self.origins.decorate(x, reply)
+    }
+}
+
+/// What the head of a request comes to.
+enum Judged<'a> {
+    /// Nothing is left to do.
+    Answered(Reply),
+    /// It may go on.
+    Route(Route<'a>),
+}
+
+impl Intake {
     fn find<'x>(&self, x: &'x Exchange) -> Option<Route<'x>> {
         match x.path.as_str() {
             INTERACTIONS => Some(Route::Interactions),
@@ -140,16 +163,18 @@ impl Intake {
         }
     }
 
-    fn route(&self, x: &Exchange) -> Result<Reply, Refused> {
+    /// Path, preflight, token or host, method: all that the head tells.
+    fn judge<'x>(&self, x: &'x Exchange) -> Result<Judged<'x>, Refused> {
         let Some(route) = self.find(x) else {
             if x.is_get() && self.pages.has(&format!("{}/", x.path)) {
                 // A directory without its slash: relative links of the page need it.
-                return Ok(Reply::empty(308).with("Location", format!("{}/", x.path)));
+                let moved = Reply::empty(308).with("Location", format!("{}/", x.path));
+                return Ok(Judged::Answered(moved));
             }
             return Err(refused(&nowhere()));
         };
         if let Some(reply) = self.origins.preflight(x, route.methods()) {
-            return Ok(reply);
+            return Ok(Judged::Answered(reply));
         }
         let stranger = match &self.tokens {
             Some(_) if route.is_public() => None,
@@ -163,6 +188,10 @@ impl Intake {
         if !allowed.split(", ").any(|m| m == x.method) {
             return Err(Box::new(wrong_method(allowed)));
         }
+        Ok(Judged::Route(route))
+    }
+
+    fn follow(&self, route: &Route<'_>, x: &Exchange) -> Result<Reply, Refused> {
         match route {
             Route::Description => Ok(Reply::new(200, "application/json", OPENAPI.as_bytes())),
             Route::Page(path) => self.pages.reply(path).ok_or_else(|| refused(&nowhere())),

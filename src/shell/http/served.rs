@@ -24,7 +24,7 @@ use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 use super::cors::Origins;
 use super::exchange::{Exchange, Reply};
-use crate::shell::gate::{self, Gate, GateCounts, GateLimits, GateSettings, Listener};
+use crate::shell::gate::{self, Gate, GateCounts, GateLimits, GateSettings, Listener, Reception};
 
 const BETWEEN_REBUILDS: Duration = Duration::from_millis(100);
 const BACKEND_BACKLOG: i32 = 1024;
@@ -46,8 +46,16 @@ const REFUSED: [(u16, &str); 10] = [
     (0, "other"),
 ];
 
-/// What answers requests; called by several workers at once.
-pub type Handler = Arc<dyn Fn(&Exchange) -> Reply + Send + Sync>;
+/// What answers requests; called by several threads at once.
+pub trait Handler: Send + Sync {
+    /// What can be answered by the head alone: refusals that no body can change, and
+    /// what must not depend on a worker (health). The body of the exchange is empty.
+    /// Called on the connection's own thread; must not wait.
+    fn at_head(&self, x: &Exchange) -> Option<Reply>;
+
+    /// Answers a whole request that [`at_head`](Handler::at_head) let pass.
+    fn answer(&self, x: &Exchange) -> Reply;
+}
 
 /// What a served listener needs to start.
 #[derive(Debug)]
@@ -82,7 +90,7 @@ impl Served {
     ///
     /// # Errors
     /// The environment: no directory, socket or thread.
-    pub fn start(settings: ServedSettings, handler: &Handler) -> io::Result<Served> {
+    pub fn start(settings: ServedSettings, handler: &Arc<dyn Handler>) -> io::Result<Served> {
         let ServedSettings {
             listener,
             name,
@@ -115,7 +123,7 @@ impl Served {
             let alive: Sender<()> = alive.clone();
             Builder::new().name(format!("{name}-{n}")).spawn(move || {
                 let _alive = alive;
-                pool.work(&handler);
+                pool.work(&*handler);
             })?;
         }
         served.gate = Some(Gate::start(GateSettings {
@@ -124,6 +132,14 @@ impl Served {
             name,
             limits,
             origins,
+            reception: {
+                let (pool, handler) = (Arc::clone(&pool), Arc::clone(handler));
+                Reception(Arc::new(move |x| {
+                    let reply = handler.at_head(x)?;
+                    pool.count(reply.status);
+                    Some(reply)
+                }))
+            },
         })?);
         Ok(served)
     }
@@ -142,7 +158,7 @@ impl Served {
         let pool = Arc::clone(&self.pool);
         Box::new(move || {
             let gate = counter.as_ref().map(|c| c()).unwrap_or_default();
-            let known = gate.too_large + gate.late + gate.without_length;
+            let known = gate.too_large + gate.late + gate.without_length + gate.no_memory;
             // Read one after the other, they may be a request apart.
             let not_clean = gate.refused.saturating_sub(known);
             let behind = REFUSED
@@ -155,6 +171,8 @@ impl Served {
                 ("too-large", gate.too_large),
                 ("late", gate.late),
                 ("no-length", gate.without_length),
+                ("no-memory", gate.no_memory),
+                ("made-room", gate.sent_away),
                 ("no-answer", gate.unanswered),
             ]
             .into_iter()
@@ -217,7 +235,7 @@ impl Pool {
         (current.0, Arc::clone(&current.1))
     }
 
-    fn work(&self, handler: &Handler) {
+    fn work(&self, handler: &dyn Handler) {
         while !self.stop.load(Ordering::Acquire) {
             let (generation, server) = self.current();
             // An error is either the call to end or the end of the server.
@@ -265,7 +283,18 @@ impl Pool {
         (0..workers).for_each(|_| server.unblock());
     }
 
-    fn answer(&self, mut request: Request, handler: &Handler) {
+    /// Counts an answer if it refuses.
+    fn count(&self, status: u16) {
+        if status < 400 {
+            return;
+        }
+        let known = REFUSED.iter().position(|(of, _)| *of == status);
+        if let Some(count) = self.refused.get(known.unwrap_or(REFUSED.len() - 1)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn answer(&self, mut request: Request, handler: &dyn Handler) {
         let field = |request: &Request, name: &str| {
             request
                 .headers()
@@ -279,21 +308,14 @@ impl Pool {
         ) {
             (Some(peer), Some(deadline)) if !gate::is_past(&deadline) => {
                 match read(&mut request, peer, self.body_max) {
-                    Some(exchange) => handler(&exchange),
+                    Some(exchange) => handler.answer(&exchange),
                     None => Reply::empty(400),
                 }
             }
             (Some(_), Some(_)) => Reply::empty(503),
             _ => Reply::empty(403),
         };
-        if reply.status >= 400 {
-            let known = REFUSED
-                .iter()
-                .position(|(status, _)| *status == reply.status);
-            if let Some(count) = self.refused.get(known.unwrap_or(REFUSED.len() - 1)) {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.count(reply.status);
         if let Err(e) = request.respond(response(reply)) {
             log::debug!("{}: an answer could not be handed over: {e}", self.name);
         }

@@ -1,0 +1,391 @@
+//! Who may be connected, and how much memory each may hold: a table of seats, and
+//! who makes room when it is full.
+//!
+//! A connection that waits for its peer (it is idle, or the peer is slow with its
+//! request or with taking its answer) gives its seat to a newcomer when there is
+//! none left, the one that has waited longest first; likewise the memory of its
+//! body or answer. One that is being answered is never disturbed. So silence,
+//! however much of it and from however many addresses, keeps nobody out.
+//!
+//! Invariants: never more seats than the limits allow, and no more memory beyond
+//! the small allowance of each; what leaves is bounded, too; no call here waits for a peer.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::millis_since_start;
+use super::stream::{PeerKey, Stream};
+
+/// A peer that has said something this lately is on its way, and not disturbed.
+const LATELY: Duration = Duration::from_millis(50);
+/// How long memory is asked for.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(1);
+/// Connections that may be on their way out at once.
+const LEAVING_MAX: usize = 64;
+/// What each connection may hold of a body, and of an answer, without asking.
+pub(super) const ALLOWANCE: usize = 64 * 1024;
+
+const WORKS: u64 = u64::MAX;
+const SENT_AWAY: u64 = u64::MAX - 1;
+
+/// The bounds of a table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeatLimits {
+    /// Seats for everybody.
+    pub(super) seats: usize,
+    /// Of these, for one peer.
+    pub(super) per_peer: usize,
+    /// Further seats, for requests that are answered at the head alone.
+    pub(super) reserved: usize,
+    /// Bytes of bodies and answers beyond [`ALLOWANCE`], of all connections.
+    pub(super) memory: usize,
+}
+
+#[derive(Default)]
+struct OfPeer {
+    seats: usize,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    /// By number, which is the order in which they came.
+    occupants: HashMap<u64, Weak<Occupant>>,
+    of_peer: HashMap<PeerKey, OfPeer>,
+    ordinary: usize,
+    reserved: usize,
+    bytes: usize,
+    leaving: usize,
+}
+
+/// The table of one gate.
+pub(super) struct Seats {
+    limits: SeatLimits,
+    table: Mutex<Table>,
+    left: Condvar,
+    sent_away: AtomicU64,
+}
+
+struct Occupant {
+    stream: Stream,
+    peer: PeerKey,
+    reserved: bool,
+    /// [`WORKS`], [`SENT_AWAY`], or since when it waits for its peer (in
+    /// milliseconds, doubled, odd while it writes).
+    state: AtomicU64,
+    held: AtomicUsize,
+}
+
+/// A seat; leaving is dropping it.
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    number: u64,
+    /// There until the seat is dropped, so that the socket closes before the seat is free.
+    occupant: Option<Arc<Occupant>>,
+}
+
+fn now() -> u64 {
+    u64::try_from(millis_since_start(Instant::now())).unwrap_or(u64::MAX / 4)
+}
+
+impl Occupant {
+    /// Since when it has waited, if it may be sent away.
+    fn waits_since(&self, now: u64) -> Option<u64> {
+        let state = self.state.load(Ordering::Acquire);
+        if state == WORKS || state == SENT_AWAY {
+            return None;
+        }
+        let since = state / 2;
+        let long_enough = u128::from(now.saturating_sub(since)) >= LATELY.as_millis();
+        long_enough.then_some(since)
+    }
+
+    /// False if it has got to work meanwhile.
+    fn send_away(&self) -> bool {
+        let mut state = self.state.load(Ordering::Acquire);
+        loop {
+            if state == WORKS || state == SENT_AWAY {
+                return false;
+            }
+            let swapped = self.state.compare_exchange_weak(
+                state,
+                SENT_AWAY,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            match swapped {
+                Ok(_) => break,
+                Err(other) => state = other,
+            }
+        }
+        // Its thread wakes. Unless it was writing, it can still say why it ends.
+        self.stream.wake(state % 2 == 1);
+        true
+    }
+
+    fn turn(&self, to: u64) -> bool {
+        let turned = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                (state != SENT_AWAY).then_some(to)
+            });
+        turned.is_ok()
+    }
+}
+
+impl Table {
+    /// Sends away whoever has waited longest among those that `may`; false if nobody has.
+    fn make_room(&mut self, now: u64, may: impl Fn(&Occupant) -> bool) -> bool {
+        while self.leaving < LEAVING_MAX {
+            let longest = self
+                .occupants
+                .iter()
+                .filter_map(|(number, occupant)| Some((*number, occupant.upgrade()?)))
+                .filter(|(_, occupant)| may(occupant))
+                .filter_map(|(n, occupant)| Some((occupant.waits_since(now)?, n, occupant)))
+                .min_by_key(|(since, number, _)| (*since, *number));
+            let Some((_, number, occupant)) = longest else {
+                return false;
+            };
+            if occupant.send_away() {
+                self.forget(number, &occupant);
+                self.leaving += 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether it was still known.
+    fn forget(&mut self, number: u64, occupant: &Occupant) -> bool {
+        if self.occupants.remove(&number).is_none() {
+            return false;
+        }
+        let held = occupant.held.swap(0, Ordering::AcqRel);
+        self.bytes = self.bytes.saturating_sub(held);
+        if occupant.reserved {
+            self.reserved = self.reserved.saturating_sub(1);
+        } else {
+            self.ordinary = self.ordinary.saturating_sub(1);
+        }
+        if let Some(of_peer) = self.of_peer.get_mut(&occupant.peer) {
+            of_peer.bytes = of_peer.bytes.saturating_sub(held);
+            if !occupant.reserved {
+                of_peer.seats = of_peer.seats.saturating_sub(1);
+            }
+            if of_peer.seats == 0 && of_peer.bytes == 0 {
+                self.of_peer.remove(&occupant.peer);
+            }
+        }
+        true
+    }
+}
+
+impl Seats {
+    pub(super) fn new(limits: SeatLimits) -> Arc<Seats> {
+        Arc::new(Seats {
+            limits,
+            table: Mutex::default(),
+            left: Condvar::new(),
+            sent_away: AtomicU64::new(0),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections that are open, those on their way out among them.
+    pub(super) fn taken(&self) -> usize {
+        let table = self.lock();
+        table.ordinary + table.reserved + table.leaving
+    }
+
+    /// Connections that made room for others so far.
+    pub(super) fn sent_away(&self) -> u64 {
+        self.sent_away.load(Ordering::Relaxed)
+    }
+
+    /// A seat for a connection that was just accepted, or the connection back.
+    pub(super) fn take(self: &Arc<Seats>, stream: Stream, peer: PeerKey) -> Result<Seat, Stream> {
+        let now = now();
+        let mut table = self.lock();
+        let of_peer = table.of_peer.get(&peer).map_or(0, |of| of.seats);
+        let mut reserved = false;
+        let mut sent = 0;
+        if of_peer >= self.limits.per_peer {
+            match table.make_room(now, |o| o.peer == peer && !o.reserved) {
+                true => sent += 1,
+                false => reserved = true,
+            }
+        }
+        if !reserved && table.ordinary >= self.limits.seats {
+            match table.make_room(now, |o| !o.reserved) {
+                true => sent += 1,
+                false => reserved = true,
+            }
+        }
+        if reserved && table.reserved >= self.limits.reserved {
+            match self.limits.reserved > 0 && table.make_room(now, |o| o.reserved) {
+                true => sent += 1,
+                false => return Err(stream),
+            }
+        }
+        self.sent_away.fetch_add(sent, Ordering::Relaxed);
+        let number = table.next;
+        table.next += 1;
+        let occupant = Arc::new(Occupant {
+            stream,
+            peer,
+            reserved,
+            state: AtomicU64::new(now * 2),
+            held: AtomicUsize::new(0),
+        });
+        table.occupants.insert(number, Arc::downgrade(&occupant));
+        if reserved {
+            table.reserved += 1;
+        } else {
+            table.ordinary += 1;
+            table.of_peer.entry(peer).or_default().seats += 1;
+        }
+        Ok(Seat {
+            seats: Arc::clone(self),
+            number,
+            occupant: Some(occupant),
+        })
+    }
+
+    /// Waits until everybody has left, `deadline` at the latest; gives how many have not.
+    pub(super) fn await_empty(&self, deadline: Instant) -> usize {
+        let mut table = self.lock();
+        loop {
+            let taken = table.ordinary + table.reserved + table.leaving;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if taken == 0 || left.is_zero() {
+                return taken;
+            }
+            table = self
+                .left
+                .wait_timeout(table, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Seat {
+    fn occupant(&self) -> Option<&Occupant> {
+        self.occupant.as_deref()
+    }
+
+    /// The connection; there as long as the seat is.
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        self.occupant().map(|o| &o.stream)
+    }
+
+    /// Whether only what is answered at the head may be asked from this seat.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.occupant().is_some_and(|o| o.reserved)
+    }
+
+    /// From now on it waits for its peer to say something, or to say more.
+    pub(super) fn waits(&self) {
+        if let Some(o) = self.occupant() {
+            o.turn(now() * 2);
+        }
+    }
+
+    /// From now on it waits for its peer to take an answer, or more of it.
+    pub(super) fn writes(&self) {
+        if let Some(o) = self.occupant() {
+            o.turn(now() * 2 + 1);
+        }
+    }
+
+    /// From now on it is being answered, and is not sent away; false if it was already.
+    pub(super) fn works(&self) -> bool {
+        self.occupant().is_some_and(|o| o.turn(WORKS))
+    }
+
+    /// Whether it has made room for another.
+    pub(super) fn is_sent_away(&self) -> bool {
+        self.occupant()
+            .is_none_or(|o| o.state.load(Ordering::Acquire) == SENT_AWAY)
+    }
+
+    /// The same as [`hold`](Seat::hold), and asks again for a while: those who hold
+    /// memory may have got it just now. `deadline` ends that earlier.
+    pub(super) fn hold_soon(&self, bytes: usize, deadline: Instant) -> bool {
+        let deadline = deadline.min(Instant::now() + MEMORY_PATIENCE);
+        while !self.hold(bytes) {
+            if self.is_sent_away() || Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(LATELY / 4);
+        }
+        true
+    }
+
+    /// Asks to hold `bytes` in all beyond the allowance; what was held before stays
+    /// held if the answer is no.
+    pub(super) fn hold(&self, bytes: usize) -> bool {
+        let Some(me) = self.occupant() else {
+            return false;
+        };
+        let limits = &self.seats.limits;
+        let now = now();
+        let mut table = self.seats.lock();
+        if !table.occupants.contains_key(&self.number) {
+            return false;
+        }
+        let held = me.held.load(Ordering::Acquire);
+        let more = bytes.saturating_sub(held);
+        loop {
+            let of_peer = table.of_peer.get(&me.peer).map_or(0, |of| of.bytes);
+            let holds = |o: &Occupant| o.held.load(Ordering::Acquire) > 0 && !std::ptr::eq(o, me);
+            let made = if of_peer + more > limits.memory / 2 {
+                table.make_room(now, |o| holds(o) && o.peer == me.peer)
+            } else if table.bytes + more > limits.memory {
+                table.make_room(now, holds)
+            } else {
+                break;
+            };
+            if !made {
+                return false;
+            }
+            self.seats.sent_away.fetch_add(1, Ordering::Relaxed);
+        }
+        table.bytes = table.bytes.saturating_sub(held) + bytes;
+        let of_peer = table.of_peer.entry(me.peer).or_default();
+        of_peer.bytes = of_peer.bytes.saturating_sub(held) + bytes;
+        me.held.store(bytes, Ordering::Release);
+        true
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Some(occupant) = self.occupant.take() else {
+            return;
+        };
+        let seats = &self.seats;
+        let mut table = seats.lock();
+        let known = table.forget(self.number, &occupant);
+        if known {
+            // It counts as leaving until its socket is closed.
+            table.leaving += 1;
+        }
+        drop(table);
+        drop(occupant);
+        let mut table = seats.lock();
+        table.leaving = table.leaving.saturating_sub(1);
+        drop(table);
+        seats.left.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

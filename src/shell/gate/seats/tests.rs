@@ -1,0 +1,131 @@
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+const LIMITS: SeatLimits = SeatLimits {
+    seats: 4,
+    per_peer: 3,
+    reserved: 1,
+    memory: 1000,
+};
+
+struct Guest {
+    seat: Seat,
+    other_end: UnixStream,
+}
+
+impl Guest {
+    fn is_over(&mut self) -> bool {
+        self.other_end.set_nonblocking(true).unwrap();
+        let wrote = std::io::Write::write(&mut self.other_end, b"x");
+        let read = self.other_end.read(&mut [0]);
+        wrote.is_err() || read.is_ok_and(|n| n == 0)
+    }
+}
+
+fn sit(seats: &Arc<Seats>, peer: u32) -> Option<Guest> {
+    let (ours, other_end) = UnixStream::pair().unwrap();
+    let seat = seats.take(Stream::Unix(ours), PeerKey::V4(peer)).ok()?;
+    Some(Guest { seat, other_end })
+}
+
+/// Until whoever waits has done so long enough to be sent away.
+fn a_while() {
+    std::thread::sleep(LATELY + Duration::from_millis(5));
+}
+
+#[test]
+fn whoever_has_waited_longest_makes_room_and_whoever_works_does_not() {
+    let seats = Seats::new(LIMITS);
+    let mut guests: Vec<_> = (0..4).map(|n| sit(&seats, n).unwrap()).collect();
+    assert!(guests[0].seat.works());
+    a_while();
+    let late = sit(&seats, 9).unwrap();
+    assert!(!late.seat.is_reserved());
+    assert!(!guests[0].is_over(), "it is being answered");
+    assert!(guests[1].is_over() && guests[1].seat.is_sent_away());
+    assert!(!guests[1].seat.works(), "it does not get to work any more");
+    assert!(!guests[2].is_over() && !guests[3].is_over());
+    assert_eq!(seats.taken(), 5, "it is on its way out");
+    drop(guests.remove(1));
+    assert_eq!((seats.taken(), seats.sent_away()), (4, 1));
+    // News from a peer begin its waiting anew.
+    a_while();
+    guests[1].seat.waits();
+    let _later = sit(&seats, 10).unwrap();
+    assert!(!guests[1].is_over() && guests[2].is_over());
+}
+
+#[test]
+fn a_peer_at_its_bound_makes_room_for_itself() {
+    let seats = Seats::new(LIMITS);
+    let mut other = sit(&seats, 1).unwrap();
+    let mut same: Vec<_> = (0..3).map(|_| sit(&seats, 2).unwrap()).collect();
+    a_while();
+    let _fourth = sit(&seats, 2).unwrap();
+    assert!(same[0].is_over() && !same[1].is_over() && !other.is_over());
+}
+
+#[test]
+fn where_all_work_only_a_reserved_seat_is_left_and_then_none() {
+    let seats = Seats::new(LIMITS);
+    let guests: Vec<_> = (0..4).map(|n| sit(&seats, n).unwrap()).collect();
+    assert!(guests.iter().all(|g| g.seat.works()));
+    let probe = sit(&seats, 9).unwrap();
+    assert!(probe.seat.is_reserved());
+    assert!(probe.seat.works());
+    assert!(sit(&seats, 10).is_none());
+    probe.seat.waits();
+    a_while();
+    let next = sit(&seats, 11).unwrap();
+    assert!(next.seat.is_reserved() && probe.seat.is_sent_away());
+    drop((guests, probe, next));
+    assert_eq!(seats.taken(), 0);
+    assert!(seats.lock().of_peer.is_empty());
+}
+
+#[test]
+fn newcomers_that_have_just_come_are_not_sent_away() {
+    let seats = Seats::new(SeatLimits {
+        reserved: 0,
+        ..LIMITS
+    });
+    let _guests: Vec<_> = (0..4).map(|n| sit(&seats, n).unwrap()).collect();
+    assert!(sit(&seats, 9).is_none());
+}
+
+#[test]
+fn memory_has_a_bound_a_share_for_each_peer_and_the_slowest_holder_makes_room() {
+    let seats = Seats::new(LIMITS);
+    let mut first = sit(&seats, 1).unwrap();
+    let second = sit(&seats, 1).unwrap();
+    let mut other = sit(&seats, 2).unwrap();
+    assert!(first.seat.hold(400) && other.seat.hold(400));
+    assert!(!second.seat.hold(200), "half of it is for one peer");
+    assert!(second.seat.hold(100));
+    assert!(
+        second.seat.hold(50) && second.seat.hold(100),
+        "less, and more again"
+    );
+    a_while();
+    assert!(second.seat.hold(300), "its own slowest holder makes room");
+    assert!(first.is_over() && !other.is_over());
+    let third = sit(&seats, 3).unwrap();
+    assert!(
+        third.seat.hold(500),
+        "the whole is short now: 300 and 400 are held"
+    );
+    assert!(other.is_over() || second.seat.is_sent_away());
+    assert!(third.seat.works());
+    drop((first, second, other));
+    let fourth = sit(&seats, 4).unwrap();
+    assert!(fourth.seat.hold(500));
+    let fifth = sit(&seats, 5).unwrap();
+    assert!(!fifth.seat.hold(1) || fourth.seat.is_sent_away());
+    assert!(!third.seat.is_sent_away(), "it works");
+    drop((third, fourth, fifth));
+    let table = seats.lock();
+    assert_eq!((table.bytes, table.ordinary, table.leaving), (0, 0, 0));
+    assert!(table.of_peer.is_empty());
+}
