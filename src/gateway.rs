@@ -69,6 +69,8 @@ pub enum Input {
         /// How.
         outcome: PostOutcome,
     },
+    /// Secrets or keys of the platform were read again.
+    OtherCredentials,
     /// Time has passed.
     Tick,
 }
@@ -200,6 +202,7 @@ impl Gateway {
                 self.kept.failed(ticket, now.mono)
             }
             Input::Store(fact) => self.filing.handle(filing::Fact::Store(fact), now),
+            Input::OtherCredentials => self.platform.handle(platform::Input::OtherCredentials, now),
             Input::Tick => {
                 self.platform.handle(platform::Input::Tick, now);
                 self.pump(now);

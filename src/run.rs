@@ -12,6 +12,7 @@ use crossbeam_channel::RecvTimeoutError;
 use crate::config::Config;
 use crate::filing::rows::StoreTrouble;
 use crate::service::activation::{self, Activated};
+use crate::service::output::Output;
 use crate::service::signals::{self, Signal};
 use crate::service::{ExitCode, sd};
 use crate::shell::clock::Clock;
@@ -57,9 +58,7 @@ pub fn run(config: Config, mut activated: Activated) -> ExitCode {
     loop {
         match signals.recv_timeout(LOOK) {
             Ok(Signal::Terminate) => break,
-            Ok(Signal::Hangup) => {
-                log::info!("there is nothing to reload; restart to change the configuration")
-            }
+            Ok(Signal::Hangup) => reload(&config, &daemon),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -95,6 +94,44 @@ pub fn run(config: Config, mut activated: Activated) -> ExitCode {
     ExitCode::Done
 }
 
+/// Reads secrets and certificates again, and says what became of it. The configuration of the
+/// start stays the measure of what needs a restart.
+fn reload(config: &Config, daemon: &Daemon) {
+    sd::reloading();
+    match Config::load(config.file()) {
+        Ok((new, warnings)) => {
+            for warning in warnings {
+                log::warn!("{warning}");
+            }
+            match daemon.reload(config, &new) {
+                Ok(applied) => {
+                    log::info!(
+                        "reloaded: API tokens, certificates, secrets and keys are those of the files"
+                    );
+                    if !applied.later.is_empty() {
+                        log::warn!(
+                            "reloaded, but a restart is needed for {}",
+                            applied.later.join(", ")
+                        );
+                    }
+                    for section in applied.kept {
+                        log::warn!(
+                            "secrets and certificates of {section} stay as they were until then"
+                        );
+                    }
+                }
+                Err(error) => log::warn!("nothing was reloaded, the old files serve on: {error}"),
+            }
+        }
+        Err(error) => {
+            for line in error.lines() {
+                log::warn!("nothing was reloaded, the old files serve on: {line}");
+            }
+        }
+    }
+    sd::ready();
+}
+
 fn listener(inherited: activation::Inherited) -> Listener {
     match inherited {
         activation::Inherited::Tcp(tcp) => Listener::from(tcp),
@@ -119,7 +156,7 @@ pub fn check(config: &Config) -> ExitCode {
 /// `check --online`.
 #[must_use]
 pub fn check_online(config: &Config) -> ExitCode {
-    let mut out = std::io::stdout();
+    let mut out = Output;
     match Outside::new(config, Arc::new(Clock::new())) {
         Ok(outside) => online::check(&outside, &mut out),
         Err(error) => {

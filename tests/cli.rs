@@ -312,6 +312,44 @@ fn the_journal_gets_priorities_and_others_get_timestamps() {
     );
 }
 
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_that_has_left_is_none() {
+    let desk = Desk::configured(RIGHT);
+    let daemon = Daemon::start(|_| (200, json!({"records": [], "shape": [], "verdict": "well"})));
+    desk.write(
+        "gateway.toml",
+        &format!("[status]\nlisten = \"{}\"\n{RIGHT}", daemon.listen),
+        0o644,
+    );
+    let state = format!("--state={}", "dead");
+    for words in [
+        &["--help"][..],
+        &["help", "records"],
+        &["--version"],
+        &["check"],
+        &["status"],
+        &["status", "--json"],
+        &["records", "list", "--json"],
+        &["records", "list", "--json", &state],
+        &["records", "shape", "--json"],
+    ] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let (code, _, err) = result(desk.command(words).stdout(full).output().unwrap());
+        assert_eq!(code, 69, "{words:?}: {err}");
+        assert!(
+            err.contains("standard output: No space left"),
+            "{words:?}: {err}"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, _, err) = result(desk.command(words).stdout(writer).output().unwrap());
+        assert_eq!((code, err.as_str()), (0, ""), "{words:?}");
+    }
+}
+
 /// A listener that answers from a function, one connection at a time.
 struct Daemon {
     listen: String,

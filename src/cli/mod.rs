@@ -27,6 +27,7 @@ use clap::error::ErrorKind;
 use crate::config::Config;
 pub use crate::service::ExitCode;
 use crate::service::activation::Activated;
+use crate::service::output::{self, Output};
 
 /// What the words do that are not this module's business.
 pub struct Bodies {
@@ -52,15 +53,20 @@ pub fn main(
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Where nobody reads it, there is nothing to add.
-            let _ = error.print();
             return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::Done,
-                _ => ExitCode::Usage,
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    let _ = write!(Output, "{}", error.render());
+                    output::verdict(ExitCode::Done)
+                }
+                _ => {
+                    // Where nobody reads it, there is nothing to add.
+                    let _ = error.print();
+                    ExitCode::Usage
+                }
             };
         }
     };
-    commands::dispatch(&arguments, activated, bodies)
+    output::verdict(commands::dispatch(&arguments, activated, bodies))
 }
 
 /// Where text goes and how it may look.
@@ -80,13 +86,14 @@ impl Terminal<'_> {
         Terminal {
             colour: stdout.is_terminal() && !set("NO_COLOR") && !dumb,
             asks: std::io::stdin().is_terminal(),
-            out: Box::new(stdout),
+            out: Box::new(Output),
         }
     }
 
-    /// Writes a line. A reader that has gone away (`head`) is no error.
+    /// Writes a line. What goes wrong with that is the matter of [`output::verdict`].
     pub(crate) fn line(&mut self, text: &str) {
-        let _ = writeln!(self.out, "{text}");
+        // At once, so that lines of others do not come in between.
+        let _ = self.out.write_all(format!("{text}\n").as_bytes());
     }
 
     /// Writes a document on one line; what a terminal would obey or hide is escaped in it.

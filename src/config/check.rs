@@ -74,6 +74,7 @@ pub(super) fn config(
             history: history?,
             store: store?,
             effective,
+            file: path.to_owned(),
         })
     })();
     finish(path, r, whole)

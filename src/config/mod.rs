@@ -59,6 +59,7 @@ pub struct Config {
     /// The database.
     pub store: StoreConfig,
     effective: Vec<Effective>,
+    file: PathBuf,
 }
 
 /// `[http]`
@@ -259,6 +260,8 @@ pub struct Effective {
     pub value: String,
     /// Who said so.
     pub origin: Origin,
+    /// Of the value as written, with what may not be shown; only to be compared.
+    digest: [u8; 32],
 }
 
 /// Where an effective value comes from.
@@ -302,6 +305,27 @@ impl Config {
     ) -> Result<(Config, Vec<Warning>), ConfigError> {
         let (file, warnings) = reader::open(path)?;
         check::config(path, environment, file, warnings)
+    }
+
+    /// The file that it was read from.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Keys whose values differ from those of another configuration, in the order of the
+    /// manual page. What is in the files that they name is another matter.
+    #[must_use]
+    pub fn changed(&self, other: &Config) -> Vec<&'static str> {
+        let digest = |of: &Config, key: &str| {
+            let found = of.effective.iter().find(|e| e.key == key);
+            found.map(|e| e.digest)
+        };
+        keys::KEYS
+            .iter()
+            .map(|key| key.name)
+            .filter(|key| digest(self, key) != digest(other, key))
+            .collect()
     }
 
     /// Every key that has a value, in the order of the manual page, fit for a log line.

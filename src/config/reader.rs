@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ring::digest::SHA256;
+
 use super::environment::Environment;
 use super::files::{self, SecretFile, Trouble};
 use super::keys::{self, Absent, Shown};
@@ -403,15 +405,25 @@ impl<'a> Reader<'a> {
         keys::KEYS
             .iter()
             .filter_map(|key| {
-                let (value, origin) = match (self.file.values.get(key.name), key.absent) {
-                    (Some(written), _) => (shown(key.name, &written.value), Origin::File),
-                    (None, Absent::Default(literal)) => (literal.to_owned(), Origin::Default),
+                let (value, origin, raw) = match (self.file.values.get(key.name), key.absent) {
+                    (Some(written), _) => {
+                        let shown = shown(key.name, &written.value);
+                        (shown, Origin::File, Some(written.value.clone()))
+                    }
+                    (None, Absent::Default(literal)) => {
+                        let raw = RawValue::literal(literal);
+                        (literal.to_owned(), Origin::Default, raw)
+                    }
                     (None, _) => return None,
                 };
+                let mut digest = [0; 32];
+                let written = format!("{raw:?}");
+                digest.copy_from_slice(ring::digest::digest(&SHA256, written.as_bytes()).as_ref());
                 Some(Effective {
                     key: key.name,
                     value,
                     origin,
+                    digest,
                 })
             })
             .collect()

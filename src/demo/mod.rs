@@ -22,6 +22,7 @@ use serde_json::json;
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::service::ExitCode;
+use crate::service::output::Output;
 use crate::shell::daemon::{Daemon, Inherited};
 use crate::simulator;
 use crate::simulator::model::{Control, Fault, Life};
@@ -45,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(55);
 pub fn demo() -> ExitCode {
     match run() {
         Ok(report) => {
-            let mut out = std::io::stdout();
+            let mut out = Output;
             for line in report.lines() {
                 // A closed output changes nothing about the result.
                 let _ = writeln!(out, "{line}");

@@ -178,6 +178,7 @@ impl Client {
             Input::Session { socket, fact } => self.session(socket, fact, now),
             Input::Answered { call, outcome } => self.answered(call, outcome, now),
             Input::Kept(rows) => self.noted(&rows),
+            Input::OtherCredentials => self.token.other_credentials(),
             Input::Tick => {}
         }
         self.advance(now);

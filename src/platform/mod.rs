@@ -95,6 +95,8 @@ pub enum Input {
     },
     /// These channels, as given with [`Output::Keep`], would now be known after a restart.
     Kept(Vec<ChannelRow>),
+    /// Secrets or keys were read again: what the old ones were refused may be asked for.
+    OtherCredentials,
     /// Time has passed.
     Tick,
 }

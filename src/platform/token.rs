@@ -54,6 +54,10 @@ pub struct Keeper {
     retry: Mono,
     failures: u32,
     last_failure: Option<String>,
+    /// The last failure was a refusal that only a person can cure.
+    refused: bool,
+    /// Other credentials came while a request with the old ones was under way.
+    overtaken: bool,
     /// The last call that reset the idle timer.
     warmed: Mono,
     idle: Option<Duration>,
@@ -89,6 +93,8 @@ impl Keeper {
         self.asking = false;
         self.failures = 0;
         self.last_failure = None;
+        self.refused = false;
+        self.overtaken = false;
         self.retry = Mono(0);
         self.warmed = now.mono;
         self.before = self.held.take().map(|h| (h.serial, h.ends, h.ends_at));
@@ -127,6 +133,21 @@ impl Keeper {
         );
         self.retry = now.mono + wait;
         self.last_failure = Some(why);
+        self.refused = hopeless;
+        if std::mem::take(&mut self.overtaken) {
+            self.other_credentials();
+        }
+    }
+
+    /// Other credentials are at hand: what the old ones were refused is asked for at once. A
+    /// request to wait still holds.
+    pub fn other_credentials(&mut self) {
+        self.overtaken = self.asking;
+        if !self.asking && self.refused {
+            self.refused = false;
+            self.failures = 0;
+            self.retry = Mono(0);
+        }
     }
 
     /// The platform no longer takes token `serial`. True if that was the current one.
@@ -274,6 +295,37 @@ mod tests {
         assert!(!k.ask(at(12)));
         assert!(k.ask(at(62)));
         assert_eq!(k.trouble(), Some("wrong secret"));
+    }
+
+    #[test]
+    fn other_credentials_are_tried_at_once_where_the_old_ones_were_refused() {
+        let mut r = Rng::new(3);
+        let mut k = Keeper::default();
+        assert!(k.ask(at(0)));
+        k.failed("wrong secret".into(), None, true, at(0), &mut r);
+        assert!(!k.ask(at(1)));
+        k.other_credentials();
+        assert!(k.ask(at(1)));
+        // While a request with the old ones is under way: right after it.
+        k.other_credentials();
+        assert!(!k.ask(at(1)));
+        k.failed("wrong secret".into(), None, true, at(2), &mut r);
+        assert!(k.ask(at(2)));
+        // The new ones are as bad: no loop.
+        k.failed("wrong secret".into(), None, true, at(3), &mut r);
+        assert!(!k.ask(at(3)));
+        // A platform that is down is not asked faster for it.
+        let mut k = Keeper::default();
+        assert!(k.ask(at(0)));
+        k.failed(
+            "down".into(),
+            Some(Duration::from_secs(30)),
+            false,
+            at(0),
+            &mut r,
+        );
+        k.other_credentials();
+        assert!(!k.ask(at(1)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod exit;
 mod levels;
 pub mod logging;
 mod outlet;
+pub mod output;
 pub mod sd;
 pub mod signals;
 

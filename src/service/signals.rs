@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 pub enum Signal {
     /// SIGTERM or SIGINT: stop.
     Terminate,
-    /// SIGHUP: there is nothing to reload; say so and go on.
+    /// SIGHUP: read secrets and certificates again.
     Hangup,
 }
 

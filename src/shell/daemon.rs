@@ -37,6 +37,7 @@ use super::outside::{Outside, REST_WORKERS, trust};
 use super::port::Port;
 use super::proxy::NotAProxy;
 use super::published::Published;
+use super::reload::{Applied, Reloaded};
 use super::rest::{self, HttpSettings, RestPool, RestWorkers};
 use super::tls::{Identity, TlsError};
 use crate::config::{self, Config, Listen};
@@ -139,6 +140,8 @@ pub struct Daemon {
     served: Vec<Served>,
     store: JoinHandle<()>,
     published: Arc<Published>,
+    reloaded: Reloaded,
+    clock: Arc<Clock>,
     http_at: String,
     status_at: String,
 }
@@ -193,7 +196,7 @@ pub fn renderer(config: &Config) -> Result<Renderer, StartError> {
 }
 
 /// How the history manager is reached.
-fn history_http(config: &Config) -> Result<HttpSettings, StartError> {
+pub(super) fn history_http(config: &Config) -> Result<HttpSettings, StartError> {
     let history = &config.history;
     let identity = match &history.client_identity {
         Some(identity) => {
@@ -260,7 +263,7 @@ fn start_forward(
         url: history.url.clone(),
         headers: history.headers.clone(),
         bearer_token_file: history.bearer_token_file.clone(),
-        agent: rest::agent(&http).map_err(StartError::Proxy)?,
+        agent: rest::agent(&http).map_err(StartError::Proxy)?.into(),
         load: Box::new(move |id| {
             let stored = readers.read(|r| r.record(id))?;
             Ok(stored.map(|s| (s.row, s.body, s.members)))
@@ -282,6 +285,7 @@ fn serve(
     config: &Config,
     intake: Listener,
     operators: Listener,
+    reloaded: &Reloaded,
     desk: impl Fn(usize) -> Arc<dyn Port>,
 ) -> io::Result<Vec<Served>> {
     let private_parent = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
@@ -292,7 +296,7 @@ fn serve(
     };
     let settings = IntakeSettings {
         listener: intake,
-        tokens: tokens(&config.http.api_tokens),
+        tokens: reloaded.http.clone(),
         origins: Origins::new(origins.iter().cloned()),
         conversation_id_at: Pointer::parse(config.http.conversation_id_at.as_str()).ok_or_else(
             || io::Error::other("the JSON Pointer of the conversation id is not one"),
@@ -316,7 +320,7 @@ fn serve(
     let intake = intake::start(settings, port)?;
     let settings = OperatorsSettings {
         listener: operators,
-        tokens: tokens(&config.status.api_tokens),
+        tokens: reloaded.status.clone(),
         pages: Pages {
             assets: status::page::assets(),
             made: Vec::new(),
@@ -412,12 +416,21 @@ impl Daemon {
         let asides = move |aside| telling.aside(aside);
         let store = store::thread::spawn_telling(store, store_taken, answered, asides)
             .map_err(StartError::Environment)?;
+        let forward = start_forward(config, renderer, &path, &events, &clock, &published)?;
+        let reloaded = Reloaded {
+            http: tokens(&config.http.api_tokens),
+            status: tokens(&config.status.api_tokens),
+            history: forward.agent(),
+            reread_bearer: Box::new(forward.reread_bearer()),
+            outside,
+        };
+        let outside = &reloaded.outside;
         let hands = Hands {
             clock: clock.clone(),
             events: events.clone(),
             store: store_orders,
-            rest: start_rest(&outside, &events).map_err(StartError::Environment)?,
-            forward: start_forward(config, renderer, &path, &events, &clock, &published)?,
+            rest: start_rest(outside, &events).map_err(StartError::Environment)?,
+            forward,
             connector: outside.connector.clone(),
             session: outside.session,
             published: published.clone(),
@@ -434,7 +447,8 @@ impl Daemon {
         let desk = |workers| -> Arc<dyn Port> {
             Arc::new(Desk::new(events.clone(), published.clone(), &path, workers))
         };
-        let served = serve(config, intake, operators, desk).map_err(StartError::Environment)?;
+        let served =
+            serve(config, intake, operators, &reloaded, desk).map_err(StartError::Environment)?;
         for one in &served {
             published.count_refusals(one.refusals());
         }
@@ -444,6 +458,8 @@ impl Daemon {
             served,
             store,
             published,
+            reloaded,
+            clock,
             http_at,
             status_at,
         })
@@ -459,6 +475,18 @@ impl Daemon {
     #[must_use]
     pub fn status_at(&self) -> &str {
         &self.status_at
+    }
+
+    /// Takes over secrets, keys and certificates of `new`; `old` is what the daemon was started with.
+    ///
+    /// # Errors
+    /// What a start would refuse; nothing was changed.
+    pub fn reload(&self, old: &Config, new: &Config) -> Result<Applied, StartError> {
+        let applied = self.reloaded.apply(old, new, &self.clock)?;
+        // A loop that does not turn has other troubles; nobody waits for it here.
+        let told = Event::Core(Input::OtherCredentials);
+        let _ = self.events.send_timeout(told, Duration::from_secs(1));
+        Ok(applied)
     }
 
     /// The latest snapshot.

@@ -22,6 +22,7 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Connector as TlsConnector, WebSocket, client_tls_with_config};
 
 use super::proxy::{Proxy, bare, is_loopback, port};
+use super::shared::Shared;
 use crate::plain::{one_line, without};
 use crate::platform::frames::FRAME_MAX;
 use crate::platform::oauth::USER_AGENT;
@@ -48,7 +49,7 @@ pub(super) type Socket = WebSocket<MaybeTlsStream<Wire>>;
 #[derive(Clone, Debug)]
 pub struct Connector {
     /// Whom to trust.
-    pub tls: Arc<ClientConfig>,
+    pub tls: Shared<Arc<ClientConfig>>,
     /// The way out, if it is not direct. This machine is never reached over it.
     pub proxy: Option<Proxy>,
     /// For one TCP connection; the next address is tried after that.
@@ -65,7 +66,7 @@ impl Connector {
     #[must_use]
     pub fn new(tls: Arc<ClientConfig>) -> Connector {
         Connector {
-            tls,
+            tls: Shared::new(tls),
             proxy: None,
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(20),
@@ -159,7 +160,7 @@ impl Connector {
             .max_write_buffer_size(UNSENT_MAX)
             .max_message_size(Some(FRAME_MAX))
             .max_frame_size(Some(FRAME_MAX));
-        let tls = TlsConnector::Rustls(self.tls.clone());
+        let tls = TlsConnector::Rustls(self.tls.get());
         match client_tls_with_config(request, wire, Some(config), Some(tls)) {
             Ok((socket, _)) => Ok(socket),
             Err(HandshakeError::Interrupted(_)) => Err(too_slow()),

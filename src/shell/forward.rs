@@ -21,6 +21,7 @@ use ureq::Agent;
 
 use super::clock::Clock;
 use super::rest::{Body, Full, Pool, perform};
+use super::shared::Shared;
 use crate::filing::PostOutcome;
 use crate::filing::rows::RecordRow;
 use crate::ids::RecordId;
@@ -71,7 +72,7 @@ pub struct Forwarders {
     /// `[history] bearer-token-file`: read again when it changes, and after a 401.
     pub bearer_token_file: Option<PathBuf>,
     /// Made for at least that many threads, with `[history] timeout`.
-    pub agent: Agent,
+    pub agent: Shared<Agent>,
     /// Reads a record.
     pub load: Load,
     /// Makes the body to post.
@@ -120,7 +121,8 @@ impl std::error::Error for StartError {}
 #[derive(Debug)]
 pub struct ForwardPool {
     pool: Pool<RecordId>,
-    agent: Agent,
+    agent: Shared<Agent>,
+    bearer: Option<Arc<Bearer>>,
 }
 
 impl ForwardPool {
@@ -131,20 +133,38 @@ impl ForwardPool {
     pub fn start(forwarders: Forwarders) -> Result<ForwardPool, StartError> {
         check(&forwarders)?;
         let bearer = match &forwarders.bearer_token_file {
-            Some(path) => Some(Bearer::open(path)?),
+            Some(path) => Some(Arc::new(Bearer::open(path)?)),
             None => None,
         };
         let agent = forwarders.agent.clone();
+        let used = bearer.clone();
         let workers = forwarders.workers.max(1);
         // The core keeps at most `workers` orders unanswered: none has to wait.
         let pool = Pool::start("forward", workers, workers, move |record| {
-            let outcome = post(&forwarders, bearer.as_ref(), record);
+            let outcome = post(&forwarders, used.as_deref(), record);
             (forwarders.report)(record, outcome);
         });
         Ok(ForwardPool {
             pool: pool.map_err(StartError::NoThread)?,
             agent,
+            bearer,
         })
+    }
+
+    /// The agent that it posts with, to be replaced.
+    #[must_use]
+    pub fn agent(&self) -> Shared<Agent> {
+        self.agent.clone()
+    }
+
+    /// What reads the bearer token's file again.
+    pub fn reread_bearer(&self) -> impl Fn() + Send + Sync + use<> {
+        let bearer = self.bearer.clone();
+        move || {
+            if let Some(bearer) = &bearer {
+                let _ = bearer.reread();
+            }
+        }
     }
 
     /// Orders a record to be posted; never blocks.
@@ -164,7 +184,7 @@ impl ForwardPool {
     /// As [`ForwardPool::stop`], but breaks off what is under way: the history
     /// manager may have filed it nevertheless.
     pub fn abort(self, deadline: Instant) -> bool {
-        self.pool.stop(deadline, || self.agent.clone().shutdown())
+        self.pool.stop(deadline, || self.agent.get().shutdown())
     }
 }
 
@@ -239,7 +259,7 @@ fn send(
         let value = format!("Bearer {}", token.expose());
         request.headers.push(("Authorization".into(), value));
     }
-    perform(&forwarders.agent, &request, Body::Start(ANSWER_MAX))
+    perform(&forwarders.agent.get(), &request, Body::Start(ANSWER_MAX))
 }
 
 fn excerpt(forwarders: &Forwarders, token: Option<&Secret>, answer: &Response) -> String {

@@ -5,6 +5,7 @@ pub mod assertion;
 pub mod channel;
 pub mod clock;
 pub mod daemon;
+pub mod reload;
 pub mod desk;
 pub mod dial;
 pub mod forward;
@@ -23,4 +24,5 @@ pub mod rest;
 pub mod seldom;
 #[cfg(test)]
 mod stub;
+pub mod shared;
 pub mod tls;

@@ -11,6 +11,7 @@ use super::clock::Clock;
 use super::dial::Connector;
 use super::proxy::Proxy;
 use super::rest::{self, HttpSettings, TokenRequest};
+use super::shared::Shared;
 use super::tls::Trust;
 use crate::config::{self, Config};
 use crate::platform::oauth;
@@ -34,7 +35,7 @@ pub struct Outside {
     /// Where the platform is.
     pub endpoints: Endpoints,
     /// For REST.
-    pub agent: ureq::Agent,
+    pub agent: Shared<ureq::Agent>,
     /// For WebSockets.
     pub connector: Arc<Connector>,
     /// How patient sessions are.
@@ -49,6 +50,11 @@ pub struct Outside {
 pub struct Credentials {
     login_url: String,
     client_id: String,
+    login: Shared<Arc<Login>>,
+}
+
+/// What a reload replaces.
+struct Login {
     client_secret: Secret,
     grant: Grant,
 }
@@ -61,8 +67,8 @@ enum Grant {
     },
 }
 
-impl Credentials {
-    fn new(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
+impl Login {
+    fn new(genesys: &config::GenesysConfig) -> Result<Login, String> {
         let grant = match &genesys.oauth.grant {
             config::Grant::ClientCredentials => Grant::ClientCredentials,
             config::Grant::Saml2Bearer {
@@ -73,11 +79,19 @@ impl Credentials {
                 source: source(assertion)?,
             },
         };
+        Ok(Login {
+            client_secret: genesys.oauth.client_secret.clone(),
+            grant,
+        })
+    }
+}
+
+impl Credentials {
+    fn new(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
         Ok(Credentials {
             login_url: genesys.login_url.clone(),
             client_id: genesys.oauth.client_id.clone(),
-            client_secret: genesys.oauth.client_secret.clone(),
-            grant,
+            login: Shared::new(Arc::new(Login::new(genesys)?)),
         })
     }
 
@@ -86,7 +100,8 @@ impl Credentials {
     /// # Errors
     /// The assertion cannot be had; a sentence for the operator.
     pub fn request(&self, now: Wall) -> Result<crate::wire::Request, Failure> {
-        let grant = match &self.grant {
+        let login = self.login.get();
+        let grant = match &login.grant {
             Grant::ClientCredentials => oauth::Grant::ClientCredentials,
             Grant::Saml { org_name, source } => match source.obtain(now) {
                 Ok(assertion) => oauth::Grant::Saml2Bearer {
@@ -105,7 +120,7 @@ impl Credentials {
         let request = oauth::TokenRequest {
             login_url: self.login_url.clone(),
             client_id: self.client_id.clone(),
-            client_secret: self.client_secret.clone(),
+            client_secret: login.client_secret.clone(),
             grant,
         };
         Ok(request.encode())
@@ -177,7 +192,7 @@ impl Outside {
                 api_url: genesys.api_url.clone(),
                 login_url: genesys.login_url.clone(),
             },
-            agent: rest::agent(&http).map_err(|e| e.to_string())?,
+            agent: rest::agent(&http).map_err(|e| e.to_string())?.into(),
             connector: Arc::new(connector),
             session: SessionSettings {
                 heartbeat_timeout: config.channels.heartbeat_timeout,
@@ -186,6 +201,13 @@ impl Outside {
             credentials: Arc::new(Credentials::new(genesys)?),
             clock,
         })
+    }
+
+    /// Secrets, keys and certificates of another configuration from the next exchange on.
+    pub(super) fn take_over(&self, other: &Outside) {
+        self.credentials.login.set(other.credentials.login.get());
+        self.agent.set(other.agent.get());
+        self.connector.tls.set(other.connector.tls.get());
     }
 
     /// For the REST workers.
@@ -210,7 +232,7 @@ impl Outside {
             },
             op => encode(op, &self.endpoints, token),
         };
-        match rest::perform(&self.agent, &request, rest::Body::Whole(1024 * 1024)) {
+        match rest::perform(&self.agent.get(), &request, rest::Body::Whole(1024 * 1024)) {
             Ok(response) => decode(op, &response, self.clock.now().wall),
             Err(no_answer) => failed(Failure::NoAnswer(no_answer)),
         }

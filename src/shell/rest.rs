@@ -24,6 +24,7 @@ use ureq::{Agent, AsSendBody, Error, Timeout};
 
 use super::clock::Clock;
 use super::proxy::{NotAProxy, Proxy, is_loopback};
+use super::shared::Shared;
 use super::tls::{Identity, Trust};
 use crate::platform::rest::{Endpoints, Failure, Op, Outcome, decode, encode};
 use crate::secret::Secret;
@@ -237,7 +238,7 @@ pub struct RestWorkers {
     /// Where the platform is.
     pub endpoints: Endpoints,
     /// Made for at least that many threads.
-    pub agent: Agent,
+    pub agent: Shared<Agent>,
     /// For [`Op::Token`].
     pub token_request: TokenRequest,
     /// Where outcomes go.
@@ -271,7 +272,7 @@ pub struct Full;
 #[derive(Debug)]
 pub struct RestPool {
     pool: Pool<Job>,
-    agent: Agent,
+    agent: Shared<Agent>,
 }
 
 impl RestPool {
@@ -300,7 +301,7 @@ impl RestPool {
     /// Ends the workers: what waits is dropped, what is under way is broken off.
     /// True if all have ended by `deadline`.
     pub fn stop(self, deadline: Instant) -> bool {
-        self.pool.stop(deadline, || self.agent.clone().shutdown())
+        self.pool.stop(deadline, || self.agent.get().shutdown())
     }
 }
 
@@ -321,7 +322,7 @@ fn work(workers: &RestWorkers, job: &Job) -> Outcome {
         Op::Conversation(_) | Op::Conversations(_) => CONVERSATIONS_MAX,
         _ => ANSWER_MAX,
     };
-    match exchange(&workers.agent, &request, Body::Whole(limit)) {
+    match exchange(&workers.agent.get(), &request, Body::Whole(limit)) {
         Ok(response) => decode(&job.op, &response, workers.clock.now().wall),
         Err(Spoiled::NoAnswer(no_answer)) => failed(Failure::NoAnswer(no_answer)),
         // As if the platform had refused to send so much: who asked for many asks for fewer.

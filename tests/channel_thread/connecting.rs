@@ -90,9 +90,9 @@ fn what_is_not_there_or_not_a_websocket_says_so() {
 #[test]
 fn a_certificate_of_an_authority_that_is_not_trusted_is_refused() {
     let (port, server) = listen(|tcp| accept_tls(tcp).err());
-    let mut setup = Setup::new(format!("wss://localhost:{port}/channels/{CHANNEL}"));
+    let setup = Setup::new(format!("wss://localhost:{port}/channels/{CHANNEL}"));
     let other = Trust::load(Some(&tls_file("test-only-other-ca.certificate.pem"))).unwrap();
-    setup.connector.tls = other.rustls().unwrap();
+    setup.connector.tls.set(other.rustls().unwrap());
     let cause = not_connected(setup.start());
     assert!(cause.contains("certificate"), "{cause}");
     assert!(server.join().unwrap().is_some());

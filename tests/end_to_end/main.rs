@@ -14,6 +14,7 @@ mod login;
 mod operators;
 mod outbox;
 mod refusals;
+mod reload;
 mod restarts;
 mod secrets;
 mod sockets;

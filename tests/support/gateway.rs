@@ -133,6 +133,11 @@ impl Setup {
         ended(self.command("gateway.toml", words))
     }
 
+    /// The configuration as it is now, for a gateway that runs already.
+    pub(crate) fn save(&self) {
+        self.write("gateway.toml", &self.toml(None));
+    }
+
     /// `run`, expected to be up within the usual patience.
     #[track_caller]
     pub(crate) fn start(&self) -> Gateway {
@@ -321,6 +326,26 @@ impl Gateway {
             let found = lines.iter().find(|l| l.contains(text));
             found.cloned().ok_or("none of the lines has it")
         })
+    }
+
+    /// Has it read its files again, and waits until it says what became of that.
+    #[track_caller]
+    pub(crate) fn sighup(&self) {
+        let said = || {
+            self.lines()
+                .iter()
+                .filter(|l| l.contains("reloaded"))
+                .count()
+        };
+        let before = said();
+        signal(self.child.id(), Signal::HUP);
+        wait_for("the gateway to reload", || {
+            if said() > before {
+                Ok(())
+            } else {
+                Err("it says nothing of it")
+            }
+        });
     }
 
     /// Asks it to stop; gives exit code and time taken.

@@ -5,20 +5,23 @@
 
 use std::fmt;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
 
 use super::exchange::{Exchange, Reply};
 use crate::secret::Secret;
 use crate::shell::problem::Problem;
+use crate::shell::shared::Shared;
 
 /// The tokens that open a listener; each is as good as any other.
+/// Clones share them, so that a reload reaches every connection.
 #[derive(Clone)]
-pub struct Tokens(Vec<[u8; 32]>);
+pub struct Tokens(Shared<Arc<[[u8; 32]]>>);
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tokens", self.0.len())
+        write!(f, "{} tokens", self.0.get().len())
     }
 }
 
@@ -30,18 +33,27 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+fn digests<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Arc<[[u8; 32]]> {
+    let digests = tokens.into_iter().map(|t| sha256(t.expose().as_bytes()));
+    digests.collect()
+}
+
 impl Tokens {
     /// Takes the tokens; an empty list opens to nobody.
     #[must_use]
     pub fn new<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Tokens {
-        let digests = tokens.into_iter().map(|t| sha256(t.expose().as_bytes()));
-        Tokens(digests.collect())
+        Tokens(Shared::new(digests(tokens)))
+    }
+
+    /// Other tokens from now on; those before open nothing any more.
+    pub fn replace<'a>(&self, tokens: impl IntoIterator<Item = &'a Secret>) {
+        self.0.set(digests(tokens));
     }
 
     fn admits(&self, token: &str) -> bool {
         let given = sha256(token.as_bytes());
         let mut found = false;
-        for known in &self.0 {
+        for known in self.0.get().iter() {
             let mut difference = 0_u8;
             for (a, b) in known.iter().zip(&given) {
                 difference = black_box(difference | (a ^ b));
@@ -110,5 +122,9 @@ mod tests {
         let none: [Secret; 0] = [];
         assert!(Tokens::new(&none).refuse(&with("Bearer ")).is_some());
         assert_eq!(format!("{tokens:?}"), "2 tokens");
+        let elsewhere = tokens.clone();
+        tokens.replace(&[Secret::new("gamma")]);
+        assert!(elsewhere.refuse(&with("Bearer gamma")).is_none());
+        assert!(elsewhere.refuse(&with("Bearer alpha")).is_some());
     }
 }

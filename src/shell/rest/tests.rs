@@ -301,7 +301,7 @@ fn rig(url: String, agent: Agent, token_request: TokenRequest) -> Rig {
             api_url: url.clone(),
             login_url: url,
         },
-        agent,
+        agent: agent.into(),
         token_request,
         outcomes: Box::new(move |ticket, outcome| {
             let _ = tell.send((ticket, outcome));

@@ -1,0 +1,153 @@
+//! What is read again while the gateway runs (SIGHUP; design, section 6): API tokens,
+//! certificates, the client secret, the signing key, the history manager's token.
+//!
+//! All or nothing: a new configuration is read and checked as at a start, and only if nothing is
+//! wrong with it do its secrets and certificates take the place of the old ones. Whatever else
+//! differs is named, and waits for a restart.
+//!
+//! Invariant: a reload that is refused changes nothing.
+
+use std::sync::Arc;
+
+use ureq::Agent;
+
+use super::clock::Clock;
+use super::daemon::{StartError, history_http};
+use super::http::auth::Tokens;
+use super::outside::Outside;
+use super::rest;
+use super::shared::Shared;
+use crate::config::{AssertionSource, Config, Grant};
+
+/// Keys that a reload applies; the files that they name are read again.
+pub const APPLIED: [&str; 11] = [
+    "http.api-tokens-file",
+    "status.api-tokens-file",
+    "genesys.ca-file",
+    "genesys.oauth.client-secret-file",
+    "genesys.oauth.assertion.private-key-file",
+    "genesys.oauth.assertion.certificate-file",
+    "history.ca-file",
+    "history.client-certificate-file",
+    "history.client-key-file",
+    "genesys.oauth.assertion.file",
+    "history.bearer-token-file",
+];
+
+/// The holders of what a reload replaces.
+pub(super) struct Reloaded {
+    pub(super) outside: Outside,
+    pub(super) history: Shared<Agent>,
+    pub(super) reread_bearer: Box<dyn Fn() + Send + Sync>,
+    pub(super) http: Option<Tokens>,
+    pub(super) status: Option<Tokens>,
+}
+
+/// What became of a reload that was not refused.
+pub struct Applied {
+    /// Keys that differ and need a restart.
+    pub later: Vec<&'static str>,
+    /// Sections whose secrets and certificates stay the old ones until then, because they belong
+    /// to what needs it.
+    pub kept: Vec<&'static str>,
+}
+
+impl Reloaded {
+    /// Takes over what can be taken over.
+    ///
+    /// # Errors
+    /// What a start would refuse; nothing was changed.
+    pub(super) fn apply(
+        &self,
+        old: &Config,
+        new: &Config,
+        clock: &Arc<Clock>,
+    ) -> Result<Applied, StartError> {
+        let mut later: Vec<&'static str> = old
+            .changed(new)
+            .into_iter()
+            .filter(|key| !APPLIED.contains(key) || switched(key, old, new))
+            .collect();
+        let text = |config: &Config| config.history.template.as_ref().map(|t| t.text.clone());
+        if text(old) != text(new) && !later.contains(&"history.template-file") {
+            later.push("history.template-file");
+        }
+        // A secret is of use where it belongs alone, and goes nowhere else.
+        let mut kept = Vec::new();
+        if later.iter().any(|key| key.starts_with("genesys.")) {
+            kept.push("[genesys]");
+        }
+        if later.contains(&"history.url") {
+            kept.push("[history]");
+        }
+        let merged = merged(old, new, &kept);
+        let outside = Outside::new(&merged, clock.clone()).map_err(StartError::Outside)?;
+        let history = rest::agent(&history_http(&merged)?).map_err(StartError::Proxy)?;
+        self.outside.take_over(&outside);
+        self.history.set(history);
+        (self.reread_bearer)();
+        for (tokens, new) in [
+            (&self.http, &new.http.api_tokens),
+            (&self.status, &new.status.api_tokens),
+        ] {
+            // An empty list would lock out everybody; having none is a matter of the start.
+            if let Some(tokens) = tokens
+                && !new.is_empty()
+            {
+                tokens.replace(new);
+            }
+        }
+        Ok(Applied { later, kept })
+    }
+}
+
+/// The configuration of the start with the secrets and certificates of another one.
+fn merged(old: &Config, new: &Config, kept: &[&str]) -> Config {
+    let mut merged = old.clone();
+    if !kept.contains(&"[genesys]") {
+        let (mine, theirs) = (&mut merged.genesys, &new.genesys);
+        mine.ca.clone_from(&theirs.ca);
+        mine.oauth.client_secret = theirs.oauth.client_secret.clone();
+        if let (
+            Grant::Saml2Bearer {
+                assertion: mine, ..
+            },
+            Grant::Saml2Bearer {
+                assertion: theirs, ..
+            },
+        ) = (&mut mine.oauth.grant, &theirs.oauth.grant)
+        {
+            match (mine, theirs) {
+                (AssertionSource::File(mine), AssertionSource::File(theirs)) => {
+                    mine.clone_from(theirs);
+                }
+                (AssertionSource::Signed(mine), AssertionSource::Signed(theirs)) => {
+                    mine.private_key_pem = theirs.private_key_pem.clone();
+                    mine.certificate.clone_from(&theirs.certificate);
+                }
+                _ => {}
+            }
+        }
+    }
+    if !kept.contains(&"[history]") {
+        merged.history.ca.clone_from(&new.history.ca);
+        merged
+            .history
+            .client_identity
+            .clone_from(&new.history.client_identity);
+    }
+    merged
+}
+
+/// Whether a key came or went that decides how something is done, not only with what.
+fn switched(key: &str, old: &Config, new: &Config) -> bool {
+    let named = |config: &Config| config.effective().iter().any(|e| e.key == key);
+    match key {
+        "http.api-tokens-file" | "status.api-tokens-file" | "genesys.oauth.assertion.file" => {
+            named(old) != named(new)
+        }
+        // Where it lies is known from the start on.
+        "history.bearer-token-file" => true,
+        _ => false,
+    }
+}
