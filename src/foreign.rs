@@ -35,7 +35,13 @@ pub const DEPTH_MAX: usize = 120;
 /// `None` if it is none, even so.
 #[must_use]
 pub fn text(document: &[u8]) -> Option<Cow<'_, str>> {
-    mended(document, Numbers::AsTheyAre)
+    mended(document, Numbers::AsTheyAre, DEPTH_MAX)
+}
+
+/// As [`text()`], with less nesting.
+#[must_use]
+pub fn text_within(document: &[u8], depth: usize) -> Option<Cow<'_, str>> {
+    mended(document, Numbers::AsTheyAre, depth)
 }
 
 /// The document read into memory.
@@ -43,7 +49,7 @@ pub fn text(document: &[u8]) -> Option<Cow<'_, str>> {
 /// `None` if it is none.
 #[must_use]
 pub fn value(document: &[u8]) -> Option<Value> {
-    let text = mended(document, Numbers::OfTheMachine)?;
+    let text = mended(document, Numbers::OfTheMachine, DEPTH_MAX)?;
     serde_json::from_str(&text).ok()
 }
 
@@ -62,12 +68,12 @@ enum Numbers {
     OfTheMachine,
 }
 
-fn mended(document: &[u8], numbers: Numbers) -> Option<Cow<'_, str>> {
+fn mended(document: &[u8], numbers: Numbers, deepest: usize) -> Option<Cow<'_, str>> {
     let text = match String::from_utf8_lossy(document) {
         Cow::Borrowed(text) => Cow::Borrowed(trimmed(text)),
         Cow::Owned(text) => Cow::Owned(trimmed(&text).to_owned()),
     };
-    let text = match Mender::new(&text, numbers).run() {
+    let text = match Mender::new(&text, numbers, deepest).run() {
         Some(mended) => Cow::Owned(mended),
         None => text,
     };
@@ -95,17 +101,19 @@ struct Mender<'a> {
     /// Once something was odd.
     out: Option<String>,
     depth: usize,
+    deepest: usize,
     numbers: Numbers,
 }
 
 impl<'a> Mender<'a> {
-    fn new(text: &'a str, numbers: Numbers) -> Mender<'a> {
+    fn new(text: &'a str, numbers: Numbers, deepest: usize) -> Mender<'a> {
         Mender {
             text,
             at: 0,
             copied: 0,
             out: None,
             depth: 0,
+            deepest,
             numbers,
         }
     }
@@ -115,7 +123,7 @@ impl<'a> Mender<'a> {
         while let Some(byte) = self.peek() {
             match byte {
                 b'"' => self.string(),
-                b'{' | b'[' if self.depth >= DEPTH_MAX => {
+                b'{' | b'[' if self.depth >= self.deepest => {
                     let from = self.at;
                     self.pass_over();
                     self.replace(from, "null");

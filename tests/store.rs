@@ -307,7 +307,10 @@ fn the_store_thread_answers_every_order_in_turn_and_leaves_a_clean_file() {
                 assert_eq!(ticket, expected);
                 assert!(matches!(
                     &found[..],
-                    [genesys_gateway::filing::rows::Found::Interaction(Some(_))]
+                    [genesys_gateway::filing::rows::Found::Interaction(
+                        Some(_),
+                        _
+                    )]
                 ));
             }
             other => panic!("{other:?}"),

@@ -39,6 +39,7 @@ fn settings() -> Settings {
             until: Until::ConversationFinished,
             max_age: hours(72),
             linger: std::time::Duration::from_secs(300),
+            unreported: filing::Unreported::Ignore,
             settle_for: Duration::from_secs(900),
             workers: 4,
             give_up_after: hours(72),
@@ -173,7 +174,7 @@ impl World {
                 found: what
                     .iter()
                     .map(|one| match one {
-                        Lookup::Interaction(_) => Found::Interaction(None),
+                        Lookup::Interaction(_) => Found::Interaction(None, Vec::new()),
                         Lookup::Key(_) => Found::Key(None),
                         Lookup::Record(_) => Found::Record(None),
                     })

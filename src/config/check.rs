@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::values::{self, Listen, Rule};
 use super::{
     CHANNEL_LIFE, ChannelsConfig, ClientIdentity, Config, HistoryConfig, HttpConfig,
-    OperatorConfig, StatusConfig, StoreConfig, TrackingConfig, Until,
+    OperatorConfig, StatusConfig, StoreConfig, TrackingConfig, Unreported, Until,
 };
 use crate::secret::Secret;
 use crate::store::MEMBERS_BYTES_MAX;
@@ -274,7 +274,13 @@ fn tracking(r: &mut Reader<'_>) -> Option<TrackingConfig> {
             "is longer than tracking.max-age, which ends it",
         );
     }
+    let unreported = r.text("tracking.unreported", |text| match text {
+        "ignore" => Ok(Unreported::Ignore),
+        "file" => Ok(Unreported::File),
+        _ => Err(Rule::new("must be \"ignore\" or \"file\"", "")),
+    });
     Some(TrackingConfig {
+        unreported: unreported?,
         until: until?,
         max_age: max_age?,
         settle_for: settle_for?,

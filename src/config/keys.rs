@@ -103,6 +103,7 @@ pub const KEYS: &[Key] = &[
     key("tracking.max-age", Default("\"72h\""), Whole),
     key("tracking.settle-for", Default("\"15m\""), Whole),
     key("tracking.linger", Default("\"5m\""), Whole),
+    key("tracking.unreported", Default("\"ignore\""), Whole),
     key("history.url", Required, Url),
     key("history.workers", Default("4"), Whole),
     key("history.timeout", Default("\"10s\""), Whole),

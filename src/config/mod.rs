@@ -195,6 +195,15 @@ pub enum Until {
     FirstEvent,
 }
 
+/// `[tracking] unreported`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unreported {
+    /// Events over HTTP of conversations that nobody reported are counted.
+    Ignore,
+    /// They are filed, with an empty interaction.
+    File,
+}
+
 /// `[tracking]`
 #[derive(Clone, Debug)]
 pub struct TrackingConfig {
@@ -206,6 +215,8 @@ pub struct TrackingConfig {
     pub settle_for: Duration,
     /// How long a conversation that is over is still watched for legs without a wrap-up.
     pub linger: Duration,
+    /// What to do with events over HTTP of conversations that nobody reported.
+    pub unreported: Unreported,
 }
 
 /// A client certificate and its key.

@@ -244,6 +244,11 @@ impl Filing {
         now: Now,
     ) -> Looked {
         let mut looked = Looked::default();
+        if self.event_under_way(id) {
+            // One of these may be the very wrap-up that is on its way into the store.
+            looked.wait(Duration::from_secs(1));
+            return looked;
+        }
         for leg in legs {
             let Some(w) = self.interactions.get(&id) else {
                 break;

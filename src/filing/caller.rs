@@ -39,6 +39,13 @@ pub enum CallerRequest {
         /// The JSON object exactly as sent.
         result: String,
     },
+    /// `POST /events/after-call-work`.
+    Event {
+        /// The conversation that it is about.
+        conversation: ConversationId,
+        /// JSON object text of the `eventBody`.
+        body: String,
+    },
     /// `POST /records/{id}/…` of the operators' listener.
     Act {
         /// The record to act on.
@@ -86,7 +93,31 @@ impl std::fmt::Debug for CallerRequest {
             CallerRequest::SupportResult { conversation, .. } => {
                 write!(f, "SupportResult({conversation:?})")
             }
+            CallerRequest::Event { conversation, .. } => write!(f, "Event({conversation})"),
             CallerRequest::Act { record, act } => write!(f, "{act:?}({record})"),
+        }
+    }
+}
+
+/// What becomes of an event that came over HTTP (design, section 3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EventOutcome {
+    /// It is a new record.
+    Taken,
+    /// Its wrap-up is a record already, whichever way that came.
+    Known,
+    /// Nobody reported the conversation, or a caller had it stopped: nothing was done.
+    Unreported,
+}
+
+impl EventOutcome {
+    /// The word in the answer.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventOutcome::Taken => "taken",
+            EventOutcome::Known => "known",
+            EventOutcome::Unreported => "unreported",
         }
     }
 }
@@ -136,6 +167,8 @@ pub enum Answer {
         /// The record's state.
         state: &'static str,
     },
+    /// 202: what became of an event.
+    Event(EventOutcome),
     /// 422: the same `Idempotency-Key` came with another body before.
     KeyConflict,
     /// 200: the act was done.

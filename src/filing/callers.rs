@@ -42,7 +42,9 @@ pub(super) enum Weighed {
 impl Ask {
     pub(super) fn subject(&self) -> Option<Subject> {
         match &self.request {
-            CallerRequest::Accept { conversation, .. } | CallerRequest::Stop { conversation } => {
+            CallerRequest::Accept { conversation, .. }
+            | CallerRequest::Stop { conversation }
+            | CallerRequest::Event { conversation, .. } => {
                 Some(Subject::Conversation(*conversation))
             }
             CallerRequest::SupportResult {
@@ -77,6 +79,7 @@ impl Filing {
             request,
             at: now,
             looked: None,
+            looked_at: 0,
         };
         let known = match ask.subject() {
             Some(Subject::Conversation(id)) => self.interactions.contains_key(&id),
@@ -176,6 +179,7 @@ impl Filing {
                 continue;
             }
             ask.looked = Some(found);
+            ask.looked_at = ticket;
             self.ledger.queue.push_back(Entry::Ask(ask));
         }
     }
@@ -201,6 +205,9 @@ impl Filing {
                 result,
                 ask,
             ),
+            CallerRequest::Event { conversation, body } => {
+                self.weigh_event(*conversation, body, ask)
+            }
             CallerRequest::Act { record, act } => self.weigh_act(*record, *act, ask),
         }
     }
@@ -217,7 +224,9 @@ impl Filing {
                 );
             }
             (Some(_), _) => None,
-            (None, Some(Found::Interaction(found))) => found.clone(),
+            (None, Some(Found::Interaction(row, records))) if !self.orphaned_since(id, ask) => {
+                Some((row.clone(), records.clone()))
+            }
             (None, _) => return Weighed::LookUp,
         };
         if let Some(detail) = full(self.live_count, self.undelivered) {
@@ -241,7 +250,13 @@ impl Filing {
         )
     }
 
-    fn refusal(&self, detail: &str) -> Answer {
+    /// Which bound stands against another record, if one does.
+    pub(super) fn outbox_full(&self) -> Option<&'static str> {
+        // A record is no interaction: only the outbox counts.
+        full(0, self.undelivered)
+    }
+
+    pub(super) fn refusal(&self, detail: &str) -> Answer {
         Answer::Busy {
             retry_after: std::time::Duration::from_secs(60),
             detail: detail.to_owned(),
@@ -272,8 +287,8 @@ impl Filing {
                 };
                 Weighed::Change(Change::Interaction(row.clone()), Outcome::Stopped(row))
             }
-            (None, Some(Found::Interaction(Some((row, _))))) => over(row),
-            (None, Some(Found::Interaction(None))) => Weighed::Answer(Answer::NotFound),
+            (None, Some(Found::Interaction(Some(row), _))) => over(row),
+            (None, Some(Found::Interaction(None, _))) => Weighed::Answer(Answer::NotFound),
             (None, _) => Weighed::LookUp,
         }
     }
@@ -305,8 +320,7 @@ impl Filing {
                 _ => return Weighed::LookUp,
             }
         }
-        // A result is no interaction: only the outbox counts.
-        if let Some(detail) = full(0, self.undelivered) {
+        if let Some(detail) = self.outbox_full() {
             return Weighed::Answer(self.refusal(detail));
         }
         let record = match key {

@@ -37,6 +37,8 @@ pub(super) struct Ask {
     pub(super) at: Now,
     /// What the store holds, where memory did not know.
     pub(super) looked: Option<Found>,
+    /// The ticket of that look-up.
+    pub(super) looked_at: u64,
 }
 
 /// The body of a record that waits for its commit.
@@ -81,12 +83,16 @@ pub(super) enum Outcome {
     /// Started, with the records that the store knew of it, and the state it had ended in there.
     Started {
         row: InteractionRow,
-        looked: Option<(InteractionRow, Vec<RecordRow>)>,
+        looked: Option<(Option<InteractionRow>, Vec<RecordRow>)>,
     },
     /// Stopped; this is the row.
     Stopped(InteractionRow),
     /// A support result is in.
     Result(RecordRow),
+    /// An event over HTTP is a new record.
+    Event(RecordRow),
+    /// An event over HTTP is a known record, which remembers it now.
+    EventKnown,
     /// An operator's act; this is the row.
     Acted(RecordRow),
 }

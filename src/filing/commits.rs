@@ -3,7 +3,7 @@
 //! Invariant: answers, posts, "watch", "unwatch" and the counting of what is
 //! over happen here, after the commit, and nowhere else.
 
-use super::caller::Answer;
+use super::caller::{Answer, EventOutcome};
 use super::commit::{Ask, Effect, Entry, Outcome};
 use super::interaction::Watched;
 use super::machine::{Filing, Kept};
@@ -35,9 +35,11 @@ impl Filing {
                     self.ledger.maintenance_at = now.mono;
                 }
                 self.committed(ticket, &refused, &outgrown, now);
+                self.release_events(now);
             }
             StoreFact::CommitFailed { ticket, trouble } => {
                 self.commit_failed(ticket, trouble, now);
+                self.release_events(now);
             }
             StoreFact::Looked { ticket, found } => self.looked(ticket, Some(found), now),
             StoreFact::LookupFailed { ticket, trouble } => {
@@ -204,6 +206,11 @@ impl Filing {
                 self.queue_record(id, now);
                 self.answer(caller, answer);
             }
+            Outcome::Event(row) => {
+                self.event_committed(row, now);
+                self.answer(caller, Answer::Event(EventOutcome::Taken));
+            }
+            Outcome::EventKnown => self.answer(caller, Answer::Event(EventOutcome::Known)),
             Outcome::Acted(row) => {
                 let answer = Answer::Record {
                     record: row.record,
@@ -220,7 +227,7 @@ impl Filing {
     fn started(
         &mut self,
         row: InteractionRow,
-        looked: Option<(InteractionRow, Vec<RecordRow>)>,
+        looked: Option<(Option<InteractionRow>, Vec<RecordRow>)>,
         now: Now,
     ) {
         let id = row.conversation;
@@ -240,7 +247,7 @@ impl Filing {
                 self.ledger.dirty_interactions.insert(id);
             }
         } else if let Some((before, records)) = looked {
-            if before.state.ended() {
+            if let Some(before) = before.filter(|row| row.state.ended()) {
                 self.counters.restarted(before.state);
             }
             for row in records {

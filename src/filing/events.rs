@@ -11,12 +11,12 @@ use super::checks::Class;
 use super::commit::Taking;
 use super::interaction::{UNWATCHED_AFTER, Watched};
 use super::machine::{Filing, Kept};
-use super::record::{Finding, Sighting, find, needs_digest, read_event};
-use super::rows::{InteractionState, RecordKind, RecordRow, RecordState, Source};
+use super::record::{Finding, Sighting, find, read_event};
+use super::rows::{InteractionState, Source};
 use super::settings::Until;
 use super::{Order, conversation_of};
 use crate::foreign;
-use crate::ids::{ConversationId, Topic};
+use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::Level;
 use crate::time::Now;
 
@@ -144,6 +144,10 @@ impl Filing {
             );
             return;
         }
+        // It may be the very wrap-up that is on its way into the store.
+        if self.event_under_way(id) && self.hold_event(topic, &body) {
+            return;
+        }
         // From here on it is JSON that a strict parser takes: what is stored, digested and filed.
         let told = foreign::text(body.trim().as_bytes()).map(Cow::into_owned);
         let read = told.and_then(|body| Some((read_event(&body).ok()?, body)));
@@ -215,13 +219,7 @@ impl Filing {
         let (record, ordinal) = match find(id, rows.into_iter(), &seen) {
             Finding::Known(_) => return Taken::Known,
             Finding::Match(record) => {
-                if let Some(rec) = self.records.get_mut(&record) {
-                    rec.row.matched_time = Some(seen.event_time.unwrap_or(seen.received_at));
-                    if seen.event_time.is_none() {
-                        rec.row.content_digest = seen.digest;
-                    }
-                }
-                self.record_changed(record);
+                self.matched(record, &seen);
                 return Taken::Known;
             }
             Finding::New { record, ordinal } => (record, ordinal),
@@ -231,37 +229,13 @@ impl Filing {
             return Taken::Known;
         }
         if Filing::flooded(w) {
-            self.say_about(
-                id,
-                Level::Error,
-                "event-flood",
-                "more wrap-ups than one conversation can have; the rest is dropped",
-            );
+            self.say_flooded(id);
             return Taken::Flooded;
         }
         if !self.ledger.room_for_take(body.len()) {
             return Taken::NoRoom;
         }
-        let row = RecordRow {
-            record,
-            kind: RecordKind::AfterCallWork,
-            conversation: Some(id),
-            source: seen.source,
-            content_digest: seen
-                .digest
-                .filter(|_| needs_digest(&seen.leg, seen.event_time)),
-            leg: seen.leg,
-            ordinal,
-            event_time: seen.event_time,
-            matched_time: None,
-            received_at: now.wall,
-            state: RecordState::Queued,
-            attempts: 0,
-            next_try: None,
-            patience_used: std::time::Duration::ZERO,
-            delivered_at: None,
-            last_error: None,
-        };
+        let row = seen.row(id, record, ordinal, now.wall);
         self.counters.taken(seen.source);
         self.undelivered += 1;
         self.remember_record(row, Kept::Waiting, now);
@@ -270,11 +244,32 @@ impl Filing {
             conversation: id,
             body,
         });
+        if let Some(w) = self.interactions.get_mut(&id) {
+            w.takes_queued += 1;
+        }
+        self.attach(id, record, seen.source == Source::Notification, now);
+        Taken::New
+    }
+
+    /// A rebuilt record is the same wrap-up as a notification, and remembers it.
+    pub(super) fn matched(&mut self, record: RecordId, seen: &Sighting) {
+        if let Some(rec) = self.records.get_mut(&record) {
+            seen.mark(&mut rec.row);
+        }
+        self.record_changed(record);
+    }
+
+    /// A record is one of its interaction's from now on, which goes on accordingly.
+    pub(super) fn attach(
+        &mut self,
+        id: ConversationId,
+        record: RecordId,
+        announced: bool,
+        now: Now,
+    ) {
         let settings = self.settings;
-        let announced = seen.source == Source::Notification;
         if let Some(w) = self.interactions.get_mut(&id) {
             w.records.push(record);
-            w.takes_queued += 1;
             w.record_taken(announced, &settings, now);
             if !w.ended() {
                 self.ledger.dirty_interactions.insert(id);
@@ -284,7 +279,6 @@ impl Filing {
                 }
             }
         }
-        Taken::New
     }
 
     /// The first record of an interaction is durable and nothing more was wanted.

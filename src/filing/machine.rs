@@ -15,7 +15,7 @@ use super::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, 
 use super::settings::{RECORDS_PER_INTERACTION_MAX, REMEMBER_ENDED, Settings, Until};
 use super::snapshot::Counters;
 use super::{Fact, Order, PlatformFact, topic_of};
-use crate::ids::{ConversationId, RecordId};
+use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::{Level, Notice};
 use crate::rng::Rng;
 use crate::time::{Deadline, Mono, Now};
@@ -66,6 +66,10 @@ pub struct Filing {
     pub(super) live_count: usize,
     pub(super) undelivered: usize,
     pub(super) counters: Counters,
+    /// Announcements that wait for a commit; see [`super::http_events`].
+    pub(super) held_events: Vec<(Topic, String)>,
+    /// Conversations that got a record without an interaction of late, with a ticket since then.
+    pub(super) orphaned: BTreeMap<ConversationId, u64>,
 }
 
 impl Filing {
@@ -89,6 +93,8 @@ impl Filing {
             live_count: 0,
             undelivered: 0,
             counters: Counters::new(recovered, now),
+            held_events: Vec::new(),
+            orphaned: BTreeMap::new(),
             settings,
         };
         filing.ledger.maintenance_at = now.mono;

@@ -21,6 +21,7 @@ pub mod destination;
 mod refusals;
 mod draft;
 mod events;
+mod http_events;
 mod interaction;
 mod machine;
 mod outbox;
@@ -39,10 +40,10 @@ use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::Notice;
 
 pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
-pub use caller::{Act, Answer, CallerId, CallerRequest};
+pub use caller::{Act, Answer, CallerId, CallerRequest, EventOutcome};
 pub use machine::Filing;
 pub use rows::{StoreFact, StoreOrder};
-pub use settings::{Settings, Until};
+pub use settings::{Settings, Unreported, Until};
 pub use snapshot::{
     AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
     TroubleSnapshot, WatchState,

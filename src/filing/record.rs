@@ -21,7 +21,7 @@ use ring::digest::{Context, SHA256};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::rows::{Leg, RecordKind, RecordRow, Source};
+use super::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
 use crate::foreign;
 use crate::ids::{ConversationId, RecordId};
 use crate::time::Wall;
@@ -200,6 +200,48 @@ pub struct Sighting {
     pub received_at: Wall,
 }
 
+impl Sighting {
+    /// The row of a new record of it.
+    #[must_use]
+    pub fn row(
+        &self,
+        conversation: ConversationId,
+        record: RecordId,
+        ordinal: u32,
+        now: Wall,
+    ) -> RecordRow {
+        RecordRow {
+            record,
+            kind: RecordKind::AfterCallWork,
+            conversation: Some(conversation),
+            source: self.source,
+            content_digest: self
+                .digest
+                .clone()
+                .filter(|_| needs_digest(&self.leg, self.event_time)),
+            leg: self.leg.clone(),
+            ordinal,
+            event_time: self.event_time,
+            matched_time: None,
+            received_at: now,
+            state: RecordState::Queued,
+            attempts: 0,
+            next_try: None,
+            patience_used: Duration::ZERO,
+            delivered_at: None,
+            last_error: None,
+        }
+    }
+
+    /// Has a rebuilt record of the same wrap-up remember this notification.
+    pub fn mark(&self, row: &mut RecordRow) {
+        row.matched_time = Some(self.event_time.unwrap_or(self.received_at));
+        if self.event_time.is_none() {
+            row.content_digest = self.digest.clone();
+        }
+    }
+}
+
 /// How a sighting relates to what is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Relation {
@@ -336,8 +378,7 @@ pub fn find<'a>(
 }
 
 /// Whether the digest has to be kept with the record to know it again.
-#[must_use]
-pub fn needs_digest(leg: &Leg, event_time: Option<Wall>) -> bool {
+fn needs_digest(leg: &Leg, event_time: Option<Wall>) -> bool {
     legless(leg) || event_time.is_none()
 }
 

@@ -344,8 +344,9 @@ pub enum Lookup {
 /// The answer to one question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Found {
-    /// The interaction and its records.
-    Interaction(Option<(InteractionRow, Vec<RecordRow>)>),
+    /// The interaction, and the records of its conversation: events that nobody reported have
+    /// some without one.
+    Interaction(Option<InteractionRow>, Vec<RecordRow>),
     /// The record under that key and the digest of the body it came with.
     Key(Option<(RecordRow, [u8; 32])>),
     /// The record.

@@ -15,6 +15,15 @@ pub enum Until {
     FirstEvent,
 }
 
+/// What to do with events over HTTP of conversations that nobody reported (`[tracking] unreported`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unreported {
+    /// Count them.
+    Ignore,
+    /// File them, with an empty interaction.
+    File,
+}
+
 /// The operator's choices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -27,6 +36,8 @@ pub struct Settings {
     /// `[tracking] linger`: how long a conversation that is over is still watched for legs
     /// without a wrap-up; nought is not at all.
     pub linger: Duration,
+    /// `[tracking] unreported`.
+    pub unreported: Unreported,
     /// `[history] workers`: posts in flight at most.
     pub workers: usize,
     /// `[history] give-up-after`: then dead.
@@ -45,6 +56,7 @@ impl Default for Settings {
             max_age: Duration::from_secs(72 * 3600),
             settle_for: Duration::from_secs(15 * 60),
             linger: Duration::from_secs(5 * 60),
+            unreported: Unreported::Ignore,
             workers: 4,
             give_up_after: Duration::from_secs(72 * 3600),
             retain: Duration::from_secs(30 * 86_400),

@@ -57,7 +57,7 @@ impl Latency {
 }
 
 /// What may become of an event; see [`FilingSnapshot::events`].
-pub const EVENT_OUTCOMES: [&str; 8] = [
+pub const EVENT_OUTCOMES: [&str; 9] = [
     "taken",
     "duplicate",
     "stopped",
@@ -66,6 +66,7 @@ pub const EVENT_OUTCOMES: [&str; 8] = [
     "no-room",
     "flooded",
     "foreign",
+    "unreported",
 ];
 
 /// How a check over REST may end.
@@ -237,7 +238,7 @@ pub struct FilingSnapshot {
     /// Set while the store cannot commit.
     pub store_trouble: Option<TroubleSnapshot>,
     /// Events by what became of them: `taken`, `duplicate`, `stopped`, `unknown-conversation`,
-    /// `unreadable`, `no-room`, `flooded`, `foreign`.
+    /// `unreadable`, `no-room`, `flooded`, `foreign`, `unreported`.
     pub events: BTreeMap<&'static str, u64>,
     /// Records taken, by source.
     pub taken: BTreeMap<Source, u64>,

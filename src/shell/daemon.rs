@@ -43,7 +43,7 @@ use super::tls::{Identity, TlsError};
 use crate::config::{self, Config, Listen};
 use crate::filing::rows::{Recovered, StoreTrouble};
 use crate::filing::template::{Renderer, TemplateError};
-use crate::filing::{self, Until};
+use crate::filing::{self, Unreported, Until};
 use crate::gateway::{self, Gateway, Input};
 use crate::platform::CallId;
 use crate::platform::limits::CALLS_IN_FLIGHT_MAX;
@@ -178,6 +178,10 @@ pub fn settings(config: &Config) -> gateway::Settings {
             max_age: config.tracking.max_age,
             settle_for: config.tracking.settle_for,
             linger: config.tracking.linger,
+            unreported: match config.tracking.unreported {
+                config::Unreported::Ignore => Unreported::Ignore,
+                config::Unreported::File => Unreported::File,
+            },
             workers: config.history.workers,
             give_up_after: config.history.give_up_after,
             retain: config.store.retain,

@@ -7,6 +7,7 @@
 pub mod assets;
 pub mod auth;
 pub mod cors;
+mod event;
 pub mod exchange;
 pub mod host;
 pub mod intake;

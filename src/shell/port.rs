@@ -11,7 +11,7 @@
 use crate::ids::{ConversationId, RecordId};
 use crate::time::Wall;
 
-pub use crate::filing::caller::{Act, Answer, CallerRequest};
+pub use crate::filing::caller::{Act, Answer, CallerRequest, EventOutcome};
 
 /// An interaction as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]

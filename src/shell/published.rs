@@ -245,7 +245,7 @@ fn in_one_line(snapshot: &Snapshot) -> String {
 mod tests {
     use super::*;
     use crate::filing::rows::{InteractionRow, InteractionState};
-    use crate::filing::{Settings as Filing, Until};
+    use crate::filing::{Settings as Filing, Unreported, Until};
     use crate::gateway::Settings;
     use crate::ids::ConversationId;
     use crate::platform;
@@ -262,6 +262,7 @@ mod tests {
                 max_age: Duration::from_secs(72 * 3600),
                 settle_for: Duration::from_secs(900),
                 linger: Duration::from_secs(300),
+                unreported: Unreported::Ignore,
                 workers: 4,
                 give_up_after: Duration::from_secs(72 * 3600),
                 retain: Duration::from_secs(30 * 86_400),

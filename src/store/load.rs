@@ -101,10 +101,9 @@ pub(super) fn note(conn: &Connection, name: &str) -> Result<Option<String>> {
 /// The answer to one question.
 pub(super) fn answer(conn: &Connection, question: &Lookup) -> Result<Found> {
     Ok(match question {
-        Lookup::Interaction(id) => Found::Interaction(match find_interaction(conn, *id)? {
-            Some(row) => Some((row, records_of(conn, *id)?)),
-            None => None,
-        }),
+        Lookup::Interaction(id) => {
+            Found::Interaction(find_interaction(conn, *id)?, records_of(conn, *id)?)
+        }
         Lookup::Key(key) => Found::Key(
             conn.prepare_cached(&format!(
                 "SELECT {}, idem_digest FROM record WHERE idem_key = ?1",

@@ -8,6 +8,7 @@ mod support;
 
 mod callers;
 mod chaos;
+mod events;
 mod life;
 mod limits;
 mod login;

@@ -49,7 +49,11 @@ fn stranger(template: &'static str, method: &'static str) -> Case {
 fn cases() -> Vec<Case> {
     const ONE: &str = "/customers/supportInteraction/{conversationId}";
     let mut all = Vec::new();
-    for (path, ok) in [(INTERACTIONS, with_id("")), (RESULTS, String::from("{}"))] {
+    for (path, ok) in [
+        (INTERACTIONS, with_id("")),
+        (RESULTS, String::from("{}")),
+        (EVENTS, with_id("")),
+    ] {
         let post = |status, body: &str| Case {
             body: body.to_owned(),
             ..case(path, "POST", status)
@@ -118,7 +122,7 @@ fn cases() -> Vec<Case> {
             ..case(INTERACTIONS, "POST", 200)
         },
     ]);
-    all.extend([INTERACTIONS, RESULTS].map(|path| stranger(path, "POST")));
+    all.extend([INTERACTIONS, RESULTS, EVENTS].map(|path| stranger(path, "POST")));
     for method in ["GET", "HEAD", "DELETE"] {
         let of = |status| case(ONE, method, status);
         all.push(stranger(ONE, method));

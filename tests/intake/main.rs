@@ -12,6 +12,7 @@ mod memory_port;
 
 mod callers;
 mod description;
+mod events;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -35,6 +36,7 @@ const ID: &str = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47";
 const OTHER_ID: &str = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c48";
 const INTERACTIONS: &str = "/customers/supportInteraction";
 const RESULTS: &str = "/customers/supportResult";
+const EVENTS: &str = "/events/after-call-work";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 static ASSETS: [Asset; 2] = [

@@ -3,14 +3,14 @@
 
 #![allow(dead_code)] // Each test program uses a part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::shell::port::{
-    Act, Answer, CallerRequest, Health, InteractionView, Port, RecordView,
+    Act, Answer, CallerRequest, EventOutcome, Health, InteractionView, Port, RecordView,
 };
 use genesys_gateway::time::Wall;
 
@@ -34,6 +34,7 @@ struct State {
     interactions: BTreeMap<ConversationId, InteractionView>,
     records: BTreeMap<RecordId, RecordView>,
     keys: BTreeMap<String, ([u8; 32], RecordId)>,
+    events: BTreeSet<(ConversationId, String)>,
     filed: usize,
     asked: Vec<CallerRequest>,
 }
@@ -153,6 +154,15 @@ impl Port for MemoryPort {
                     accepted_at: view.accepted_at,
                     fresh,
                 }
+            }
+            CallerRequest::Event { conversation, body } => {
+                let reported = state.interactions.contains_key(&conversation);
+                let known = reported && !state.events.insert((conversation, body));
+                Answer::Event(match (reported, known) {
+                    (false, _) => EventOutcome::Unreported,
+                    (true, true) => EventOutcome::Known,
+                    (true, false) => EventOutcome::Taken,
+                })
             }
             CallerRequest::Stop { conversation } => {
                 let Some(view) = state.interactions.get_mut(&conversation) else {

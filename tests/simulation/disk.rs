@@ -195,17 +195,17 @@ impl Disk {
 
     fn look(&self, lookup: &Lookup) -> Found {
         match lookup {
-            Lookup::Interaction(id) => Found::Interaction(self.interactions.get(id).map(|i| {
-                let records = self
-                    .order
+            Lookup::Interaction(id) => Found::Interaction(
+                self.interactions.get(id).map(|i| i.row.clone()),
+                self.order
                     .iter()
                     .filter_map(|r| self.records.get(r))
                     .filter(|r| {
                         r.row.conversation == Some(*id) && r.row.kind == RecordKind::AfterCallWork
                     })
-                    .map(|r| r.row.clone());
-                (i.row.clone(), records.collect())
-            })),
+                    .map(|r| r.row.clone())
+                    .collect(),
+            ),
             Lookup::Key(key) => Found::Key(self.records.values().find_map(|r| {
                 r.key
                     .as_ref()

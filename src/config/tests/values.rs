@@ -135,6 +135,8 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
         ("channels.renew-before", "\"25h\"", "to 24h"),
         ("channels.renew-before", "\"0s\"", "from 1s"),
         ("tracking.until", "\"forever\"", "first-event"),
+        ("tracking.unreported", "\"keep\"", "ignore"),
+        ("tracking.unreported", "true", "must be a string"),
         ("tracking.max-age", "\"72\"", "ms, s, m, h or d"),
         ("tracking.max-age", "\"1h30m\"", "ms, s, m, h or d"),
         ("tracking.max-age", "\"-1s\"", "ms, s, m, h or d"),

@@ -5,6 +5,7 @@
 mod acts;
 mod chance;
 mod checking;
+mod http_events;
 mod life;
 mod posting;
 mod lingering;

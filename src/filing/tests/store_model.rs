@@ -34,7 +34,7 @@ impl StoreModel {
                     let members = row
                         .conversation
                         .filter(|_| row.kind == RecordKind::AfterCallWork)
-                        .map(|c| self.interactions[&c].1.clone())
+                        .and_then(|c| Some(self.interactions.get(&c)?.1.clone()))
                         .unwrap_or_default();
                     let before = self
                         .records
@@ -74,9 +74,8 @@ impl StoreModel {
     pub(super) fn look(&self, what: &Lookup) -> Found {
         match what {
             Lookup::Interaction(id) => Found::Interaction(
-                self.interactions
-                    .get(id)
-                    .map(|(row, _)| (row.clone(), self.records_of(*id))),
+                self.interactions.get(id).map(|(row, _)| row.clone()),
+                self.records_of(*id),
             ),
             Lookup::Key(key) => Found::Key(
                 self.keys
@@ -104,9 +103,11 @@ impl StoreModel {
         }
         for (row, ..) in self.records.values() {
             let live = row.kind == RecordKind::AfterCallWork
-                && row
-                    .conversation
-                    .is_some_and(|c| !self.interactions[&c].0.state.ended());
+                && row.conversation.is_some_and(|c| {
+                    self.interactions
+                        .get(&c)
+                        .is_some_and(|i| !i.0.state.ended())
+                });
             if row.state.over() {
                 *over.entry(row.state).or_default() += 1;
             }

@@ -14,11 +14,13 @@ use std::time::Duration;
 use super::assets::Pages;
 use super::auth::{Tokens, sha256};
 use super::cors::Origins;
+use super::event;
 use super::exchange::{Exchange, Reply};
 use super::host;
 use super::json::{self, Document, Flaw, Pointer};
 use super::served::{Handler, Served, ServedSettings};
 use super::view;
+use crate::foreign;
 use crate::ids::ConversationId;
 use crate::shell::gate::{GateLimits, Listener};
 use crate::shell::port::{Answer, CallerRequest, Port};
@@ -33,6 +35,7 @@ const KEY_LEN_MAX: usize = 255;
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 const INTERACTIONS: &str = "/customers/supportInteraction";
 const RESULTS: &str = "/customers/supportResult";
+const EVENTS: &str = "/events/after-call-work";
 
 /// What the intake needs to start.
 #[derive(Debug)]
@@ -82,6 +85,7 @@ enum Route<'a> {
     Interactions,
     Interaction(&'a str),
     Results,
+    Events,
     Description,
     Page(&'a str),
 }
@@ -89,7 +93,7 @@ enum Route<'a> {
 impl Route<'_> {
     fn methods(&self) -> &'static str {
         match self {
-            Route::Interactions | Route::Results => "POST",
+            Route::Interactions | Route::Results | Route::Events => "POST",
             Route::Interaction(_) => "GET, HEAD, DELETE",
             Route::Description | Route::Page(_) => "GET, HEAD",
         }
@@ -152,6 +156,7 @@ impl Intake {
         match x.path.as_str() {
             INTERACTIONS => Some(Route::Interactions),
             RESULTS => Some(Route::Results),
+            EVENTS => Some(Route::Events),
             "/openapi.json" => Some(Route::Description),
             path => match path
                 .strip_prefix(INTERACTIONS)
@@ -197,6 +202,7 @@ impl Intake {
             Route::Page(path) => self.pages.reply(path).ok_or_else(|| refused(&nowhere())),
             Route::Interactions => self.accept(x),
             Route::Results => self.take_result(x),
+            Route::Events => self.take_event(x),
             Route::Interaction(id) => {
                 let id = id.parse().map_err(|_| {
                     refused(&unknown("The path does not end in a conversation id."))
@@ -221,7 +227,7 @@ impl Intake {
     }
 
     fn accept(&self, x: &Exchange) -> Result<Reply, Refused> {
-        let (document, members) = object(x)?;
+        let (document, members) = object(x, &x.body)?;
         let place = &self.conversation_id_at;
         let Some(found) = document.at(place) else {
             return Err(refused(&bad_id(
@@ -239,6 +245,23 @@ impl Intake {
         })))
     }
 
+    /// An event that came another way than over the WebSocket. Its words are the platform's, so
+    /// what is odd in them is forgiven as it is there; the rest is as strict as for any caller.
+    fn take_event(&self, x: &Exchange) -> Result<Reply, Refused> {
+        if self.tokens.is_none() {
+            // Whoever can send events can have anything filed.
+            return Err(refused(&no_tokens()));
+        }
+        let told = foreign::text_within(&x.body, json::DEPTH_MAX);
+        let body = told.as_deref().map_or(x.body.as_slice(), str::as_bytes);
+        let (document, members) = object(x, body)?;
+        let event = event::read(document, members).map_err(|problem| refused(&problem))?;
+        Ok(answered(self.port.ask(CallerRequest::Event {
+            conversation: event.conversation,
+            body: event.body.to_owned(),
+        })))
+    }
+
     fn take_result(&self, x: &Exchange) -> Result<Reply, Refused> {
         let idempotency_key = match x.header("Idempotency-Key") {
             None => None,
@@ -252,7 +275,7 @@ impl Intake {
                 )));
             }
         };
-        let (document, _) = object(x)?;
+        let (document, _) = object(x, &x.body)?;
         let place = &self.conversation_id_at;
         let conversation = match document.at(place) {
             None => None,
@@ -267,8 +290,11 @@ impl Intake {
     }
 }
 
-/// The body as a strict JSON object with its members.
-fn object(x: &Exchange) -> Result<(Document<'_>, Vec<json::Member<'_>>), Refused> {
+/// A body as a strict JSON object with its members.
+fn object<'b>(
+    x: &Exchange,
+    body: &'b [u8],
+) -> Result<(Document<'b>, Vec<json::Member<'b>>), Refused> {
     if !is_json(x.header("Content-Type")) {
         return Err(refused(&Problem::new(
             415,
@@ -287,7 +313,7 @@ fn object(x: &Exchange) -> Result<(Document<'_>, Vec<json::Member<'_>>), Refused
             "Send the body as it is, without Content-Encoding.",
         )));
     }
-    let document = Document::parse(&x.body).map_err(|fault| {
+    let document = Document::parse(body).map_err(|fault| {
         let (kind, title) = match fault.what {
             Flaw::DuplicateKey => ("duplicate-key", "A key occurs twice"),
             _ => ("malformed-json", "The body is not clean JSON"),
@@ -339,7 +365,7 @@ fn conversation(value: &str, pointer: &str) -> Result<ConversationId, Refused> {
         })
 }
 
-fn bad_id(pointer: &str, detail: &str) -> Problem {
+pub(super) fn bad_id(pointer: &str, detail: &str) -> Problem {
     Problem::new(
         400,
         "bad-conversation-id",
@@ -347,6 +373,17 @@ fn bad_id(pointer: &str, detail: &str) -> Problem {
         format!("The member {pointer} {detail}."),
     )
     .blaming(pointer, detail)
+}
+
+/// Nobody may send events while there are no tokens.
+fn no_tokens() -> Problem {
+    Problem::new(
+        403,
+        "event-token-required",
+        "Events are taken with a token only",
+        "This listener has no API tokens. Set [http] api-tokens-file, and send one of them \
+         in the header Authorization: Bearer.",
+    )
 }
 
 fn unknown(detail: &str) -> Problem {
@@ -434,6 +471,9 @@ fn answered(answer: Answer) -> Reply {
             202,
             format!("{{\"recordId\":\"{record}\",\"state\":\"{state}\"}}"),
         ),
+        Answer::Event(outcome) => {
+            Reply::json(202, format!("{{\"outcome\":\"{}\"}}", outcome.as_str()))
+        }
         Answer::KeyConflict => Reply::problem(&Problem::new(
             422,
             "idempotency-key-reused",

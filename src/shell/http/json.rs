@@ -214,7 +214,8 @@ fn escaped(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-fn members(text: &str) -> Option<Vec<Member<'_>>> {
+/// The members of an object in the order sent; nothing if it is none.
+pub(super) fn members(text: &str) -> Option<Vec<Member<'_>>> {
     let mut found = Vec::new();
     let mut scan = Scan::new(text);
     scan.space();

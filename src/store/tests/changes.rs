@@ -254,10 +254,10 @@ fn lookups_answer_in_order_and_see_the_commits_before_them() {
             ticket: 5,
             found: vec![
                 Found::Key(Some((result, [9; 32]))),
-                Found::Interaction(Some((interaction(1), vec![record(1), order.clone()]))),
+                Found::Interaction(Some(interaction(1)), vec![record(1), order.clone()]),
                 Found::Record(Some(order)),
                 Found::Key(None),
-                Found::Interaction(None),
+                Found::Interaction(None, vec![]),
             ],
         }
     );
@@ -438,7 +438,7 @@ fn purging_removes_what_is_over_and_keeps_records_as_long_as_their_interaction()
     for n in [1, 2, 3] {
         assert_ne!(
             look_up(&mut store, Lookup::Interaction(conversation(n))),
-            Found::Interaction(None)
+            Found::Interaction(None, vec![])
         );
     }
 }

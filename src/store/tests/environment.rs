@@ -114,7 +114,7 @@ fn a_database_that_turns_read_only_fails_commits_and_still_answers() {
     );
     assert_ne!(
         look_up(&mut store, Lookup::Interaction(conversation(1))),
-        Found::Interaction(None)
+        Found::Interaction(None, vec![])
     );
     schema::set(&store.conn, "query_only", "OFF").unwrap();
     keep(&mut store, vec![accept(interaction(2), "{}")]);

@@ -1,0 +1,99 @@
+//! What an event over HTTP holds: the topic's `eventBody`, the frame around it, or EventBridge's
+//! envelope around either (protocol, section 6).
+//!
+//! ```text
+//! {"eventTime":…,"conversationId":…}                                    the eventBody
+//! {"topicName":"v2.detail.events.conversation.….acw","eventBody":{…}}    the frame
+//! {"detail-type":…,"detail":{…}}                                         the envelope around it
+//! ```
+//!
+//! Invariant: the conversation is the topic's where there is one, as over the WebSocket.
+
+use super::intake::bad_id;
+use super::json::{self, Document, Member};
+use crate::filing::conversation_of;
+use crate::ids::{ConversationId, Topic};
+use crate::shell::problem::Problem;
+
+/// An event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Event<'a> {
+    /// Whose.
+    pub(super) conversation: ConversationId,
+    /// Its `eventBody`, JSON object text.
+    pub(super) body: &'a str,
+}
+
+/// Finds the event in a body.
+pub(super) fn read<'a>(
+    document: Document<'a>,
+    mut members: Vec<Member<'a>>,
+) -> Result<Event<'a>, Problem> {
+    let mut path = String::new();
+    let mut body = document.text();
+    let mut conversation = None;
+    if let Some(detail) = value(&members, "detail") {
+        path.push_str("/detail");
+        members = object(detail, &path)?;
+        body = detail;
+    }
+    if let Some(name) = value(&members, "topicName") {
+        let topic = json::string(name).unwrap_or_default();
+        let topic = Topic::new(&topic);
+        let named = topic.as_str();
+        if !(named.starts_with("v2.detail.events.conversation.") && named.ends_with(".acw")) {
+            let what =
+                "has to be v2.detail.events.conversation.{id}.acw: no other events are taken";
+            return Err(Problem::new(
+                400,
+                "other-topic",
+                "This is no after-call-work event",
+                format!("The member {path}/topicName {what}."),
+            )
+            .blaming(format!("{path}/topicName"), what));
+        }
+        // `{id}` itself may stand there: then the event says whose it is.
+        conversation = conversation_of(&topic);
+    }
+    if let Some(event_body) = value(&members, "eventBody") {
+        path.push_str("/eventBody");
+        members = object(event_body, &path)?;
+        body = event_body;
+    } else if value(&members, "topicName").is_some() {
+        return Err(no_object(&format!("{path}/eventBody")));
+    }
+    let pointer = format!("{path}/conversationId");
+    let conversation = match (conversation, value(&members, "conversationId")) {
+        (Some(topics), _) => topics,
+        (None, Some(id)) => json::string(id)
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| {
+                bad_id(
+                    &pointer,
+                    "has to be a UUID such as 7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47",
+                )
+            })?,
+        (None, None) => {
+            return Err(bad_id(&pointer, "is required: the id of the conversation"));
+        }
+    };
+    Ok(Event { conversation, body })
+}
+
+fn value<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
+    members.iter().find(|m| m.name == name).map(|m| m.value)
+}
+
+fn object<'a>(text: &'a str, pointer: &str) -> Result<Vec<Member<'a>>, Problem> {
+    json::members(text).ok_or_else(|| no_object(pointer))
+}
+
+fn no_object(pointer: &str) -> Problem {
+    Problem::new(
+        400,
+        "bad-event",
+        "The event is missing",
+        format!("The member {pointer} has to be a JSON object."),
+    )
+    .blaming(pointer, "has to be an object")
+}

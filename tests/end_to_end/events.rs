@@ -1,0 +1,135 @@
+//! Events over HTTP beside the WebSocket, and what odd text in any of it does.
+
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, History, Platform, Setup, http, never_within};
+use std::time::Duration;
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+fn guarded(setup: &mut Setup) {
+    setup.write("tokens", "a-token\n");
+    setup.set("http", "api-tokens-file = \"./tokens\"");
+}
+
+fn accept(gateway: &Gateway, id: &str) {
+    let body = json!({"conversationId": id}).to_string();
+    let headers = [JSON, ("Authorization", "Bearer a-token")];
+    http::call("POST", &gateway.interactions(), &headers, Some(&body)).expect(202);
+}
+
+fn send(gateway: &Gateway, body: &str) -> String {
+    let url = format!("{}/events/after-call-work", gateway.intake);
+    let headers = [JSON, ("Authorization", "Bearer a-token")];
+    let answer = http::call("POST", &url, &headers, Some(body)).expect(202);
+    answer.json()["outcome"].as_str().unwrap().to_owned()
+}
+
+fn interaction(gateway: &Gateway, id: &str) -> Value {
+    let headers = [("Authorization", "Bearer a-token")];
+    http::call("GET", &gateway.interaction_url(id), &headers, None)
+        .expect(200)
+        .json()
+}
+
+fn wait_watching(gateway: &Gateway, id: &str) {
+    crate::support::wait_for(
+        "it to be watched",
+        || match interaction(gateway, id)["state"].as_str() {
+            Some("watching") => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
+}
+
+/// The event of the n-th wrap-up of a conversation, as the platform would have sent it.
+fn event_of(platform: &Platform, id: &str, n: usize) -> Value {
+    let w = platform.wrap_ups(id).swap_remove(n);
+    json!({"eventTime": w.event_time.0, "conversationId": id, "participantId": w.participant.to_string(),
+        "sessionId": w.session.to_string(), "wrapupCode": w.code})
+}
+
+#[test]
+fn an_event_both_ways_is_one_record_in_either_order_and_over_a_kill() {
+    let (platform, history) = (Platform::start(), History::start());
+    let mut setup = Setup::new(&platform, &history);
+    guarded(&mut setup);
+    let mut gateway = setup.start();
+    // Over the WebSocket first.
+    let first = platform.conversation_with(json!({"agents": 2}));
+    accept(&gateway, &first);
+    wait_watching(&gateway, &first);
+    platform.act(&first, "wrap-up", json!({"leg": 0}));
+    history.wait_filed(&first, 1);
+    let event = event_of(&platform, &first, 0);
+    assert_eq!(send(&gateway, &event.to_string()), "known");
+    gateway.kill9();
+    let gateway = setup.start();
+    assert_eq!(
+        send(
+            &gateway,
+            &json!({"detail": {"eventBody": event}}).to_string()
+        ),
+        "known"
+    );
+    // Over HTTP first: the platform announces nothing of it for a while.
+    platform.switch("event-delivery", "delay");
+    platform.switch("event-fault-delay-ms", "3000");
+    let second = platform.conversation_with(json!({"agents": 2}));
+    accept(&gateway, &second);
+    wait_watching(&gateway, &second);
+    platform.act(&second, "wrap-up", json!({"leg": 0}));
+    assert_eq!(
+        send(&gateway, &event_of(&platform, &second, 0).to_string()),
+        "taken"
+    );
+    history.wait_filed(&second, 1);
+    assert_eq!(
+        send(&gateway, &event_of(&platform, &second, 0).to_string()),
+        "known"
+    );
+    never_within(Duration::from_secs(5), "a second record", || {
+        history.filed_of(&second).len() > 1 || history.filed_of(&first).len() > 1
+    });
+    assert!(history.filed().values().all(|n| *n == 1));
+}
+
+#[test]
+fn events_that_nobody_reported_are_counted_or_filed_with_an_empty_interaction() {
+    let (platform, history) = (Platform::start(), History::start());
+    let mut setup = Setup::new(&platform, &history);
+    guarded(&mut setup);
+    let id = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47";
+    let event =
+        json!({"eventTime": 1_767_886_512_345_i64, "conversationId": id, "participantId": "p",
+        "sessionId": "s", "wrapupCode": "c"})
+        .to_string();
+    let mut gateway = setup.start();
+    assert_eq!(send(&gateway, &event), "unreported");
+    crate::support::wait_for("it to be counted", || {
+        let metrics = gateway.metrics();
+        let line = metrics.lines().find(|l| l.contains("\"unreported\""));
+        match line {
+            Some(line) if line.ends_with(" 1") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    gateway.sigterm();
+    setup.set("tracking", "unreported = \"file\"");
+    let gateway = setup.start();
+    assert_eq!(send(&gateway, &event), "taken");
+    let filed = history.wait_filed(id, 1);
+    let body = filed[0].json();
+    assert_eq!(body["interaction"], json!({}));
+    assert_eq!(body["afterCallWork"]["wrapupCode"], "c");
+    assert_eq!(send(&gateway, &event), "known");
+    // Reported afterwards: it is the same wrap-up.
+    accept(&gateway, id);
+    assert_eq!(send(&gateway, &event), "known");
+    assert_eq!(
+        interaction(&gateway, id)["records"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+}
