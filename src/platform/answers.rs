@@ -17,9 +17,9 @@ use crate::time::Now;
 impl Client {
     pub(super) fn answered(&mut self, call: CallId, outcome: Outcome, now: Now) {
         if let Some((channel, topics)) = self.calls.adding(call)
-            && let Some(c) = self.channels.get_mut(&channel.slot)
+            && let Some(c) = channel.of_mut(&mut self.channels)
         {
-            c.adding.retain(|t| !topics.contains(t));
+            c.adding.ended(topics);
         }
         match self
             .calls
@@ -184,6 +184,7 @@ impl Client {
                 c.uri = Some(uri);
                 c.token_serial = serial;
                 c.created = now.mono;
+                c.made = Some(now.mono);
                 c.created_at = now.wall;
                 c.begin_life(expires, now);
                 if let Some((mono, wall)) = self.token.end_of(serial) {

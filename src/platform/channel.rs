@@ -117,6 +117,35 @@ pub(super) struct Batch {
     pub(super) topics: Vec<Topic>,
 }
 
+/// Topics that are being added over REST; several calls may add the same one.
+#[derive(Default, Debug)]
+pub(super) struct Adding(BTreeMap<Topic, u32>);
+
+impl Adding {
+    /// A call that adds these is made.
+    pub(super) fn began(&mut self, topics: &[Topic]) {
+        for topic in topics {
+            *self.0.entry(topic.clone()).or_default() += 1;
+        }
+    }
+
+    /// It was answered.
+    pub(super) fn ended(&mut self, topics: &[Topic]) {
+        for topic in topics {
+            if let Some(calls) = self.0.get_mut(topic) {
+                *calls -= 1;
+                if *calls == 0 {
+                    self.0.remove(topic);
+                }
+            }
+        }
+    }
+
+    fn has(&self, topic: &Topic) -> bool {
+        self.0.contains_key(topic)
+    }
+}
+
 /// One channel.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -126,6 +155,8 @@ pub(super) struct Channel {
     pub(super) id: Option<Secret>,
     pub(super) uri: Option<Secret>,
     pub(super) created: Mono,
+    /// When this process made it: not known of one from an earlier run.
+    pub(super) made: Option<Mono>,
     /// A restart would know of it.
     pub(super) noted: bool,
     pub(super) created_at: Wall,
@@ -155,7 +186,7 @@ pub(super) struct Channel {
     pub(super) drop: BTreeSet<Topic>,
     pub(super) flight: BTreeMap<u64, Batch>,
     /// Topics that are being added over REST: they are not taken off before that is answered.
-    pub(super) adding: BTreeSet<Topic>,
+    pub(super) adding: Adding,
     /// It may hold topics of an earlier run: that could not be found out.
     pub(super) unsure: bool,
     /// Topics of refused messages, being asked about over REST.
@@ -173,6 +204,8 @@ pub(super) struct Channel {
     pub(super) successor_of: Option<u8>,
     pub(super) successor: Option<u8>,
     pub(super) handover_began: Mono,
+    /// Its successor has everything: it stays until then for what is late.
+    pub(super) linger_until: Option<Mono>,
     pub(super) handovers_failed: u32,
     pub(super) replace: Option<Replace>,
     /// After a closing notice: open the second socket then.
@@ -202,6 +235,7 @@ impl Channel {
             id: None,
             uri: None,
             created: now,
+            made: None,
             noted: false,
             created_at: wall,
             expires: Term::after(CHANNEL_LIFE, Now { mono: now, wall }),
@@ -219,7 +253,7 @@ impl Channel {
             want: BTreeSet::new(),
             drop: BTreeSet::new(),
             flight: BTreeMap::new(),
-            adding: BTreeSet::new(),
+            adding: Adding::default(),
             unsure: false,
             blamed: BTreeSet::new(),
             attempts: 0,
@@ -232,6 +266,7 @@ impl Channel {
             successor_of: None,
             successor: None,
             handover_began: now,
+            linger_until: None,
             handovers_failed: 0,
             replace: None,
             reopen_at: None,
@@ -363,7 +398,7 @@ impl Channel {
     /// The next message to send: unsubscribes first, they make room.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         let adding = &self.adding;
-        let off = self.drop.iter().filter(|t| !adding.contains(*t));
+        let off = self.drop.iter().filter(|t| !adding.has(t));
         let mut topics: Vec<Topic> = off.take(self.drop_most).cloned().collect();
         let subscribe = topics.is_empty();
         if subscribe {

@@ -245,7 +245,7 @@ impl Client {
             if let Some((channel, topics)) = self.calls.adding(ready.call)
                 && let Some(c) = channel.of_mut(&mut self.channels)
             {
-                c.adding.extend(topics.iter().cloned());
+                c.adding.began(topics);
             }
             self.out.push_back(Output::Call {
                 call: ready.call,

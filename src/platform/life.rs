@@ -106,7 +106,7 @@ impl Client {
         }
         if channel.closing_until.is_some_and(|at| at <= now.mono) {
             // Noticed, but neither closed nor taken over: the notice was without consequence.
-            channel.closing_until = None;
+            channel.closing_over();
         }
         if !channel.suspect && channel.token_ends.over(now) {
             self.suspect(slot, "token-ended", now);

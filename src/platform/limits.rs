@@ -39,6 +39,9 @@ pub const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
 /// Between the end of one hand-over and the start of the next, at most (jittered from 0).
 pub const HANDOVER_PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// A predecessor stays for this long once its successor has everything: frames may be late.
+pub const HANDOVER_LINGER: Duration = Duration::from_secs(2);
+
 /// A successor that has not taken over by then is given up and tried again later.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(45);
 

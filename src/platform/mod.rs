@@ -9,8 +9,8 @@
 //! Reading order: [`client`] is the door, behind it what happens to topics, on
 //! sockets and by answers; [`channel`] one channel's books;
 //! [`allocation`] which topic goes where; [`life`] how long channels last;
-//! [`rhythm`] how seldom heartbeats come; [`rollover`] hand-over and closing
-//! notices; [`abandoned`] what is left of channels given up; [`calls`] REST
+//! [`rhythm`] how seldom heartbeats come; [`rollover`] hand-over, `closing` what
+//! follows a closing notice, `room` what a full channel does; [`abandoned`] what is left of channels given up; [`calls`] REST
 //! under the [`pacing`] budget; [`token`] the token; [`session`] the socket's
 //! own state machine, run by the channel threads; [`rest`] the codecs.
 //!
@@ -24,6 +24,7 @@ mod answers;
 pub mod calls;
 pub mod channel;
 pub mod client;
+mod closing;
 pub mod frames;
 pub mod life;
 pub mod limits;

@@ -2,35 +2,44 @@
 //! replaced because they end or misbehave (protocol, sections 2.6 and 8;
 //! design, section 7).
 //!
-//! Two ways. *Same URI*: on a closing notice a second socket is opened on the
-//! channel's URI; the platform drops the first, what is subscribed belongs to
-//! the channel. *New channel*: everything is subscribed and confirmed on a
-//! successor in a free slot before the predecessor is emptied and closed; one
-//! at a time, jittered. Where no slot is free and the end is near, the channel
-//! is broken before the next is made, and the gap is reported as one.
+//! *New channel*: everything is subscribed and confirmed on a successor in a free
+//! slot; the predecessor lingers for late frames, and is emptied and closed. The
+//! most urgent first, by what is lost while it waits. Where no slot is free and the
+//! end is near, the channel is broken before the next is made, and the gap is
+//! reported as one; after a closing notice a second socket on the *same URI* does
+//! it ([`super::closing`]).
 //!
 //! Invariant: a topic that was reported live and may have missed an event is
 //! reported in a gap before it is reported live again.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::channel::{Channel, Phase, Renew, Replace, Sub, Term};
 use super::client::Client;
-use super::limits::{HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE};
-use super::session::{self, End, SocketRef};
+use super::closing::{CLOSING, last_moment};
+use super::limits::{HANDOVER_LINGER, HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE};
+use super::session;
 use super::{Fact, Output};
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
 use crate::time::{Deadline, Mono, Now};
 
-/// The platform leaves up to a minute after its notice; a little less is counted on.
-const CLOSING_PATIENCE: Duration = Duration::from_secs(50);
-
-/// Second sockets after a closing notice are opened within this time, jittered.
-const REOPEN_SPREAD: Duration = Duration::from_millis(1500);
-
 /// A channel is replaced this long before an end that cannot be moved, if need be without overlap.
 pub(super) const LAST_MOMENT: Duration = Duration::from_secs(10);
+
+/// What is done for a channel that has to be replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// Nobody wants what is on it.
+    Retire,
+    /// A successor is made, which takes over.
+    Make,
+    /// A second socket on its URI takes over.
+    Reopen,
+    /// It is given up before its successor is made.
+    Break,
+}
 
 /// An end as seen from now on the monotonic clock.
 pub(super) fn mono_of(term: Term, now: Now) -> Mono {
@@ -95,7 +104,12 @@ impl Client {
                 }
             }
             Phase::Open => {
-                if channel.reopen_at.is_some_and(|at| at <= now.mono) {
+                if channel.takeover_overdue(now.mono)
+                    && let Some(successor) = channel.successor
+                {
+                    self.handover_socket_lost(successor, "closing", now);
+                    self.reopen(slot, now);
+                } else if channel.reopen_at.is_some_and(|at| at <= now.mono) {
                     channel.reopen_at = None;
                     let next = self.open_socket(slot);
                     if let Some(channel) = self.channels.get_mut(&slot) {
@@ -132,109 +146,35 @@ impl Client {
             from: now.mono,
             by: now.mono,
         });
+        // What its successor has was perhaps missed before the successor had it.
+        let handing_over = channel.successor.is_some();
         let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
-        let mut lost = Vec::new();
+        let (mut lost, mut doubted) = (Vec::new(), Vec::new());
         for topic in topics {
             let live = self
                 .channels
                 .values()
                 .any(|c| c.slot != slot && !c.suspect && c.live(&topic));
-            if let Some(entry) = self.topics.get_mut(&topic)
-                && entry.reported
-                && !live
-            {
+            let Some(entry) = self.topics.get_mut(&topic).filter(|e| e.reported) else {
+                continue;
+            };
+            if !live {
                 entry.reported = false;
                 self.reported -= 1;
                 lost.push(topic);
+            } else if handing_over {
+                doubted.push(topic);
             }
         }
         self.gap(slot, lost, why, now);
+        self.doubt(slot, doubted, why, now);
     }
 
-    /// The platform will close this socket within a minute.
-    pub(super) fn closing_notice(&mut self, socket: SocketRef, now: Now) {
-        let spread = self.rng.between(Duration::ZERO, REOPEN_SPREAD);
-        let Some(channel) = self.channels.get_mut(&socket.slot) else {
-            return;
-        };
-        let busy = channel.next.is_some()
-            || channel.closing_until.is_some()
-            || channel.successor.is_some();
-        if channel.socket != Some(socket) || channel.phase != Phase::Open || busy {
-            return;
-        }
-        channel.closing_until = Some(now.mono + CLOSING_PATIENCE);
-        channel.reopen_at = Some(now.mono + spread);
-        channel.reopens_failed = 0;
-        let name = channel.name();
-        let text = "the platform announced to close the socket; opening the next one";
-        self.notice(Notice::new(Level::Debug, "closing-notice", text).on(name));
-    }
-
-    /// The second socket on the same URI is open: it serves from now on.
-    pub(super) fn taken_over(&mut self, socket: SocketRef) {
-        let Some(channel) = self.channels.get_mut(&socket.slot) else {
-            return;
-        };
-        let earlier = channel.old;
-        channel.old = channel.socket.replace(socket);
-        channel.old_told = false;
-        channel.next = None;
-        channel.closing_until = None;
-        channel.reopens_failed = 0;
-        if channel.phase != Phase::Open && !channel.retiring() {
-            channel.phase = Phase::Open;
-        }
-        // What was under way on the first socket is sent again; what is live is
-        // confirmed again, and stays live: subscriptions belong to the channel.
-        channel.flight.clear();
-        let mut want = Vec::new();
-        let mut drop = Vec::new();
-        for (topic, sub) in &mut channel.subs {
-            match sub {
-                Sub::Sent => {
-                    *sub = Sub::Want;
-                    want.push(topic.clone());
-                }
-                Sub::DropSent => {
-                    *sub = Sub::Drop;
-                    drop.push(topic.clone());
-                }
-                _ => {}
-            }
-        }
-        channel.want.extend(want);
-        channel.drop.extend(drop);
-        channel.resubscribe();
-        self.totals.handovers += 1;
-        if let Some(socket) = earlier {
-            self.out.push_back(Output::Session {
-                socket,
-                order: session::Order::Close,
-            });
-        }
-    }
-
-    /// The second socket could not be opened.
-    pub(super) fn takeover_failed(&mut self, slot: u8, end: &End, now: Now) {
-        let Some(channel) = self.channels.get_mut(&slot) else {
-            return;
-        };
-        channel.reopens_failed += 1;
-        if matches!(end, End::UpgradeRefused(401 | 403 | 404)) {
-            // The channel is gone already, and who knows since when: its first socket may
-            // beat on without bringing events.
-            self.suspect(slot, "upgrade-refused", now);
-        } else if channel.reopens_failed >= 3 {
-            let by = channel.closing_until.unwrap_or(now.mono).minus(LAST_MOMENT);
-            channel.replace = Some(Replace {
-                why: "closing",
-                from: now.mono,
-                by,
-            });
-        } else {
-            channel.reopen_at =
-                Some(now.mono + Duration::from_secs(u64::from(channel.reopens_failed)));
+    /// Topics that are live, but may have missed an event.
+    pub(super) fn doubt(&mut self, slot: u8, doubted: Vec<Topic>, cause: &'static str, now: Now) {
+        self.gap(slot, doubted.clone(), cause, now);
+        for topic in doubted {
+            self.out.push_back(Output::Fact(Fact::Live { topic }));
         }
     }
 
@@ -253,10 +193,7 @@ impl Client {
             .into_iter()
             .filter(|t| self.topics.get(t).is_some_and(|e| e.reported))
             .collect();
-        self.gap(slot, doubted.clone(), cause, now);
-        for topic in doubted {
-            self.out.push_back(Output::Fact(Fact::Live { topic }));
-        }
+        self.doubt(slot, doubted, cause, now);
     }
 
     /// A predecessor that turns out to be gone while it gives up its topics, or does not say
@@ -272,10 +209,7 @@ impl Client {
             .filter(|t| self.topics.get(*t).is_some_and(|e| e.wanted && e.reported))
             .cloned()
             .collect();
-        self.gap(slot, doubted.clone(), cause, now);
-        for topic in doubted {
-            self.out.push_back(Output::Fact(Fact::Live { topic }));
-        }
+        self.doubt(slot, doubted, cause, now);
     }
 
     /// A channel that takes part in a hand-over has lost its socket, or was not made.
@@ -310,90 +244,181 @@ impl Client {
             let Some(channel) = self.channels.get(&successor) else {
                 continue;
             };
+            let overdue = now.mono.since(channel.handover_began) >= HANDOVER_PATIENCE;
             if channel.phase == Phase::Open && channel.settled() {
+                if self.lingers(predecessor, now) {
+                    continue;
+                }
                 if let Some(channel) = self.channels.get_mut(&successor) {
                     channel.successor_of = None;
                 }
                 self.totals.handovers += 1;
+                self.lose_what_stays(predecessor, successor, now);
                 self.retire(predecessor, now);
                 self.next_handover =
                     now.mono + self.rng.between(Duration::ZERO, HANDOVER_PAUSE_MAX);
-            } else if now.mono.since(channel.handover_began) >= HANDOVER_PATIENCE {
+            } else if overdue {
                 self.handover_socket_lost(successor, "handover-overdue", now);
             }
         }
     }
 
-    fn handover_running(&self) -> bool {
-        self.channels.values().any(|c| c.successor_of.is_some())
+    /// A predecessor whose topics are all live on its successor stays for a moment, for what
+    /// is late on its socket, unless somebody needs its place.
+    fn lingers(&mut self, predecessor: u8, now: Now) -> bool {
+        let full = self.places_taken(now) >= usize::from(self.settings.max_channels);
+        let needed = full
+            && (!self.waiting.is_empty()
+                || self
+                    .to_replace()
+                    .any(|(c, r)| r.from <= now.mono && c.slot != predecessor));
+        let Some(channel) = self.channels.get_mut(&predecessor) else {
+            return false;
+        };
+        if channel.phase != Phase::Open || channel.suspect || needed {
+            return false;
+        }
+        *channel
+            .linger_until
+            .get_or_insert(now.mono + HANDOVER_LINGER)
+            > now.mono
     }
 
-    /// The channel whose replacement is most urgent.
-    fn next_to_replace(&self) -> Option<(u8, Replace)> {
+    /// What the successor could not take over is live no longer once its predecessor goes.
+    fn lose_what_stays(&mut self, predecessor: u8, successor: u8, now: Now) {
+        let (Some(old), Some(new)) = (
+            self.channels.get(&predecessor),
+            self.channels.get(&successor),
+        ) else {
+            return;
+        };
+        let left: Vec<Topic> = old.subs.keys().filter(|t| !new.live(t)).cloned().collect();
+        let mut lost = Vec::new();
+        for topic in left {
+            let elsewhere = self.live_elsewhere(&topic, predecessor);
+            if let Some(entry) = self.topics.get_mut(&topic)
+                && entry.reported
+                && !elsewhere
+            {
+                entry.reported = false;
+                self.reported -= 1;
+                lost.push(topic);
+            }
+        }
+        self.gap(predecessor, lost, "not-handed-over", now);
+    }
+
+    /// Channels that have to be replaced and are not yet.
+    fn to_replace(&self) -> impl Iterator<Item = (&Channel, Replace)> {
         let open =
             |c: &&Channel| !c.retiring() && c.successor.is_none() && c.successor_of.is_none();
         self.channels
             .values()
             .filter(open)
-            .filter_map(|c| c.replace.map(|r| (c.slot, r)))
-            .min_by_key(|(slot, r)| (r.from, r.by, *slot))
+            .filter_map(|c| c.replace.map(|r| (c, r)))
+    }
+
+    /// A hand-over under way that this one has to wait for: they go one at a time, but one
+    /// that watches no more does not wait for one that still does, nor a closing one for any.
+    fn waits_its_turn(&self, channel: &Channel, replace: Replace) -> bool {
+        let before = |c: &Channel| {
+            let predecessor = c.successor_of.and_then(|p| self.channels.get(&p));
+            !channel.suspect || predecessor.is_none_or(|p| p.suspect)
+        };
+        let mut under_way = self.channels.values().filter(|c| c.successor_of.is_some());
+        replace.why != CLOSING && under_way.any(before)
+    }
+
+    /// What is to be done for a channel that has to be replaced, and when, as things stand.
+    fn step(&self, channel: &Channel, replace: Replace, now: Now) -> Option<(Mono, Step)> {
+        let from = replace.from.max(self.next_handover);
+        if !self.wanted_on(channel).any(|_| true) {
+            return Some((from, Step::Retire));
+        }
+        let full = self.places_taken(now) >= usize::from(self.settings.max_channels);
+        let token = self.token.current(now).is_some();
+        let turn = !self.waits_its_turn(channel, replace);
+        let make = (!full && token && turn).then_some((from.max(self.create_from), Step::Make));
+        if replace.why == CLOSING {
+            let last = match full && !self.place_to_come(now) {
+                true => replace.from,
+                false => replace.by.max(replace.from),
+            };
+            let reopen = channel.may_reopen().then_some((last, Step::Reopen));
+            return make.filter(|(at, _)| *at < replace.by).or(reopen);
+        }
+        // Not while a place is about to be free: what serves goes on serving, and it wakes
+        // us by itself.
+        let alone = full && token && self.abandoned.places(now) == 0;
+        make.or(alone.then_some((from.max(replace.by).max(self.create_from), Step::Break)))
+    }
+
+    /// A place of `max-channels` will soon be free.
+    fn place_to_come(&self, now: Now) -> bool {
+        let goes = |c: &Channel| c.retiring() || c.successor.is_some();
+        self.abandoned.places(now) > 0 || self.channels.values().any(goes)
+    }
+
+    fn wanted_on<'a>(&'a self, channel: &'a Channel) -> impl Iterator<Item = &'a Topic> {
+        let on = |s: &Sub| matches!(s, Sub::Want | Sub::Sent | Sub::Live);
+        let wanted = |t: &Topic| self.topics.get(t).is_some_and(|e| e.wanted);
+        channel
+            .subs
+            .iter()
+            .filter(move |(t, s)| on(s) && wanted(t))
+            .map(|(t, _)| t)
+    }
+
+    /// The most urgent channel for which something is to be done now: first those that watch
+    /// no more, then those whose end is nearest; the fuller first.
+    fn most_urgent(&self, now: Now) -> Option<(u8, Replace, Step)> {
+        self.to_replace()
+            .filter_map(|(c, r)| self.step(c, r, now).map(|(at, step)| (c, r, at, step)))
+            .filter(|(_, _, at, _)| *at <= now.mono)
+            .min_by_key(|(c, r, ..)| (!c.suspect, r.by, Reverse(c.subs.len()), c.slot))
+            .map(|(c, r, _, step)| (c.slot, r, step))
     }
 
     fn begin_handover(&mut self, now: Now) {
-        while self.begin_one_handover(now) {}
+        // Each step leaves one channel less.
+        for _ in 0..=self.channels.len() {
+            let Some((slot, replace, step)) = self.most_urgent(now) else {
+                return;
+            };
+            match step {
+                Step::Retire => self.retire(slot, now),
+                Step::Reopen => self.reopen(slot, now),
+                Step::Break => self.break_off(slot, replace, now),
+                Step::Make => self.make_successor(slot, now),
+            }
+        }
     }
 
-    /// True if a channel without topics was retired instead: the next one may have its turn.
-    fn begin_one_handover(&mut self, now: Now) -> bool {
-        if self.handover_running() || now.mono < self.next_handover {
-            return false;
-        }
-        let Some((slot, replace)) = self.next_to_replace().filter(|(_, r)| r.from <= now.mono)
-        else {
-            return false;
+    /// No place for a successor: broken before made, and reported as a gap.
+    fn break_off(&mut self, slot: u8, replace: Replace, now: Now) {
+        let text = format!(
+            "no slot is free: the channel is replaced without overlap ({})",
+            replace.why
+        );
+        let name = self
+            .channels
+            .get(&slot)
+            .map(Channel::name)
+            .unwrap_or_default();
+        self.notice(Notice::new(Level::Warn, "handover-gap", text).on(name));
+        self.lose(slot, replace.why, now);
+        self.abandon(slot, true, now);
+        self.remove(slot, now);
+        self.next_handover = now.mono + Duration::from_millis(200);
+    }
+
+    fn make_successor(&mut self, slot: u8, now: Now) {
+        let Some(channel) = self.channels.get(&slot) else {
+            return;
         };
-        let wanted: Vec<Topic> = match self.channels.get(&slot) {
-            Some(c) => c
-                .subs
-                .iter()
-                .filter(|(t, s)| {
-                    matches!(s, Sub::Want | Sub::Sent | Sub::Live)
-                        && self.topics.get(*t).is_some_and(|e| e.wanted)
-                })
-                .map(|(t, _)| t.clone())
-                .collect(),
-            None => return false,
-        };
-        if wanted.is_empty() {
-            self.retire(slot, now);
-            return true;
-        }
-        if self.token.current(now).is_none() || now.mono < self.create_from {
-            return false;
-        }
-        if self.places_taken(now) >= usize::from(self.settings.max_channels) {
-            // Not while a place is about to be free: what serves goes on serving.
-            if replace.by <= now.mono && self.abandoned.places(now) == 0 {
-                // No place for a successor: broken before made, and reported as a gap.
-                let text = format!(
-                    "no slot is free: the channel is replaced without overlap ({})",
-                    replace.why
-                );
-                let name = self
-                    .channels
-                    .get(&slot)
-                    .map(Channel::name)
-                    .unwrap_or_default();
-                self.notice(Notice::new(Level::Warn, "handover-gap", text).on(name));
-                self.lose(slot, replace.why, now);
-                self.abandon(slot, true, now);
-                self.remove(slot, now);
-                self.next_handover = now.mono + Duration::from_millis(200);
-            }
-            return false;
-        }
+        let wanted: Vec<Topic> = self.wanted_on(channel).cloned().collect();
         let Some(successor) = self.create(now) else {
-            return false;
+            return;
         };
         if let Some(c) = self.channels.get_mut(&successor) {
             c.successor_of = Some(slot);
@@ -401,11 +426,11 @@ impl Client {
         }
         if let Some(c) = self.channels.get_mut(&slot) {
             c.successor = Some(successor);
+            c.linger_until = None;
         }
         for topic in wanted {
             self.place(&topic, successor);
         }
-        false
     }
 
     /// When channels need looking after, and why.
@@ -449,8 +474,12 @@ impl Client {
                     "channel life",
                 );
             }
-            if c.successor_of.is_some() {
-                at(c.handover_began + HANDOVER_PATIENCE, "hand-over");
+            let overdue = c.handover_began + HANDOVER_PATIENCE;
+            let last = c.successor.and(c.closing_until.map(last_moment));
+            for t in [c.successor_of.map(|_| overdue), c.linger_until, last] {
+                if let Some(t) = t.filter(|t| *t > self.advanced) {
+                    at(t, "hand-over");
+                }
             }
             if let Some(t) = c.idle_until() {
                 at(t, "empty channel");
@@ -462,22 +491,9 @@ impl Client {
         if self.renewing() && self.list_from > self.advanced {
             at(self.list_from, "channel life");
         }
-        if !self.handover_running()
-            && token
-            && let Some((_, replace)) = self.next_to_replace()
-        {
-            let full = self.places_taken(now) >= usize::from(self.settings.max_channels);
-            let from = if full {
-                replace.from.max(replace.by)
-            } else {
-                replace.from
-            };
-            // A place that is about to be free wakes us by itself.
-            if !full || self.abandoned.places(now) == 0 {
-                at(
-                    from.max(self.next_handover).max(self.create_from),
-                    "hand-over",
-                );
+        for (c, replace) in self.to_replace() {
+            if let Some((t, _)) = self.step(c, replace, now) {
+                at(t, "hand-over");
             }
         }
         if token && self.create_from > self.advanced {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::calls::{ChannelRef, Purpose};
 use super::channel::{Channel, Phase, Sub};
-use super::client::{Client, bit};
+use super::client::{Client, Entry, bit};
 use super::limits::{CHANNELS_MAX, RETIRE_PATIENCE};
 use super::rest::Op;
 use super::session::{self, End, SocketRef};
@@ -127,7 +127,7 @@ impl Client {
         };
         channel.heard = Some(now.mono);
         if channel.next == Some(socket) {
-            self.taken_over(socket);
+            self.taken_over(socket, now);
             return;
         }
         if channel.phase == Phase::Connecting {
@@ -169,10 +169,15 @@ impl Client {
 
     /// A channel that the platform no longer knows: its topics go elsewhere.
     pub(super) fn die(&mut self, slot: u8, why: &'static str, now: Now) {
-        // Only the platform's word that it is gone tells of somebody else; sockets wear out too.
+        // Only the platform's word that it is gone tells of somebody else; sockets wear out
+        // too, channels end with their token, and one of an earlier run may be of any age.
+        let serial = self.token.current(now).map(|held| held.serial);
         let young = why != "worn-out"
             && self.channels.get(&slot).is_some_and(|c| {
-                now.mono.since(c.created) < super::limits::YOUNG_CHANNEL && !c.resync
+                let age = c.made.map(|at| now.mono.since(at));
+                age.is_some_and(|age| age < super::limits::YOUNG_CHANNEL)
+                    && serial == Some(c.token_serial)
+                    && !c.suspect
             });
         self.die_of(slot, why, young, now);
     }
@@ -217,21 +222,26 @@ impl Client {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
+        // It may have gone before its successor had what it has now.
+        let handing_over = channel.successor.is_some();
         let were_live = channel.unsettle();
-        let mut lost = Vec::new();
+        let (mut lost, mut doubted) = (Vec::new(), Vec::new());
         for topic in were_live {
             let elsewhere = self.live_elsewhere(&topic, slot);
-            if let Some(entry) = self.topics.get_mut(&topic)
-                && entry.wanted
-                && entry.reported
-                && !elsewhere
-            {
+            let serves = |e: &&mut Entry| e.wanted && e.reported;
+            let Some(entry) = self.topics.get_mut(&topic).filter(serves) else {
+                continue;
+            };
+            if !elsewhere {
                 entry.reported = false;
                 self.reported -= 1;
                 lost.push(topic);
+            } else if handing_over {
+                doubted.push(topic);
             }
         }
         self.gap(slot, lost, why, now);
+        self.doubt(slot, doubted, why, now);
     }
 
     /// Topics of a channel that nothing live stood behind for a while.
@@ -339,6 +349,7 @@ impl Client {
         }
         if let Some(c) = predecessor.and_then(|s| self.channels.get_mut(&s)) {
             c.successor = None;
+            c.linger_until = None;
         }
         for topic in topics {
             self.detach(&topic, slot);
@@ -361,11 +372,9 @@ impl Client {
         }
         if channel.old == Some(socket) {
             channel.old = None;
+            // What may have been missed with it was doubted when the next one took over.
             if channel.retiring() {
                 self.remove_if_socketless(slot, now);
-            } else if !matches!(end, End::Closed(_) | End::Ordered) {
-                // It broke before everything sent on it was read.
-                self.doubt_live(slot, "handed-over-broken", now);
             }
             return;
         }
@@ -377,8 +386,7 @@ impl Client {
             self.remove_if_socketless(slot, now);
             return;
         }
-        channel.closing_until = None;
-        channel.reopen_at = None;
+        channel.closing_over();
         if let Some(next) = channel.next.take() {
             // The first ended before the second was seen to be open: perhaps because of
             // it, perhaps earlier. What is live has to be confirmed and checked again.
@@ -395,8 +403,13 @@ impl Client {
         let was_open = channel.phase == Phase::Open;
         channel.phase = Phase::Waiting(now.mono);
         let gone = matches!(end, End::UpgradeRefused(401 | 403 | 404));
+        // A predecessor goes on by itself while its successor cannot serve yet: making that
+        // may take long.
+        let successor = channel.successor.filter(|_| !channel.suspect);
         let handing_over = channel.successor.is_some() || channel.successor_of.is_some();
         let worn = channel.attempts >= super::limits::RECONNECTS_MAX || channel.silences >= 3;
+        let ready = |c: &Channel| c.phase == Phase::Open;
+        let alone = successor.is_some_and(|s| !self.channels.get(&s).is_some_and(ready));
         if was_open {
             let level = if end == End::Ordered {
                 Level::Debug
@@ -420,7 +433,7 @@ impl Client {
             self.die_of(slot, "upgrade-refused", false, now);
         } else if gone {
             self.die(slot, "upgrade-refused", now);
-        } else if handing_over {
+        } else if handing_over && !alone {
             self.handover_socket_lost(slot, end.label(), now);
         } else if worn {
             self.die(slot, "worn-out", now);

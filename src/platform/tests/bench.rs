@@ -24,6 +24,8 @@ pub(super) struct Bench {
     pub(super) confirming: bool,
     /// REST answers by itself.
     pub(super) answering: bool,
+    /// Sockets open at once.
+    pub(super) opening: bool,
     pub(super) token_life: u64,
     /// When the platform says that a new channel ends, seen from our wall clock.
     pub(super) life_said: i64,
@@ -71,6 +73,7 @@ impl Bench {
             labels: Vec::new(),
             confirming: true,
             answering: true,
+            opening: true,
             token_life,
             life_said: 86_400_000,
             emptying: Some(rest::Answer::Topics(Vec::new())),
@@ -92,6 +95,9 @@ impl Bench {
                 } => {
                     self.sockets
                         .push((socket, connect_uri.expose().to_string()));
+                    if !self.opening {
+                        continue;
+                    }
                     self.client.handle(
                         Input::Session {
                             socket,
