@@ -73,6 +73,9 @@ pub enum Input {
     OtherCredentials,
     /// Time has passed.
     Tick,
+    /// The run is going to end: let nothing more in, and commit what is there. The end itself
+    /// is [`Gateway::leave`].
+    Stop,
 }
 
 /// Everything that can be ordered.
@@ -201,6 +204,7 @@ impl Gateway {
             Input::Store(StoreFact::ChannelsFailed { ticket, .. }) => {
                 self.kept.failed(ticket, now.mono)
             }
+            Input::Stop => self.filing.handle(filing::Fact::Stop, now),
             Input::Store(fact) => self.filing.handle(filing::Fact::Store(fact), now),
             Input::OtherCredentials => self.platform.handle(platform::Input::OtherCredentials, now),
             Input::Tick => {
@@ -304,6 +308,14 @@ impl Gateway {
                 why: "channels to keep",
             }),
         )
+    }
+
+    /// The run ends now: answers whoever still waits ([`Gateway::poll_output`]), and tells what
+    /// is not on disk.
+    pub fn leave(&mut self, now: Now) -> filing::Farewell {
+        let farewell = self.filing.leave(now);
+        self.pump(now);
+        farewell
     }
 
     /// The platform client, for snapshots and checkers.

@@ -75,22 +75,18 @@ pub fn run(config: Config, mut activated: Activated) -> ExitCode {
                  gateway anew{and}",
                 ExitCode::Software.number(),
             );
-            daemon.stop();
+            daemon.stop().say();
             return ExitCode::Software;
         }
         if daemon.ended() {
             log::error!("the loop has ended by itself; restarting is the cure");
-            daemon.stop();
+            daemon.stop().say();
             return ExitCode::Software;
         }
     }
     log::info!("stopping");
     sd::stopping();
-    if daemon.stop() {
-        log::info!("stopped; everything taken is on disk");
-    } else {
-        log::warn!("stopped; what was still under way is taken up at the next start");
-    }
+    daemon.stop().say();
     ExitCode::Done
 }
 

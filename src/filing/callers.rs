@@ -14,7 +14,7 @@ use super::rows::{
     Change, Found, InteractionRow, InteractionState, Leg, Lookup, Reason, RecordKind, RecordRow,
     RecordState, Source, StoreOrder,
 };
-use super::settings::{LIVE_INTERACTIONS_MAX, LOOKUPS_MAX, UNDELIVERED_MAX};
+use super::settings::{LIVE_INTERACTIONS_MAX, LOOKUPS_MAX, STOPPING, UNDELIVERED_MAX};
 use crate::ids::{ConversationId, RecordId};
 use crate::time::Now;
 
@@ -65,6 +65,10 @@ impl Ask {
 
 impl Filing {
     pub(super) fn asked(&mut self, caller: CallerId, request: CallerRequest, now: Now) {
+        if self.ledger.stopping {
+            self.busy(caller, STOPPING, now);
+            return;
+        }
         if self.ledger.trouble.is_some() {
             self.busy(caller, "the store cannot commit at present", now);
             return;

@@ -25,6 +25,8 @@ use crate::ids::{ConversationId, RecordId};
 use crate::time::{Mono, Now};
 
 const RETRY_MIN: Duration = Duration::from_secs(1);
+/// There are a few seconds, and then nothing is tried any more.
+const RETRY_AT_THE_END: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// An empty commit costs nothing, and callers wait to be let in again.
 const PROBE_MAX: Duration = Duration::from_secs(5);
@@ -129,6 +131,8 @@ pub(super) struct Ledger {
     pub(super) looking: Option<(u64, Vec<Ask>)>,
     pub(super) trouble: Option<Trouble>,
     pub(super) maintenance_at: Mono,
+    /// The run is going to end.
+    pub(super) stopping: bool,
     /// Requests that wait for their turn, and until when; those who came first are first.
     turns: BTreeMap<CallerId, Mono>,
     /// Requests in the transaction that is outstanding, and until when their callers wait.
@@ -230,6 +234,11 @@ impl Ledger {
         let (since, pause) = self
             .trouble
             .map_or((now, RETRY_MIN), |t| (t.since, (t.pause * 2).min(longest)));
+        let pause = if self.stopping {
+            RETRY_AT_THE_END
+        } else {
+            pause
+        };
         self.trouble = Some(Trouble {
             kind,
             since,

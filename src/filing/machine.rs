@@ -198,6 +198,7 @@ impl Filing {
             Fact::Store(fact) => self.stored(fact, now),
             Fact::Posted { record, outcome } => self.posted(record, &outcome, now),
             Fact::Tick => {}
+            Fact::Stop => self.stop(now),
         }
         self.turn(now);
     }

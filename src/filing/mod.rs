@@ -22,6 +22,7 @@ mod refusals;
 mod draft;
 mod events;
 mod http_events;
+pub mod farewell;
 mod interaction;
 mod machine;
 mod outbox;
@@ -41,6 +42,7 @@ use crate::notice::Notice;
 
 pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
 pub use caller::{Act, Answer, CallerId, CallerRequest, EventOutcome};
+pub use farewell::Farewell;
 pub use machine::Filing;
 pub use rows::{StoreFact, StoreOrder};
 pub use settings::{Settings, Unreported, Until};
@@ -72,6 +74,9 @@ pub enum Fact {
     },
     /// Time has passed; look at the deadlines.
     Tick,
+    /// The run is going to end: let nothing more in, and commit what is there. The end itself
+    /// is [`Filing::leave`].
+    Stop,
 }
 
 /// How a try to file a record ended.

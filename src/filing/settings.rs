@@ -77,6 +77,8 @@ pub const CALLER_TURN_MAX: Duration = Duration::from_secs(8);
 /// So long after it came a request whose transaction is under way waits for the outcome; then
 /// its caller is told that nobody knows (design, section 3).
 pub const CALLER_OUTCOME_MAX: Duration = Duration::from_secs(60);
+/// What callers are told who come too late.
+pub const STOPPING: &str = "the gateway is stopping";
 /// Bytes of bodies taken and not yet committed; beyond it bodies are dropped and rebuilt over REST later.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Records taken and not yet committed; see [`UNCOMMITTED_BYTES_MAX`]. Everybody may wrap up

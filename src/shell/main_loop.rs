@@ -30,7 +30,7 @@ use super::journal::Journal;
 use super::published::Published;
 use super::rest::{Job, RestPool};
 use crate::filing::rows::StoreOrder;
-use crate::filing::{Answer, CallerId, CallerRequest};
+use crate::filing::{Answer, CallerId, CallerRequest, Farewell};
 use crate::gateway::{Gateway, Input, Output};
 use crate::platform::rest;
 use crate::platform::session::{self, End, SessionSettings, SocketRef};
@@ -133,13 +133,21 @@ struct Loop {
     settled_at: Mono,
 }
 
+/// How a run ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Nothing that was under way was cut short.
+    pub whole: bool,
+    /// What is not on disk.
+    pub farewell: Farewell,
+}
+
 /// How long workers and channel threads are waited for at the end.
 pub(super) const WORKERS_STOP: Duration = Duration::from_secs(2);
 
 /// Runs until it is told to stop and everything under way has ended, or until the
-/// stop has taken too long; then ends the workers and the channel threads. Returns
-/// true if nothing was cut short.
-pub fn run(gateway: Gateway, events: Receiver<Event>, hands: Hands) -> bool {
+/// stop has taken too long; then ends the workers and the channel threads.
+pub fn run(gateway: Gateway, events: Receiver<Event>, hands: Hands) -> Ended {
     let mut this = Loop {
         gateway,
         hands,
@@ -158,8 +166,10 @@ pub fn run(gateway: Gateway, events: Receiver<Event>, hands: Hands) -> bool {
     };
     this.obey();
     let whole = this.run(&events);
+    let farewell = this.gateway.leave(this.hands.clock.now());
+    this.obey();
     this.end(events);
-    whole
+    Ended { whole, farewell }
 }
 
 impl Loop {
@@ -200,7 +210,8 @@ impl Loop {
             if let Some(until) = self.stopping {
                 let idle = self.store_outstanding == 0
                     && self.posts_outstanding == 0
-                    && self.callers.is_empty();
+                    && self.callers.is_empty()
+                    && !self.gateway.filing().uncommitted();
                 if idle || Instant::now() >= until {
                     return idle;
                 }
@@ -261,10 +272,19 @@ impl Loop {
             Event::Stop => {
                 if self.stopping.is_none() {
                     self.stopping = Some(Instant::now() + self.hands.stop_within);
+                    // Nothing more is taken from the platform: what is there goes to disk, and
+                    // the next start asks about the rest.
+                    for handle in self.sockets.values() {
+                        let _ = handle.send(session::Order::Close);
+                    }
                 }
-                return;
+                Input::Stop
             }
         };
+        let from_platform = matches!(input, Input::Session { .. } | Input::Answered { .. });
+        if from_platform && self.stopping.is_some() {
+            return;
+        }
         self.gateway.handle(input, now);
         self.obey();
         self.news = true;
@@ -291,6 +311,9 @@ impl Loop {
                     let _ = reply.try_send(answer);
                 }
             }
+            // While stopping nothing new is tried: the next start does.
+            Output::Post { .. } | Output::Call { .. } | Output::OpenSocket { .. }
+                if self.stopping.is_some() => {}
             Output::OpenSocket {
                 socket,
                 connect_uri,
@@ -339,8 +362,6 @@ impl Loop {
                     self.stopping = Some(Instant::now());
                 }
             },
-            // While stopping nothing new is tried: the record stays queued for the next start.
-            Output::Post { .. } if self.stopping.is_some() => {}
             Output::Post { record } => {
                 if self.hands.forward.send(record).is_ok() {
                     self.posts_outstanding += 1;

@@ -50,6 +50,8 @@ pub struct Published {
     pulse: Mutex<Result<(), StoreTrouble>>,
     /// The database turned out to be of no more use while it was in use, and why.
     store_over: Mutex<Option<StoreTrouble>>,
+    /// The content of a database that was taken away is being put back.
+    putting_back: AtomicBool,
     /// Counts of the listeners' refusals, asked when a snapshot is rendered.
     refusals: Mutex<Vec<Refusals>>,
 }
@@ -81,6 +83,7 @@ impl Published {
             aside: Mutex::new(recovered.damaged.clone()),
             pulse: Mutex::new(Ok(())),
             store_over: Mutex::new(None),
+            putting_back: AtomicBool::new(false),
             refusals: Mutex::new(Vec::new()),
         }
     }
@@ -135,6 +138,7 @@ impl Published {
         match aside {
             Aside::Pulse(pulse) => *lock(&self.pulse) = pulse,
             Aside::Acknowledged => *lock(&self.aside) = None,
+            Aside::PuttingBack => self.putting_back.store(true, Ordering::Release),
             Aside::PutBack => self.store_is_over(StoreTrouble::Moved),
         }
         if aside == Aside::Pulse(Err(StoreTrouble::Damaged)) {
@@ -156,6 +160,12 @@ impl Published {
     #[must_use]
     pub fn store_over(&self) -> Option<StoreTrouble> {
         *lock(&self.store_over)
+    }
+
+    /// Whether the store, at its end, is putting back a database that was taken away.
+    #[must_use]
+    pub fn putting_back(&self) -> bool {
+        self.putting_back.load(Ordering::Acquire)
     }
 
     /// A stop was asked for.

@@ -34,6 +34,8 @@ pub enum Aside {
     Pulse(Result<(), StoreTrouble>),
     /// The damaged file that was set aside is gone: somebody has seen to it.
     Acknowledged,
+    /// The file was taken away, and at the end of the run its content is being put back.
+    PuttingBack,
     /// The file was taken away, and its content is back: a new start goes on with it.
     PutBack,
 }
@@ -238,6 +240,7 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
         if self.store.moved() && !self.damaged {
             // The last moment at which somebody still has the files open.
             self.pulse = Err(StoreTrouble::Moved);
+            (self.asides)(Aside::PuttingBack);
             if self.rescue != Rescue::Done {
                 self.rescue = Rescue::Idle;
             }

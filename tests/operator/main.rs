@@ -10,6 +10,7 @@ mod support;
 mod command;
 mod damage;
 mod disk;
+mod farewell;
 mod journal;
 mod metrics;
 mod mount;

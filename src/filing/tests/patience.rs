@@ -100,3 +100,55 @@ fn a_key_that_is_in_a_full_batch_is_looked_up_again_for_those_behind_it() {
     assert!(matches!(first, Some(Answer::SupportResult { .. })));
     assert_eq!(first, second);
 }
+
+#[test]
+fn the_farewell_counts_what_is_in_memory_alone_and_what_becomes_of_it() {
+    let (mut w, record) = World::settling(Settings::default());
+    w.post_ends(filed());
+    assert!(w.leave().all_on_disk());
+
+    let (mut w, _) = World::settling(Settings::default());
+    w.commits = Commits::Wait;
+    let under_way = w.ask(result(None, 1));
+    w.event(1, "b", w.now.wall);
+    let waits = w.ask(result(None, 2));
+    w.post_ends(filed());
+    w.tell(Fact::Stop);
+    let late = w.ask(result(None, 3));
+    assert!(matches!(w.answer_to(late), Some(Answer::Busy { .. })));
+    let left = w.leave();
+    assert_eq!(
+        (left.rebuilt, left.gone, left.under_way, left.outcomes),
+        (1, 0, 0, 1),
+        "{left}"
+    );
+    assert_eq!(
+        (left.unknown, left.refused, left.states),
+        (1, 1, 1),
+        "{left}"
+    );
+    assert_eq!(w.answer_to(under_way), Some(&Answer::Unknown));
+    assert!(matches!(w.answer_to(waits), Some(Answer::Busy { .. })));
+    let said = left.to_string();
+    assert!(
+        said.contains("1 record taken from the platform: rebuilt"),
+        "{said}"
+    );
+    assert!(!w.store.records.is_empty() && w.store.records.contains_key(&record));
+}
+
+#[test]
+fn at_a_stop_a_store_in_trouble_is_tried_at_once_and_then_every_half_second() {
+    let mut w = World::watching(Settings::default());
+    w.commits = Commits::Fail(StoreTrouble::Full);
+    w.event(1, "a", w.now.wall);
+    w.pass(secs(40));
+    w.tell(Fact::Stop);
+    let before = w.notices.len();
+    w.pass(secs(3));
+    assert!((5..8).contains(&(w.notices.len() - before)), "{before}");
+    w.commits = Commits::Succeed;
+    w.pass(secs(1));
+    assert_eq!(w.store.records.len(), 1);
+    assert!(w.leave().all_on_disk());
+}

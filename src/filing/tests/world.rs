@@ -166,6 +166,13 @@ impl World {
         self.drain();
     }
 
+    /// The run ends.
+    pub(super) fn leave(&mut self) -> Farewell {
+        let left = self.filing.leave(self.now);
+        self.drain();
+        left
+    }
+
     fn drain(&mut self) {
         loop {
             while let Some(order) = self.filing.poll_output() {
