@@ -25,6 +25,17 @@ const LOG_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 /// First byte of a leaf of a table's tree.
 const LEAF_TABLE: u8 = 0x0d;
+/// First bytes of pages of trees: inner and leaf, of an index and of a table.
+const TREE_PAGES: [u8; 4] = [0x02, 0x05, 0x0a, LEAF_TABLE];
+/// The first of the pages that say what the others are for, and for how many each does: there
+/// are such pages in a file with `auto_vacuum` (file format, section 1.8), as ours.
+const FIRST_MAP: u32 = 2;
+const MAP_ENTRY_BYTES: usize = 5;
+const MAP_ENTRIES: u32 = (PAGE_BYTES / MAP_ENTRY_BYTES) as u32;
+/// Where the first page tells how many there are.
+const COUNT_AT: usize = 28;
+/// More than this the header is not believed to be short by.
+const CUT_OFF_MAX: u32 = 1 << 20;
 
 type Page = [u8; PAGE_BYTES];
 
@@ -41,6 +52,15 @@ pub(super) enum Value {
     Blob(Vec<u8>),
     /// It was there, and cannot be read.
     Lost,
+}
+
+/// What could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Lost {
+    /// Rows whose place was found.
+    pub(super) rows: u64,
+    /// Whole pages, with whatever was on them.
+    pub(super) pages: u64,
 }
 
 /// The pages of a database as of its last commit.
@@ -130,20 +150,37 @@ impl Pages {
         }
     }
 
-    /// Every row of every leaf, with its id: `take(id, values)`. Answers how many rows and
-    /// pages could not be read at all.
+    /// Every row of every leaf, with its id: `take(id, values)`. Answers what could not be
+    /// read at all.
     pub(super) fn rows<E>(
         &self,
         mut take: impl FnMut(i64, Vec<Value>) -> Result<(), E>,
-    ) -> Result<u64, E> {
-        let mut lost = 0;
+    ) -> Result<Lost, E> {
+        let mut lost = Lost {
+            rows: 0,
+            pages: u64::from(self.cut_off()),
+        };
+        let mut map = None;
         for number in 1..=self.count {
             let Some(page) = self.page(number) else {
-                lost += 1;
+                lost.pages += 1;
                 continue;
             };
+            if is_map(number) {
+                if !plausible_map(&page) {
+                    lost.pages += 1;
+                }
+                map = Some(page);
+                continue;
+            }
             let start = if number == 1 { 100 } else { 0 };
-            if page.get(start) != Some(&LEAF_TABLE) {
+            let kind = page.get(start).copied().unwrap_or_default();
+            if kind != LEAF_TABLE {
+                let of_a_tree = number == 1
+                    || map
+                        .as_ref()
+                        .is_some_and(|map| belongs_to_a_tree(map, number));
+                lost.pages += u64::from(of_a_tree && !TREE_PAGES.contains(&kind));
                 continue;
             }
             let cells = be16(&page[..], start + 3).unwrap_or(0);
@@ -153,11 +190,23 @@ impl Pages {
                 };
                 match self.cell(&page, usize::from(at)) {
                     Some((id, values)) => take(id, values)?,
-                    None => lost += 1,
+                    None => lost.rows += 1,
                 }
             }
         }
         Ok(lost)
+    }
+
+    /// How many pages the file has lost at its end, if its header is to be believed.
+    fn cut_off(&self) -> u32 {
+        let Some(first) = self.page(1) else { return 0 };
+        let should = be32(&first[..], COUNT_AT).unwrap_or(0);
+        let missing = should.saturating_sub(self.count);
+        if first.starts_with(b"SQLite format 3\0") && missing <= CUT_OFF_MAX {
+            missing
+        } else {
+            0
+        }
     }
 
     fn cell(&self, page: &Page, at: usize) -> Option<(i64, Vec<Value>)> {
@@ -193,6 +242,28 @@ impl Pages {
             next = after;
         }
     }
+}
+
+/// Whether this page is one that says what the others are for.
+fn is_map(number: u32) -> bool {
+    number >= FIRST_MAP && (number - FIRST_MAP).is_multiple_of(MAP_ENTRIES + 1)
+}
+
+/// What a map says of a page: root of a tree 1, free 2, overflow 3 and 4, other page of a tree
+/// 5; 0 beyond the last page.
+fn mapped(map: &Page, number: u32) -> Option<u8> {
+    let entry = (number.checked_sub(FIRST_MAP)? % (MAP_ENTRIES + 1)).checked_sub(1)?;
+    map.get(entry as usize * MAP_ENTRY_BYTES).copied()
+}
+
+fn plausible_map(map: &Page) -> bool {
+    map.chunks_exact(MAP_ENTRY_BYTES)
+        .all(|entry| entry.first().is_some_and(|kind| *kind <= 5))
+        && map.first().is_some_and(|kind| *kind > 0)
+}
+
+fn belongs_to_a_tree(map: &Page, number: u32) -> bool {
+    plausible_map(map) && matches!(mapped(map, number), Some(1 | 5))
 }
 
 fn open_if_there(path: &Path) -> io::Result<Option<File>> {

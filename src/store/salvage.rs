@@ -46,8 +46,26 @@ pub struct Salvaged {
     pub records: u64,
     /// Records among them that are not over and have lost their body.
     pub bodiless: u64,
-    /// Rows and pages that could not be read. Nobody knows what a page held.
+    /// Rows that were seen and could not be read.
     pub unreadable: u64,
+    /// Pages that could not be read, or hold nothing that a page of a database holds. Nobody
+    /// knows which rows were on them, and how many.
+    pub lost_pages: u64,
+}
+
+impl Salvaged {
+    /// What is known of what is missing, in words.
+    #[must_use]
+    pub fn missing(&self) -> String {
+        match (self.unreadable, self.lost_pages) {
+            (0, 0) => String::from("no page or row was found that cannot be read"),
+            (rows, 0) => format!("{rows} rows are unreadable"),
+            (rows, pages) => format!(
+                "{rows} rows and {pages} whole pages are unreadable, and how many rows were on \
+                 those pages nobody knows"
+            ),
+        }
+    }
 }
 
 /// An interaction that is lost is started again if a record of it is younger than this:
@@ -107,12 +125,12 @@ pub(super) fn carry_over(
     };
     log::error!(
         "carried over {} interactions ({} of them started again) and {} records ({} without \
-         their body); {} rows or pages are unreadable; the damaged file is kept as {}",
+         their body); {}; the damaged file is kept as {}",
         salvaged.interactions + salvaged.revived,
         salvaged.revived,
         salvaged.records,
         salvaged.bodiless,
-        salvaged.unreadable,
+        salvaged.missing(),
         kept.display()
     );
     Ok(salvaged)
@@ -194,7 +212,8 @@ fn build(part: &Path, pages: &Pages, kept: &Path, now: Wall) -> Result<Salvaged>
         }
     })?;
     conn.execute_batch("COMMIT")?;
-    salvaged.unreadable = lost + unreadable;
+    salvaged.unreadable = lost.rows + unreadable;
+    salvaged.lost_pages = lost.pages;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     salvaged.interactions = count(&tx, "SELECT count(*) FROM interaction")?;
     salvaged.records = count(&tx, "SELECT count(*) FROM record")?;
