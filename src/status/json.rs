@@ -78,7 +78,7 @@ pub fn render(s: &Snapshot) -> String {
         "history": {"state": s.history_state, "detail": s.history_detail, "inFlight": s.history_in_flight},
         "checks": {"due": s.checks_due, "inFlight": s.checks_in_flight},
         "gaps": {"total": p.gaps_total, "topics": p.gap_topics_total, "lastSeconds": p.last_gap.map(seconds)},
-        "store": {"trouble": s.store_trouble, "uncommitted": s.uncommitted, "damaged": s.damaged},
+        "store": {"trouble": s.store_trouble, "uncommitted": s.uncommitted, "damaged": s.damaged, "logBytes": s.log.bytes, "logHeld": s.log.held},
         "minutes": minutes,
         "nextWake": s.next_wake.map(|(within, why)| json!({"inSeconds": within.as_secs_f64(), "why": why})),
     })

@@ -361,6 +361,18 @@ pub fn render(s: &Snapshot) -> String {
         "1 while nothing can be committed.",
         u8::from(s.store_trouble.is_some()),
     );
+    t.one(
+        "store_log_bytes",
+        "gauge",
+        "Size of the write-ahead log of the database.",
+        s.log.bytes,
+    );
+    t.one(
+        "store_log_held",
+        "gauge",
+        "1 while the write-ahead log is large and cannot be cut because another program reads an old state of the database.",
+        u8::from(s.log.held),
+    );
     t.head(
         "refused_requests_total",
         "counter",

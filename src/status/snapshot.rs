@@ -12,6 +12,7 @@ use crate::filing::snapshot::{
 };
 use crate::filing::verdict::CAUSES;
 use crate::platform::snapshot::{GAP_CAUSES, Snapshot as PlatformSnapshot};
+use crate::store::Log;
 use crate::time::Wall;
 
 /// See the [module](self).
@@ -51,6 +52,10 @@ pub struct Snapshot {
     pub uncommitted: u64,
     /// Why nothing can be committed.
     pub store_trouble: Option<String>,
+    /// The write-ahead log of the database.
+    pub log: Log,
+    /// Where the database is.
+    pub database: String,
     /// Where a damaged database was set aside.
     pub damaged: Option<String>,
     /// Records taken, by source.

@@ -63,6 +63,19 @@ pub fn of(s: &Snapshot) -> Verdict {
     if let Some(trouble) = &s.store_trouble {
         say(Level::Bad, format!("nothing can be committed: {trouble}"));
     }
+    if s.log.held {
+        say(
+            Level::Warn,
+            format!(
+                "the write-ahead log of the database has {} MB and goes on growing, because \
+                 another program holds a read transaction open (a forgotten sqlite3, a backup \
+                 that hangs): find it with \"fuser -v {}-shm\" and end it; the log is then \
+                 cut by itself",
+                s.log.bytes / 1_000_000,
+                s.database
+            ),
+        );
+    }
     if let Some(path) = &s.damaged {
         say(Level::Warn, set_aside(path));
     }

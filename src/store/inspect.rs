@@ -98,7 +98,7 @@ impl Inspect {
         self.remark.as_deref()
     }
 
-    /// Records, newest first, in one state or in any, `limit` at most.
+    /// Records, oldest first, in one state or in any, `limit` at most.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.

@@ -68,6 +68,18 @@ pub struct OpenOptions {
 /// Pages that one step of shrinking frees: a few milliseconds of the store thread.
 const VACUUM_STEP_PAGES: i64 = 256;
 
+/// A log that a reader holds is tried again after this.
+const CUT_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The write-ahead log as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Log {
+    /// Its size.
+    pub bytes: u64,
+    /// It is large, and cannot be cut because somebody reads an old state of the database.
+    pub held: bool,
+}
+
 /// The writing connection, and the lock that goes with it. One per database and process.
 #[derive(Debug)]
 pub struct Store {
@@ -82,6 +94,8 @@ pub struct Store {
     rev: i64,
     /// Erased content is still in the write-ahead log.
     log_holds_erased: bool,
+    /// When a reader was last found in the way of cutting a log that is large.
+    log_held: Option<std::time::Instant>,
     salvaged: Option<Salvaged>,
     /// The damaged file that was set aside and that nobody has acknowledged.
     aside: Option<PathBuf>,
@@ -128,6 +142,7 @@ impl Store {
             put_back: None,
             rev,
             log_holds_erased: false,
+            log_held: None,
             salvaged,
             aside: recovered.damaged.as_ref().map(PathBuf::from),
             _lock: lock,
@@ -270,7 +285,25 @@ impl Store {
     /// the way of [`Store::upkeep`].
     #[must_use]
     pub fn upkeep_due(&self) -> bool {
-        self.log_holds_erased
+        self.log_holds_erased || self.log_is_large()
+    }
+
+    /// How large the write-ahead log is, and whether somebody who reads keeps it from being cut.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        Log {
+            bytes: self.log_bytes(),
+            held: self.log_held.is_some(),
+        }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        // What cannot be looked at is not known to be large.
+        files::size_of(&files::wal_of(&self.path)).unwrap_or(0)
+    }
+
+    fn log_is_large(&self) -> bool {
+        self.log_bytes() > schema::WAL_BYTES_LARGE
     }
 
     /// Checkpoints and closes; the lock is free afterwards.
@@ -411,8 +444,19 @@ impl Store {
             // Without progress (a file that somebody rewrote without the setting) there is no end.
             return Ok(schema::integer(&self.conn, "freelist_count")? < free);
         }
-        if self.log_holds_erased && self.cut_log()? {
-            self.log_holds_erased = false;
+        let large = self.log_is_large();
+        // Each try writes back what can be: not with every order.
+        let due = self.log_held.is_none_or(|at| at.elapsed() >= CUT_AGAIN);
+        if self.log_holds_erased || large && due {
+            if self.cut_log()? {
+                self.log_holds_erased = false;
+                self.log_held = None;
+            } else if large {
+                self.log_held = Some(std::time::Instant::now());
+            }
+        }
+        if !large {
+            self.log_held = None;
         }
         Ok(false)
     }

@@ -97,7 +97,7 @@ impl Reader {
         self.read(|conn| stored_record(conn, id))
     }
 
-    /// Records, newest first, in one state or in any, `limit` at most.
+    /// Records, oldest first, in one state or in any, `limit` at most.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read; the next call tries anew.
@@ -169,7 +169,7 @@ pub(super) fn stored_record(
     .optional()
 }
 
-/// Records, newest first. What cannot be read is left out.
+/// Records, oldest first. What cannot be read is left out.
 pub(super) fn list_records(
     conn: &Connection,
     state: Option<&str>,
@@ -179,7 +179,7 @@ pub(super) fn list_records(
     load::readable(
         conn,
         &format!(
-            "SELECT {} FROM record WHERE ?1 IS NULL OR state = ?1 ORDER BY id DESC LIMIT ?2",
+            "SELECT {} FROM record WHERE ?1 IS NULL OR state = ?1 ORDER BY id LIMIT ?2",
             columns::RECORD_OF_ANY_VERSION
         ),
         (state, limit),

@@ -24,6 +24,10 @@ pub(super) const FREE_PAGES_KEPT: i64 = 256;
 /// The write-ahead log is cut back to this size when it starts over.
 const WAL_BYTES_KEPT: i64 = 4 * 1024 * 1024;
 
+/// A write-ahead log of this size is more than checkpoints leave behind: something keeps it
+/// from starting over.
+pub(super) const WAL_BYTES_LARGE: u64 = 16 * 1024 * 1024;
+
 /// How long another writer (an operator's `sqlite3`) is waited for.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 

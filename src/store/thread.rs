@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use super::Store;
+use super::{Log, Store};
 use crate::filing::rows::{StoreFact, StoreOrder, StoreTrouble};
 use crate::time::Wall;
 
@@ -34,6 +34,8 @@ pub enum Aside {
     Pulse(Result<(), StoreTrouble>),
     /// The damaged file that was set aside is gone: somebody has seen to it.
     Acknowledged,
+    /// The write-ahead log has another size, or is held, or not any more.
+    Log(Log),
     /// The file was taken away, and at the end of the run its content is being put back.
     PuttingBack,
     /// The file was taken away, and its content is back: a new start goes on with it.
@@ -72,6 +74,7 @@ pub fn spawn_telling(
             looked: Instant::now(),
             pulse: Ok(()),
             damaged: false,
+            log: Log::default(),
             rescue: Rescue::Idle,
         }
         .run(&orders);
@@ -88,6 +91,8 @@ struct Body<F, A> {
     looked: Instant,
     pulse: Result<(), StoreTrouble>,
     damaged: bool,
+    /// As it was last told.
+    log: Log,
     rescue: Rescue,
 }
 
@@ -117,6 +122,7 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
                         self.felt(Err(StoreTrouble::Damaged));
                     }
                     self.beat();
+                    self.tell_log();
                     match orders.recv_timeout(self.patience()) {
                         Ok(order) => order,
                         Err(RecvTimeoutError::Timeout) => continue,
@@ -133,6 +139,7 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
                 _ => Ok(()),
             };
             (self.facts)(fact);
+            self.tell_log();
             if writes {
                 self.beaten = Instant::now();
             }
@@ -174,6 +181,24 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
             self.pulse = pulse;
             (self.asides)(Aside::Pulse(pulse));
         }
+    }
+
+    fn tell_log(&mut self) {
+        let log = self.store.log();
+        if log == self.log {
+            return;
+        }
+        if log.held && !self.log.held {
+            log::warn!(
+                "store-log: the write-ahead log has {} MB and cannot be cut, because another \
+                 program holds a read transaction open on the database",
+                log.bytes / 1_000_000
+            );
+        } else if self.log.held && !log.held {
+            log::info!("store-log: the write-ahead log has been cut");
+        }
+        self.log = log;
+        (self.asides)(Aside::Log(log));
     }
 
     fn look_aside(&mut self) {

@@ -103,6 +103,8 @@ fn a_garbage_header_costs_no_row() {
     assert_eq!(recovered.last_alive, Some(NOW));
     let salvaged = store.salvaged().unwrap();
     assert_eq!((salvaged.revived, salvaged.unreadable), (0, 0));
+    // The first page is the root of the list of tables.
+    assert_eq!(salvaged.lost_pages, 1);
 }
 
 #[test]
@@ -389,6 +391,15 @@ fn heard<T>(from: &crossbeam_channel::Receiver<T>) -> T {
         .expect("nothing was said")
 }
 
+/// Whatever the thread finds out, but how large the log is.
+fn but_the_log(to: crossbeam_channel::Sender<thread::Aside>) -> impl Fn(thread::Aside) + Send {
+    move |word| {
+        if !matches!(word, thread::Aside::Log(_)) {
+            to.send(word).unwrap();
+        }
+    }
+}
+
 #[test]
 fn damage_that_a_commit_finds_is_said_once_and_nothing_is_written_any_more() {
     let place = filled();
@@ -406,7 +417,7 @@ fn damage_that_a_commit_finds_is_said_once_and_nothing_is_written_any_more() {
         store,
         taken,
         move |fact| facts.send(fact).unwrap(),
-        move |word| asides.send(word).unwrap(),
+        but_the_log(asides),
     )
     .unwrap();
     for ticket in 1..=2 {
@@ -443,11 +454,48 @@ fn the_running_thread_notices_that_the_damaged_file_was_taken_away() {
     let kept = recovered.damaged.unwrap();
     let (orders, taken) = crossbeam_channel::bounded(4);
     let (asides, aside) = crossbeam_channel::bounded(4);
-    let thread =
-        thread::spawn_telling(store, taken, |_| {}, move |w| asides.send(w).unwrap()).unwrap();
+    let thread = thread::spawn_telling(store, taken, |_| {}, but_the_log(asides)).unwrap();
     fs::remove_file(kept).unwrap();
     assert_eq!(heard(&aside), thread::Aside::Acknowledged);
     drop(orders);
     thread.join().unwrap();
     assert_eq!(place.open().1.damaged, None);
+}
+
+#[test]
+fn whole_pages_that_are_lost_are_told_from_rows_however_they_were_lost() {
+    for garbage in [0xff_u8, 0x00, 0x3c] {
+        let place = filled();
+        let kinds = page_kinds(&place.path());
+        let leaves: Vec<usize> = (0..kinds.len()).filter(|i| kinds[*i] == 0x0d).collect();
+        let lost: Vec<usize> = leaves.into_iter().skip(8).step_by(9).collect();
+        for page in &lost {
+            overwrite(&place.path(), *page as u64, &[garbage; PAGE_BYTES]);
+        }
+        let (store, _) = carried_over(&place);
+        let salvaged = store.salvaged().unwrap();
+        assert_eq!(
+            salvaged.lost_pages,
+            lost.len() as u64,
+            "{garbage:#x} {salvaged:?}"
+        );
+        assert_eq!(salvaged.unreadable, 0, "{garbage:#x}");
+        let said = salvaged.missing();
+        assert!(said.contains("nobody knows"), "{said}");
+    }
+}
+
+#[test]
+fn pages_that_are_cut_off_count_as_lost() {
+    let place = filled();
+    let pages = page_kinds(&place.path()).len() as u64;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(place.path())
+        .unwrap();
+    file.set_len((pages - 10) * PAGE_BYTES as u64).unwrap();
+    drop(file);
+    let (store, _) = carried_over(&place);
+    let salvaged = store.salvaged().unwrap();
+    assert!(salvaged.lost_pages >= 10, "{salvaged:?}");
 }
