@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::clock::Clock;
 use super::desk::{Desk, Readers};
@@ -39,9 +39,10 @@ use super::proxy::NotAProxy;
 use super::published::Published;
 use super::reload::{Applied, Reloaded};
 use super::rest::{self, HttpSettings, RestPool, RestWorkers};
+use super::stopped::{self, Stopped, ends_in_time};
 use super::tls::{Identity, TlsError};
 use crate::config::{self, Config, Listen};
-use crate::filing::rows::{Recovered, StoreTrouble};
+use crate::filing::rows::{Recovered, StoreOrder, StoreTrouble};
 use crate::filing::template::{Renderer, TemplateError};
 use crate::filing::{self, Unreported, Until};
 use crate::gateway::{self, Gateway, Input};
@@ -58,15 +59,12 @@ const LOOP_STOP: Duration = Duration::from_secs(4);
 /// How long the listeners may take to answer what is under way.
 const LISTENERS_STOP: Duration = Duration::from_secs(2);
 
-/// How long the store may take to close the database; a disk that hangs is not waited for.
-const STORE_STOP: Duration = Duration::from_secs(1);
-
 // Stopped within 10 s (design, section 6), with one to spare for a slow machine.
 const _: () = assert!(
     LISTENERS_STOP.as_secs()
         + LOOP_STOP.as_secs()
         + main_loop::WORKERS_STOP.as_secs()
-        + STORE_STOP.as_secs()
+        + stopped::STORE_STOP.as_secs()
         <= 9
 );
 
@@ -348,21 +346,11 @@ fn serve(
 /// Feeds the service manager's watchdog and its status line, from the loop itself.
 fn watchdog() -> Box<dyn FnMut(&Published) + Send> {
     let interval = sd::watchdog_interval();
-    let hang_after = std::env::var("GENESYS_GATEWAY_TEST_HANG_AFTER")
-        .ok()
-        .and_then(|text| text.trim_end_matches('s').parse::<u64>().ok())
-        .map(Duration::from_secs);
     let began = Instant::now();
     let mut fed = began;
     let mut said: Arc<str> = Arc::from("");
     let mut told = began;
     Box::new(move |published| {
-        if hang_after.is_some_and(|after| began.elapsed() >= after) {
-            log::warn!("hanging, as the test switch asks for");
-            loop {
-                std::thread::park();
-            }
-        }
         if interval.is_some_and(|every| fed.elapsed() >= every) {
             fed = Instant::now();
             sd::alive();
@@ -415,7 +403,7 @@ impl Daemon {
         let (http_at, status_at) = (intake.address(), operators.address());
         say_recovered(&recovered);
         let path = store.path().to_path_buf();
-        let published = Arc::new(Published::new(clock.now(), &recovered));
+        let published = Arc::new(Published::new(clock.now(), &recovered, &path));
 
         let (events, taken) = bounded(EVENTS_MAX);
         let (store_orders, store_taken) = bounded(STORE_ORDERS_MAX);
@@ -427,39 +415,23 @@ impl Daemon {
         let asides = move |aside| telling.aside(aside);
         let store = store::thread::spawn_telling(store, store_taken, answered, asides)
             .map_err(StartError::Environment)?;
-        let forward = start_forward(config, renderer, &path, &events, &clock, &published)?;
-        let reloaded = Reloaded {
-            http: tokens(&config.http.api_tokens),
-            status: tokens(&config.status.api_tokens),
-            history: forward.agent(),
-            reread_bearer: Box::new(forward.reread_bearer()),
+        let begun = Daemon::begin(
+            config,
+            (intake, operators),
             outside,
+            renderer,
+            (&events, taken, store_orders),
+            (&recovered, &path, &published),
+        );
+        let (main_loop, served, reloaded) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                // Everything else that could give the store an order has ended.
+                drop(events);
+                ends_in_time(store, &published);
+                return Err(error);
+            }
         };
-        let outside = &reloaded.outside;
-        let hands = Hands {
-            clock: clock.clone(),
-            events: events.clone(),
-            store: store_orders,
-            rest: start_rest(outside, &events).map_err(StartError::Environment)?,
-            forward,
-            connector: outside.connector.clone(),
-            session: outside.session,
-            published: published.clone(),
-            turned: watchdog(),
-            stop_within: LOOP_STOP,
-        };
-        let gateway = Gateway::new(settings(config), &recovered, clock.now(), seed());
-        // Whoever asks before the loop's first turn is told what the store holds, not nothing.
-        published.update(&gateway, clock.now());
-        let main_loop = Builder::new()
-            .name("loop".into())
-            .spawn(move || main_loop::run(gateway, taken, hands))
-            .map_err(StartError::Environment)?;
-        let desk = |workers| -> Arc<dyn Port> {
-            Arc::new(Desk::new(events.clone(), published.clone(), &path, workers))
-        };
-        let served =
-            serve(config, intake, operators, &reloaded, desk).map_err(StartError::Environment)?;
         for one in &served {
             published.count_refusals(one.refusals());
         }
@@ -474,6 +446,57 @@ impl Daemon {
             http_at,
             status_at,
         })
+    }
+
+    /// Workers, loop and listeners; none of them is left running if one cannot be had.
+    fn begin(
+        config: &Config,
+        (intake, operators): (Listener, Listener),
+        outside: Outside,
+        renderer: Renderer,
+        (events, taken, store): (&Sender<Event>, Receiver<Event>, Sender<StoreOrder>),
+        (recovered, path, published): (&Recovered, &Path, &Arc<Published>),
+    ) -> Result<(JoinHandle<main_loop::Ended>, Vec<Served>, Reloaded), StartError> {
+        let clock = outside.clock.clone();
+        let forward = start_forward(config, renderer, path, events, &clock, published)?;
+        let reloaded = Reloaded {
+            http: tokens(&config.http.api_tokens),
+            status: tokens(&config.status.api_tokens),
+            history: forward.agent(),
+            reread_bearer: Box::new(forward.reread_bearer()),
+            outside,
+        };
+        let outside = &reloaded.outside;
+        let hands = Hands {
+            clock: clock.clone(),
+            events: events.clone(),
+            store,
+            rest: start_rest(outside, events).map_err(StartError::Environment)?,
+            forward,
+            connector: outside.connector.clone(),
+            session: outside.session,
+            published: published.clone(),
+            turned: watchdog(),
+            stop_within: LOOP_STOP,
+        };
+        let gateway = Gateway::new(settings(config), recovered, clock.now(), seed());
+        // Whoever asks before the loop's first turn is told what the store holds, not nothing.
+        published.update(&gateway, clock.now());
+        let main_loop = Builder::new()
+            .name("loop".into())
+            .spawn(move || main_loop::run(gateway, taken, hands))
+            .map_err(StartError::Environment)?;
+        let desk = |workers| -> Arc<dyn Port> {
+            Arc::new(Desk::new(events.clone(), published.clone(), path, workers))
+        };
+        match serve(config, intake, operators, &reloaded, desk) {
+            Ok(served) => Ok((main_loop, served, reloaded)),
+            Err(error) => {
+                let _ = events.send(Event::Stop);
+                let _ = main_loop.join();
+                Err(StartError::Environment(error))
+            }
+        }
     }
 
     /// Where the intake listens: `127.0.0.1:8480`, or `unix:` and a path.
@@ -541,52 +564,6 @@ impl Daemon {
     }
 }
 
-/// How a daemon stopped.
-#[derive(Debug)]
-pub struct Stopped {
-    /// How its loop ended; none if that was by a defect.
-    pub ended: Option<main_loop::Ended>,
-    /// Whether the database was closed.
-    pub closed: bool,
-}
-
-impl Stopped {
-    /// Says what is on disk, and what becomes of the rest.
-    pub fn say(&self) {
-        match &self.ended {
-            None => log::error!(
-                "stopped; the loop had ended by itself, and what was in memory alone is not on \
-                 disk: what the platform announced is rebuilt over REST at the next start"
-            ),
-            Some(ended) if !ended.farewell.all_on_disk() => {
-                log::warn!("stopped; {}", ended.farewell);
-            }
-            Some(_) if !self.closed => log::warn!(
-                "stopped; everything taken is on disk, but the database was not closed in time: \
-                 the next start reads its log"
-            ),
-            Some(ended) if !ended.whole => log::warn!(
-                "stopped; everything taken is on disk, and what was still under way is taken up \
-                 at the next start"
-            ),
-            Some(_) => log::info!("stopped; everything taken is on disk"),
-        }
-    }
-}
-
-/// Waits for the store to close the database; as long as it takes if that has just been taken
-/// away, because then this is the last moment at which its content can be put back.
-fn ends_in_time(store: JoinHandle<()>, published: &Published) -> bool {
-    let deadline = Instant::now() + STORE_STOP;
-    while !store.is_finished() {
-        if Instant::now() >= deadline && !published.putting_back() {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    store.join().is_ok()
-}
-
 fn say_recovered(recovered: &Recovered) {
     let undelivered = recovered.records.iter().filter(|r| !r.state.over()).count();
     log::info!(
@@ -598,3 +575,6 @@ fn say_recovered(recovered: &Recovered) {
         log::error!("store: {}", status::verdict::set_aside(path));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ pub const STORE_ORDERS_MAX: usize = 4;
 /// Events handled before the clock, the snapshot and the watchdog are looked at again.
 const EVENTS_PER_TURN: usize = 256;
 
-/// The snapshot is published, and the loop turns, at least this often.
+/// The loop turns at least this often, and publishes a snapshot unless that costs too much.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
 /// After something happened it is published this soon.
@@ -181,7 +181,12 @@ impl Loop {
                 .gateway
                 .next_deadline(now)
                 .map_or(Mono::NEVER, |d| d.at);
-            let wait = self.hands.clock.until(due).min(self.publish_in(now.mono));
+            let wait = self
+                .hands
+                .clock
+                .until(due)
+                .min(self.publish_in(now.mono))
+                .min(PUBLISH_EVERY);
             let mut event = match events.recv_timeout(wait) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -401,7 +406,11 @@ impl Loop {
 
     /// When the next snapshot is due.
     fn publish_in(&self, now: Mono) -> Duration {
-        let every = if self.news { self.pause } else { PUBLISH_EVERY };
+        let every = if self.news {
+            self.pause
+        } else {
+            self.pause.max(PUBLISH_EVERY)
+        };
         self.published_at
             .map_or(Duration::ZERO, |t| every.saturating_sub(now.since(t)))
     }
@@ -411,7 +420,7 @@ impl Loop {
         if self.publish_in(now.mono).is_zero() {
             let began = Instant::now();
             self.hands.published.update(&self.gateway, now);
-            self.pause = (began.elapsed() * PUBLISH_SHARE).clamp(PUBLISH_SOON, PUBLISH_EVERY);
+            self.pause = pause_after(began.elapsed());
             self.published_at = Some(now.mono);
             self.news = false;
         }
@@ -421,5 +430,25 @@ impl Loop {
         }
         self.hands.published.turned(now.mono);
         (self.hands.turned)(&self.hands.published);
+    }
+}
+
+/// How long no other snapshot is taken after one that took so long.
+fn pause_after(took: Duration) -> Duration {
+    (took * PUBLISH_SHARE).max(PUBLISH_SOON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_takes_one_part_in_twenty_of_the_loop_however_long_it_takes() {
+        for ms in [0, 1, 5, 24, 26, 100, 700, 5_000] {
+            let took = Duration::from_millis(ms);
+            let pause = pause_after(took);
+            assert!(took * PUBLISH_SHARE <= pause, "{took:?}: {pause:?}");
+            assert!(pause >= PUBLISH_SOON);
+        }
     }
 }

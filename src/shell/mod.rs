@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod published;
 pub mod rest;
 pub mod seldom;
+pub mod stopped;
 #[cfg(test)]
 mod stub;
 pub mod shared;

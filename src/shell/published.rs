@@ -6,6 +6,7 @@
 //! it takes to clone a pointer.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use crate::gateway::Gateway;
 use crate::service::logging;
 use crate::status::snapshot::Histogram;
 use crate::status::{Minutes, Snapshot, verdict};
+use crate::store::Log;
 use crate::store::thread::Aside;
 use crate::time::{Mono, Now, Wall};
 
@@ -50,6 +52,10 @@ pub struct Published {
     pulse: Mutex<Result<(), StoreTrouble>>,
     /// The database turned out to be of no more use while it was in use, and why.
     store_over: Mutex<Option<StoreTrouble>>,
+    /// The write-ahead log.
+    log: Mutex<Log>,
+    /// Where the database is, for people.
+    database: String,
     /// The content of a database that was taken away is being put back.
     putting_back: AtomicBool,
     /// Counts of the listeners' refusals, asked when a snapshot is rendered.
@@ -63,7 +69,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Published {
     /// Before the first turn.
     #[must_use]
-    pub fn new(now: Now, recovered: &Recovered) -> Published {
+    pub fn new(now: Now, recovered: &Recovered, database: &Path) -> Published {
         Published {
             inner: Mutex::new(Inner {
                 current: Arc::new(Snapshot {
@@ -83,6 +89,8 @@ impl Published {
             aside: Mutex::new(recovered.damaged.clone()),
             pulse: Mutex::new(Ok(())),
             store_over: Mutex::new(None),
+            log: Mutex::new(Log::default()),
+            database: database.display().to_string(),
             putting_back: AtomicBool::new(false),
             refusals: Mutex::new(Vec::new()),
         }
@@ -96,6 +104,8 @@ impl Published {
             stopping: self.stopping.load(Ordering::Relaxed),
             platform: gateway.platform().snapshot(now),
             damaged: lock(&self.aside).clone(),
+            log: *lock(&self.log),
+            database: self.database.clone(),
             next_wake: gateway
                 .next_deadline(now)
                 .map(|d| (d.at.since(now.mono), d.why)),
@@ -138,6 +148,7 @@ impl Published {
         match aside {
             Aside::Pulse(pulse) => *lock(&self.pulse) = pulse,
             Aside::Acknowledged => *lock(&self.aside) = None,
+            Aside::Log(log) => *lock(&self.log) = log,
             Aside::PuttingBack => self.putting_back.store(true, Ordering::Release),
             Aside::PutBack => self.store_is_over(StoreTrouble::Moved),
         }
@@ -309,7 +320,7 @@ mod tests {
     #[test]
     fn a_full_house_is_counted_and_the_picture_of_it_costs_milliseconds() {
         let recovered = full_house();
-        let published = Published::new(now(0), &recovered);
+        let published = Published::new(now(0), &recovered, Path::new("gateway.db"));
         let gateway = Gateway::new(settings(), &recovered, now(0), 1);
         let began = Instant::now();
         for turn in 1..=5 {
@@ -327,7 +338,7 @@ mod tests {
             damaged: Some("/x/gateway.db.damaged".into()),
             ..Recovered::default()
         };
-        let published = Published::new(now(0), &recovered);
+        let published = Published::new(now(0), &recovered, Path::new("gateway.db"));
         let gateway = Gateway::new(settings(), &recovered, now(0), 1);
         published.update(&gateway, now(1));
         assert!(published.health().is_empty());

@@ -241,3 +241,75 @@ fn a_disk_that_is_full_at_the_start_is_said_and_what_is_there_goes_on() {
     let gateway = setup.start();
     gateway.wait_state(&id, "watching");
 }
+
+/// Hands in results until the log has so many bytes.
+fn grow_the_log(gateway: &Gateway, setup: &Setup, bytes: u64) {
+    let url = format!("{}/customers/supportResult", gateway.intake);
+    let filler = json!({"filler": "x".repeat(50_000)}).to_string();
+    wait_within(UNTIL_TRIED_AGAIN, "the log to grow", || {
+        http::post_json(&url, &filler).expect(202);
+        let size = std::fs::metadata(setup.path("gateway.db-wal")).map_or(0, |m| m.len());
+        if size > bytes { Ok(()) } else { Err(size) }
+    });
+}
+
+#[test]
+fn a_forgotten_read_transaction_is_named_with_the_way_out_and_the_log_is_cut_when_it_is_over() {
+    let (platform, history) = (Platform::start(), History::start());
+    let mut setup = Setup::new(&platform, &history);
+    setup.env("RUST_LOG", "info");
+    let gateway = setup.start();
+    gateway.wait_ready();
+    assert_eq!(gateway.metric("genesys_gateway_store_log_held"), 0.0);
+    let reader = setup.database();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM record")
+        .unwrap();
+    grow_the_log(&gateway, &setup, 20_000_000);
+    let status = wait_for("the verdict to tell of the log", || {
+        let status = gateway.status();
+        if status["store"]["logHeld"] == true {
+            Ok(status)
+        } else {
+            Err(status["store"].to_string())
+        }
+    });
+    let reasons = status["reasons"].to_string();
+    assert!(
+        reasons.contains("read transaction") && reasons.contains("fuser -v"),
+        "{reasons}"
+    );
+    assert!(reasons.contains("gateway.db-shm"), "{reasons}");
+    assert_eq!(status["level"], "warn", "{status}");
+    assert!(gateway.metric("genesys_gateway_store_log_bytes") > 16e6);
+    assert_eq!(gateway.metric("genesys_gateway_store_log_held"), 1.0);
+    gateway.wait_log("store-log: the write-ahead log has");
+    http::get(&format!("{}/healthz", gateway.operators)).expect(200);
+
+    reader.execute_batch("ROLLBACK").unwrap();
+    wait_for("the log to be cut", || {
+        match gateway.metric("genesys_gateway_store_log_bytes") {
+            n if n < 5e6 => Ok(()),
+            n => Err(n),
+        }
+    });
+    gateway.wait_log("has been cut");
+    assert_eq!(gateway.status()["store"]["logHeld"], false);
+}
+
+#[test]
+fn without_a_foreign_reader_the_log_stays_small_however_much_is_written() {
+    let (platform, history) = (Platform::start(), History::start());
+    let setup = Setup::new(&platform, &history);
+    let gateway = setup.start();
+    gateway.wait_ready();
+    let url = format!("{}/customers/supportResult", gateway.intake);
+    let filler = json!({"filler": "x".repeat(50_000)}).to_string();
+    let mut most = 0;
+    for _ in 0..400 {
+        http::post_json(&url, &filler).expect(202);
+        let size = std::fs::metadata(setup.path("gateway.db-wal")).map_or(0, |m| m.len());
+        most = most.max(size);
+    }
+    assert!(most < 12_000_000, "{most}");
+}

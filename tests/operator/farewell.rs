@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::mount::Disk;
 use crate::support::{Gateway, History, Platform, Setup, Shim, http, wait_for};
 
 const ALL_ON_DISK: &str = "stopped; everything taken is on disk";
@@ -69,46 +68,6 @@ fn stopped_with_records_in_memory_alone_it_says_how_many_and_the_next_start_rebu
         said.contains(" INFO ") && said.contains(ALL_ON_DISK),
         "{said}"
     );
-}
-
-#[test]
-fn a_disk_that_is_full_at_the_stop_is_named_in_the_farewell() {
-    let (platform, history) = (Platform::start(), History::start());
-    let mut setup = Setup::new(&platform, &history);
-    let Some(disk) = Disk::mount(setup.path("disk"), "4m") else {
-        return;
-    };
-    setup.set("store", "path = \"disk/gateway.db\"");
-    let mut gateway = setup.start();
-    let id = platform.conversation();
-    gateway.accept(&id).expect(202);
-    gateway.wait_state(&id, "watching");
-    disk.fill();
-    let results = format!("{}/customers/supportResult", gateway.intake);
-    // The smaller, the more of what is left is used up.
-    for size in [40_000, 2_000, 10] {
-        let filler = json!({"filler": "x".repeat(size)}).to_string();
-        wait_for("a refusal", || {
-            match http::post_json(&results, &filler).status {
-                503 => Ok(()),
-                other => Err(other),
-            }
-        });
-        std::thread::sleep(Duration::from_secs(1));
-    }
-    wrap_up(&platform, &gateway, &id, 1);
-    let said = farewell(&mut gateway);
-    assert!(
-        said.contains("disk that holds the database is full"),
-        "{said}"
-    );
-    assert!(
-        said.contains("1 record taken from the platform: rebuilt"),
-        "{said}"
-    );
-    disk.free();
-    let _gateway = setup.start();
-    history.wait_filed(&id, 1);
 }
 
 #[test]

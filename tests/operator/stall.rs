@@ -277,3 +277,54 @@ fn a_crowd_that_waits_for_the_disk_leaves_room_for_quick_refusals_and_for_readin
     times.remove(&1001);
     assert_eq!(times, promised);
 }
+
+#[test]
+fn a_loop_that_hangs_is_seen_and_the_watchdog_of_the_service_manager_is_not_fed() {
+    let (platform, history) = (Platform::start(), History::start());
+    let mut setup = Setup::new(&platform, &history);
+    let Some(shim) = Shim::preload(&mut setup) else {
+        return;
+    };
+    let at = setup.path("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&at).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    setup.env("NOTIFY_SOCKET", at.to_str().unwrap());
+    setup.env("WATCHDOG_USEC", "1000000");
+    let gateway = setup.start();
+    let fed_within = |span: Duration| {
+        let (until, mut bytes, mut fed) = (Instant::now() + span, [0; 4096], 0);
+        while Instant::now() < until {
+            if let Ok(n) = manager.recv(&mut bytes) {
+                fed += usize::from(bytes[..n].starts_with(b"WATCHDOG=1"));
+            }
+        }
+        fed
+    };
+    assert!(fed_within(Duration::from_secs(3)) >= 2);
+    shim.hang();
+    fed_within(Duration::from_secs(1));
+    assert_eq!(fed_within(Duration::from_secs(3)), 0);
+    // Nobody else hangs with it.
+    quick("metrics", || {
+        http::get(&format!("{}/metrics", gateway.operators))
+    })
+    .expect(200);
+    let sick = wait_within(UNTIL_OVER, "health to tell", || {
+        let answer = quick("health", || {
+            http::get(&format!("{}/healthz", gateway.operators))
+        });
+        if answer.status == 503 {
+            Ok(answer)
+        } else {
+            Err(answer)
+        }
+    });
+    assert!(sick.text.contains("the loop has not turned for"), "{sick}");
+    // The loop has it or not: in neither case is a request refused that may happen.
+    let asked = ask("POST", results(&gateway), None, Some("{}".into()))
+        .join()
+        .unwrap();
+    assert_eq!(asked.0.status, 503, "{}", asked.0);
+}
