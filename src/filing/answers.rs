@@ -49,7 +49,7 @@ impl Filing {
             return;
         }
         match fetch {
-            Fetch::One(id) => {
+            Fetch::One(id) | Fetch::Calm(id) => {
                 self.counters.check("one", label_of(&outcome));
                 if self.interactions.get(id).is_some_and(|w| !w.ended()) {
                     self.fetched_one(*id, asked_at, outcome, now);
@@ -101,8 +101,8 @@ impl Filing {
         if lasting {
             self.guess(id, now, "the platform has not answered for an hour");
         }
-        if self.interactions.get(&id).is_some_and(|w| !w.ended()) {
-            self.checks.schedule(id, again, Class::Prompt);
+        if let Some(w) = self.interactions.get(&id).filter(|w| !w.ended()) {
+            self.checks.schedule(id, again, w.due_class());
         }
     }
 
@@ -177,15 +177,16 @@ impl Filing {
         w.told();
         w.missing = looked.missing;
         let fresh = w.owed.is_none_or(|owed| asked_at.mono >= owed);
+        w.over_seen = view.ended.is_some();
         if fresh && looked.again_in.is_none() {
-            w.owed = None;
+            w.settled_up();
         }
         if let Some(pause) = looked.again_in {
-            self.checks.schedule(id, now.mono + pause, Class::Prompt);
+            self.checks.schedule(id, now.mono + pause, Class::Hinted);
             return;
         }
         if !fresh {
-            self.checks.schedule(id, now.mono, Class::Prompt);
+            self.checks.schedule(id, now.mono, w.due_class());
             return;
         }
         if view.finished() {
@@ -354,8 +355,8 @@ impl Filing {
             match &hints {
                 Some(hints) => self.hinted(*id, hints.get(id), asked_at, now),
                 None => {
-                    if self.interactions.get(id).is_some_and(|w| !w.ended()) {
-                        self.checks.schedule(*id, now.mono, Class::Prompt);
+                    if let Some(w) = self.interactions.get(id).filter(|w| !w.ended()) {
+                        self.checks.schedule(*id, now.mono, w.due_class());
                     }
                 }
             }
@@ -396,7 +397,7 @@ impl Filing {
         } else if quiet && asked_at.mono >= proves_at {
             if let Some(w) = self.interactions.get_mut(&id) {
                 w.told();
-                w.owed = None;
+                w.settled_up();
                 let (at, class) = w.next_check(false, now.mono, &mut self.rng);
                 self.checks.schedule(id, at, class);
             }
@@ -407,7 +408,7 @@ impl Filing {
             } else {
                 proves_at.max(now.mono + BULK_AGAIN)
             };
-            self.checks.schedule(id, now.mono, Class::Prompt);
+            self.checks.schedule(id, now.mono, w.due_class());
             self.checks.no_bulk_before(id, bulk_at);
         }
     }

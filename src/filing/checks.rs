@@ -6,6 +6,11 @@
 //! very many are due (protocol, section 11.3). The two alternate then, so that
 //! urgent ones never wait for the crowd.
 //!
+//! What a gap touched goes before what is asked in the ordinary course of
+//! things, most likely wrap-ups first ([`Class::Gap`]); the ordinary course
+//! leaves a share of the budget free for it ([`Fetch::Calm`]), and one turn in
+//! [`TURNS`] is its own, because each end that it finds frees a place.
+//!
 //! Invariants: a conversation that was scheduled stays in exactly one place
 //! (waiting for its time, ready, or asked) until it is cancelled or its answer
 //! is in; at most [`FETCHES_OUTSTANDING_MAX`] questions are unanswered. No
@@ -24,15 +29,23 @@ const ONE_BY_ONE_MAX: usize = 60;
 const BULK_MAX: usize = 50;
 /// After a bulk question was too large even for two, or refused: a pause.
 const BULK_PAUSE: Duration = Duration::from_secs(600);
+/// Of so many questions about what gaps touched, one goes to what comes next instead.
+const TURNS: u32 = 16;
+/// Questions in no hurry that may be unanswered: the rest is for those that are.
+const CALM_OUTSTANDING_MAX: usize = 2;
+/// Questions about many that may be unanswered.
+const BULK_OUTSTANDING_MAX: usize = 2;
 /// Bulk questions that must go well before one more id is put in.
 const GROW_AFTER: u32 = 2;
 
 /// How urgent a check is; the order of service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Class {
-    /// A bulk answer hinted at news.
+    /// There is news: a bulk answer hinted at it, or a wrap-up was seen that nobody announced.
     Hinted,
-    /// After an event, a gap, a late subscription, or for an end.
+    /// A gap touched it. The lesser the number, the more likely it was wrapped up in it.
+    Gap(u64),
+    /// After an event, a late subscription, or for an end.
     Prompt,
     /// Nothing special.
     Routine,
@@ -52,7 +65,8 @@ enum Place {
 struct Slot {
     class: Class,
     place: Place,
-    /// From when a bulk question is worth its while.
+    /// From when a bulk question is worth its while; never after an event, where only the
+    /// prompt question finds an end.
     bulk_at: Mono,
 }
 
@@ -70,6 +84,8 @@ pub(super) struct Checks {
     bulk_good: u32,
     bulk_from: Mono,
     bulk_turn: bool,
+    /// Questions about what gaps touched, so far.
+    turns: u32,
 }
 
 impl Checks {
@@ -88,7 +104,10 @@ impl Checks {
                 Slot {
                     class,
                     place: Place::Timed(at),
-                    bulk_at: Mono(0),
+                    bulk_at: match class {
+                        Class::Hinted | Class::Prompt => Mono::NEVER,
+                        Class::Gap(_) | Class::Routine => Mono(0),
+                    },
                 },
             );
             self.timers.insert((at, id));
@@ -119,6 +138,18 @@ impl Checks {
                 ..slot
             },
         );
+    }
+
+    /// Something was learned of it that makes it more urgent, or less.
+    pub(super) fn reclass(&mut self, id: ConversationId, class: Class) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            let was = std::mem::replace(&mut slot.class, class);
+            let slot = *slot;
+            if let Place::Ready(since) = slot.place {
+                self.take_from_ready(id, was, since, slot.bulk_at);
+                self.put_in_ready(id, class, since, slot.bulk_at, since);
+            }
+        }
     }
 
     /// A bulk question about it is pointless before `at`.
@@ -158,7 +189,7 @@ impl Checks {
         if class != Class::Hinted {
             if bulk_at <= now {
                 self.bulk_ready.insert((class, since, id));
-            } else {
+            } else if bulk_at != Mono::NEVER {
                 self.bulk_timers.insert((bulk_at, id));
             }
         }
@@ -196,6 +227,20 @@ impl Checks {
         }
     }
 
+    /// Whose turn it is to be asked about alone, and whether in no hurry.
+    fn alone(&self) -> Option<(ConversationId, bool)> {
+        let (class, _, id) = *self.ready.first()?;
+        if class >= Class::Prompt {
+            let calm = |f: &&Fetch| matches!(f, Fetch::Calm(_));
+            let out = self.outstanding.iter().filter(calm).count();
+            return (out < CALM_OUTSTANDING_MAX).then_some((id, true));
+        }
+        let least = (Class::Prompt, Mono(0), ConversationId(uuid::Uuid::nil()));
+        let other = self.ready.range(least..).next();
+        let other = other.filter(|o| o.0 == Class::Prompt && self.turns % TURNS == TURNS - 1);
+        Some((other.map_or(id, |o| o.2), false))
+    }
+
     /// The next question, if one may be asked now.
     pub(super) fn next(&mut self, now: Mono) -> Option<Fetch> {
         self.promote(now);
@@ -207,7 +252,10 @@ impl Checks {
         }
         let bulk_possible =
             self.bulk_size >= 2 && now >= self.bulk_from && self.bulk_ready.len() >= 2;
-        let crowd = self.ready.len() > ONE_BY_ONE_MAX && bulk_possible;
+        let bulk = |f: &&Fetch| matches!(f, Fetch::Many(_));
+        let crowd = self.ready.len() > ONE_BY_ONE_MAX
+            && bulk_possible
+            && self.outstanding.iter().filter(bulk).count() < BULK_OUTSTANDING_MAX;
         self.bulk_turn = crowd && !self.bulk_turn;
         let fetch = if self.bulk_turn {
             let ids: Vec<_> = self
@@ -218,7 +266,13 @@ impl Checks {
                 .collect();
             Fetch::Many(ids)
         } else {
-            Fetch::One(self.ready.first()?.2)
+            let (id, calm) = self.alone()?;
+            if calm {
+                Fetch::Calm(id)
+            } else {
+                self.turns = self.turns.wrapping_add(1);
+                Fetch::One(id)
+            }
         };
         for id in ids_of(&fetch) {
             if let Some(slot) = self.slots.get(id).copied()
@@ -294,7 +348,7 @@ impl Checks {
         if self.outstanding.len() >= FETCHES_OUTSTANDING_MAX {
             return None;
         }
-        if let Some((_, since, _)) = self.ready.first() {
+        if let Some((_, since, _)) = self.ready.first().filter(|_| self.alone().is_some()) {
             return Some(*since);
         }
         self.timers.first().map(|t| t.0)
@@ -319,7 +373,7 @@ impl Checks {
 
 fn ids_of(fetch: &Fetch) -> &[ConversationId] {
     match fetch {
-        Fetch::One(id) => std::slice::from_ref(id),
+        Fetch::One(id) | Fetch::Calm(id) => std::slice::from_ref(id),
         Fetch::Many(ids) => ids,
     }
 }
@@ -350,7 +404,7 @@ mod tests {
     fn the_sooner_time_and_the_more_urgent_class_win() {
         let mut c = Checks::new();
         c.schedule(id(1), at(60), Class::Routine);
-        c.schedule(id(1), at(5), Class::Prompt);
+        c.schedule(id(1), at(5), Class::Gap(0));
         c.schedule(id(1), at(90), Class::Routine);
         assert_eq!(c.deadline(), Some(at(5)));
         assert_eq!(c.next(at(4)), None);
@@ -362,18 +416,53 @@ mod tests {
     fn urgent_ones_go_first_and_then_the_older() {
         let mut c = Checks::new();
         c.schedule(id(1), at(1), Class::Routine);
-        c.schedule(id(2), at(3), Class::Prompt);
-        c.schedule(id(3), at(2), Class::Prompt);
+        c.schedule(id(2), at(3), Class::Gap(0));
+        c.schedule(id(3), at(2), Class::Gap(0));
         c.schedule(id(4), at(4), Class::Hinted);
         let order: Vec<_> = drain(&mut c, at(9));
-        assert_eq!(order, [4, 3, 2, 1].map(|n| Fetch::One(id(n))));
+        let alone = [4, 3, 2].map(|n| Fetch::One(id(n)));
+        assert_eq!(
+            (&order[..3], &order[3..]),
+            (&alone[..], &[Fetch::Calm(id(1))][..])
+        );
+    }
+
+    #[test]
+    fn after_a_gap_the_likeliest_go_first_and_every_sixteenth_turn_is_somebody_elses() {
+        let mut c = Checks::new();
+        for n in 0..20 {
+            c.schedule(id(n), at(n as u64), Class::Gap(100 - n as u64));
+        }
+        c.schedule(id(50), at(9), Class::Prompt);
+        c.schedule(id(51), at(8), Class::Prompt);
+        c.schedule(id(60), at(0), Class::Routine);
+        let order: Vec<_> = drain(&mut c, at(20));
+        let mut alone: Vec<_> = (0..20).rev().collect();
+        alone.insert(TURNS as usize - 1, 51);
+        let alone: Vec<_> = alone.into_iter().map(|n| Fetch::One(id(n))).collect();
+        let calm = [50, 60].map(|n| Fetch::Calm(id(n)));
+        assert_eq!((&order[..21], &order[21..]), (&alone[..], &calm[..]));
+    }
+
+    #[test]
+    fn those_in_no_hurry_leave_room_for_those_that_are_and_nothing_spins() {
+        let mut c = Checks::new();
+        for n in 0..9 {
+            c.schedule(id(n), at(0), Class::Prompt);
+        }
+        c.schedule(id(20), at(30), Class::Gap(0));
+        assert_eq!(c.next(at(1)), Some(Fetch::Calm(id(0))));
+        assert_eq!(c.next(at(1)), Some(Fetch::Calm(id(1))));
+        assert_eq!(c.next(at(1)), None);
+        assert_eq!(c.deadline(), Some(at(30)));
+        assert_eq!(c.next(at(30)), Some(Fetch::One(id(20))));
     }
 
     #[test]
     fn no_more_than_the_agreed_number_of_questions_is_out() {
         let mut c = Checks::new();
         for n in 0..10 {
-            c.schedule(id(n), at(0), Class::Prompt);
+            c.schedule(id(n), at(0), Class::Gap(0));
         }
         let out: Vec<_> = std::iter::from_fn(|| c.next(at(1))).collect();
         assert_eq!(out.len(), FETCHES_OUTSTANDING_MAX);
@@ -385,9 +474,9 @@ mod tests {
     #[test]
     fn what_is_wanted_while_it_is_asked_comes_back_after_the_answer() {
         let mut c = Checks::new();
-        c.schedule(id(1), at(0), Class::Prompt);
+        c.schedule(id(1), at(0), Class::Gap(0));
         let f = c.next(at(0)).unwrap();
-        c.schedule(id(1), at(2), Class::Prompt);
+        c.schedule(id(1), at(2), Class::Gap(0));
         assert_eq!(c.next(at(9)), None);
         c.answered(&f);
         assert_eq!(c.next(at(9)), Some(Fetch::One(id(1))));
@@ -397,7 +486,7 @@ mod tests {
     fn a_crowd_is_asked_about_in_bulk_and_one_by_one_in_turn() {
         let mut c = Checks::new();
         for n in 0..1000 {
-            c.schedule(id(n), at(0), Class::Prompt);
+            c.schedule(id(n), at(0), Class::Gap(0));
         }
         let all = drain(&mut c, at(1));
         let bulk = all.iter().filter(|f| matches!(f, Fetch::Many(_))).count();
@@ -428,7 +517,7 @@ mod tests {
             assert_eq!(c.bulk_size, expected);
         }
         for n in 0..200 {
-            c.schedule(id(n), at(0), Class::Prompt);
+            c.schedule(id(n), at(0), Class::Gap(0));
         }
         assert!(matches!(c.next(at(1)), Some(Fetch::One(_))));
         assert!(matches!(c.next(at(1)), Some(Fetch::One(_))));
@@ -444,7 +533,7 @@ mod tests {
     fn a_bulk_question_waits_until_it_is_worth_its_while() {
         let mut c = Checks::new();
         for n in 0..100 {
-            c.schedule(id(n), at(0), Class::Prompt);
+            c.schedule(id(n), at(0), Class::Gap(0));
             c.no_bulk_before(id(n), at(900));
         }
         for _ in 0..3 {
@@ -460,7 +549,7 @@ mod tests {
     fn a_cancelled_check_leaves_no_trace_wherever_it_was() {
         let mut c = Checks::new();
         for n in 0..3 {
-            c.schedule(id(n), at(n as u64), Class::Prompt);
+            c.schedule(id(n), at(n as u64), Class::Gap(0));
         }
         let f = c.next(at(1)).unwrap();
         for n in 0..3 {
@@ -474,14 +563,14 @@ mod tests {
     #[test]
     fn a_check_cancelled_and_wanted_anew_is_not_lost_with_the_late_answer() {
         let mut c = Checks::new();
-        c.schedule(id(1), at(0), Class::Prompt);
+        c.schedule(id(1), at(0), Class::Gap(0));
         let first = c.next(at(0)).unwrap();
         c.cancel(id(1));
-        c.schedule(id(1), at(1), Class::Prompt);
+        c.schedule(id(1), at(1), Class::Gap(0));
         let second = c.next(at(1)).unwrap();
         // Equal questions: the first answer settles one of them only.
         assert!(c.answered(&first));
-        c.schedule(id(1), at(2), Class::Prompt);
+        c.schedule(id(1), at(2), Class::Gap(0));
         assert!(c.answered(&second));
         assert_eq!(c.next(at(2)), Some(Fetch::One(id(1))));
     }

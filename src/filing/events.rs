@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 
 use super::answers::ANALYTICS_LAG;
-use super::checks::Class;
 use super::commit::Taking;
 use super::interaction::{UNWATCHED_AFTER, Watched};
 use super::machine::{Filing, Kept};
@@ -67,7 +66,8 @@ impl Filing {
         if changed {
             self.ledger.dirty_interactions.insert(id);
         }
-        self.checks.schedule(id, now.mono, Class::Prompt);
+        let class = w.due_class();
+        self.checks.schedule(id, now.mono, class);
         self.checks.no_bulk_before(id, now.mono + ANALYTICS_LAG);
     }
 
@@ -89,8 +89,9 @@ impl Filing {
             touched += 1;
             // Evidence from before the gap ends nothing.
             w.owed = Some(now.mono);
-            self.checks
-                .schedule(id, now.mono + UNWATCHED_AFTER, Class::Prompt);
+            w.touched = true;
+            let class = w.due_class();
+            self.checks.schedule(id, now.mono + UNWATCHED_AFTER, class);
         }
         if touched > 0 {
             self.counters.gap(cause, touched);
@@ -200,7 +201,9 @@ impl Filing {
             && !w.ended()
         {
             w.owed = Some(now.mono);
-            self.checks.schedule(id, now.mono, Class::Prompt);
+            w.touched = true;
+            let class = w.due_class();
+            self.checks.schedule(id, now.mono, class);
         }
     }
 
@@ -275,7 +278,10 @@ impl Filing {
                 self.ledger.dirty_interactions.insert(id);
                 if announced && settings.until == Until::ConversationFinished {
                     let at = w.after_event(now.mono);
-                    self.checks.schedule(id, at, Class::Prompt);
+                    let class = w.due_class();
+                    self.checks.schedule(id, at, class);
+                    // What comes after a gap speaks against one that was lost in it.
+                    self.checks.reclass(id, class);
                 }
             }
         }

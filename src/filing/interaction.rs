@@ -101,6 +101,10 @@ pub(super) struct Watched {
     pub(super) dark_since: Mono,
     /// An answer asked at or after this moment is still owed.
     pub(super) owed: Option<Mono>,
+    /// It is owed because of a gap.
+    pub(super) touched: bool,
+    /// REST showed that the customer had left, and no wrap-up has come since.
+    pub(super) over_seen: bool,
     /// `max-age` has passed: the next answer ends it.
     pub(super) last_chance: bool,
     /// See [`Missing`].
@@ -153,6 +157,8 @@ impl Watched {
             live_since: None,
             dark_since: now.mono,
             owed: None,
+            touched: false,
+            over_seen: false,
             last_chance: false,
             missing: Vec::new(),
             finish_seen: None,
@@ -187,6 +193,29 @@ impl Watched {
         // What REST itself has just shown need not be asked again at once.
         self.settling = usize::from(!announced);
         self.finish_seen = None;
+        self.over_seen = false;
+    }
+
+    /// How urgent an answer is, and after a gap how likely it is to show a wrap-up: of those
+    /// known to be in after-call work most, then of those from which none has come yet, and
+    /// of the older ones rather than of those that have just begun.
+    pub(super) fn due_class(&self) -> Class {
+        if !self.touched {
+            return Class::Prompt;
+        }
+        let tier: u64 = match (self.over_seen, self.taken) {
+            (true, _) => 0,
+            (false, 0) => 1,
+            (false, _) => 2,
+        };
+        let age = u64::try_from(self.row.accepted_at.0).unwrap_or(0);
+        Class::Gap((tier << 60) | age.min((1 << 60) - 1))
+    }
+
+    /// Nothing is owed any more.
+    pub(super) fn settled_up(&mut self) {
+        self.owed = None;
+        self.touched = false;
     }
 
     /// REST showed the conversation.

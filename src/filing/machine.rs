@@ -102,6 +102,7 @@ impl Filing {
             if !row.state.ended() {
                 let mut w = Watched::new(row.clone(), &settings, now);
                 w.recovered = true;
+                w.touched = row.watched_since.is_some();
                 filing.watch(w, now);
             }
         }
@@ -171,10 +172,10 @@ impl Filing {
         self.expiries.insert((w.expires_at, id));
         self.live_count += 1;
         if w.live_since.is_some() {
-            self.checks.schedule(id, now.mono, Class::Prompt);
+            self.checks.schedule(id, now.mono, w.due_class());
         } else {
-            self.checks
-                .schedule(id, now.mono + UNWATCHED_AFTER, Class::Prompt);
+            let at = now.mono + UNWATCHED_AFTER;
+            self.checks.schedule(id, at, w.due_class());
         }
         self.interactions.insert(id, w);
         self.out.push_back(Order::Watch(topic_of(id)));
@@ -357,7 +358,7 @@ impl Filing {
     pub(super) fn ended(&mut self, id: ConversationId) {
         if let Some(w) = self.interactions.get_mut(&id) {
             self.expiries.remove(&(w.expires_at, id));
-            w.owed = None;
+            w.settled_up();
             w.missing.clear();
             self.live_count = self.live_count.saturating_sub(1);
         }

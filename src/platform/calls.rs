@@ -72,8 +72,9 @@ impl Purpose {
     fn priority(&self) -> Priority {
         match self {
             Purpose::Token => Priority::Token,
-            Purpose::Fetch(Fetch::One(_)) => Priority::Single,
-            Purpose::Fetch(Fetch::Many(_)) => Priority::Bulk,
+            // Whoever asks alternates between the two, so they keep their order.
+            Purpose::Fetch(Fetch::One(_) | Fetch::Many(_)) => Priority::Check,
+            Purpose::Fetch(Fetch::Calm(_)) => Priority::Calm,
             _ => Priority::Upkeep,
         }
     }
@@ -177,8 +178,8 @@ impl Calls {
         let priorities = [
             Priority::Token,
             Priority::Upkeep,
-            Priority::Single,
-            Priority::Bulk,
+            Priority::Check,
+            Priority::Calm,
         ];
         for priority in priorities {
             let Some(at) = self.first_not_held(priority, budget, now.mono) else {
@@ -387,7 +388,7 @@ impl Calls {
     /// to hear for longer than that, given up.
     pub(super) fn overdue(&mut self, budget: &Budget, now: Now) -> Vec<Done> {
         let mut given_up = Vec::new();
-        for priority in [Priority::Single, Priority::Bulk] {
+        for priority in [Priority::Check, Priority::Calm] {
             let jobs = &mut self.jobs;
             self.queues[priority as usize].retain(|call| {
                 let waits = jobs.get(call).is_some_and(|j| {
@@ -422,8 +423,8 @@ impl Calls {
         let priorities = [
             Priority::Token,
             Priority::Upkeep,
-            Priority::Single,
-            Priority::Bulk,
+            Priority::Check,
+            Priority::Calm,
         ];
         let mut blocked = self.in_flight >= CALLS_IN_FLIGHT_MAX;
         for priority in priorities {
@@ -432,7 +433,7 @@ impl Calls {
                 continue;
             };
             let queued = self.jobs.get(call).map_or(now.mono, |j| j.queued);
-            if priority >= Priority::Single {
+            if priority >= Priority::Check {
                 let give_up = Deadline {
                     at: queued + FETCH_PATIENCE,
                     why: "question given up",

@@ -170,7 +170,7 @@ impl Client {
             Input::Unwatch(topic) => self.unwatch(&topic),
             Input::Fetch(fetch) => {
                 let op = match &fetch {
-                    Fetch::One(id) => Op::Conversation(*id),
+                    Fetch::One(id) | Fetch::Calm(id) => Op::Conversation(*id),
                     Fetch::Many(ids) => Op::Conversations(ids.clone()),
                 };
                 self.calls.queue(op, Purpose::Fetch(fetch), now);

@@ -183,6 +183,8 @@ pub enum Fact {
 pub enum Fetch {
     /// `GET /api/v2/conversations/{id}` (protocol, section 11.1): prompt.
     One(ConversationId),
+    /// The same in no hurry: it leaves a share of the budget to those that are.
+    Calm(ConversationId),
     /// `GET /api/v2/analytics/conversations/details?id=…` (section 11.2): late, many at once.
     Many(Vec<ConversationId>),
 }

@@ -29,10 +29,10 @@ pub enum Priority {
     Token,
     /// What keeps channels and the token alive.
     Upkeep,
-    /// One conversation.
-    Single,
-    /// Many conversations.
-    Bulk,
+    /// Conversations about which something may have been missed, one or many.
+    Check,
+    /// One conversation in the ordinary course of things.
+    Calm,
 }
 
 impl Priority {
@@ -40,8 +40,8 @@ impl Priority {
     fn reserve_percent(self) -> u32 {
         match self {
             Priority::Token | Priority::Upkeep => 0,
-            Priority::Single => 10,
-            Priority::Bulk => 25,
+            Priority::Check => 10,
+            Priority::Calm => 30,
         }
     }
 }
@@ -148,6 +148,22 @@ impl Budget {
             at = at.max(until);
         }
         let usable = self.usable(priority);
+        // Not all of it at once, so that the budget comes back evenly; what is urgent is
+        // through with its share after a third of the window, and who asks may know better by
+        // then whom to ask about.
+        let parts = match priority {
+            Priority::Token | Priority::Upkeep => None,
+            Priority::Check => Some(3),
+            Priority::Calm => Some(6),
+        };
+        if let Some(parts) = parts {
+            let (part, most) = (REST_WINDOW / 6, (usable / parts).max(1));
+            let recent = self.sent.partition_point(|t| now.since(*t) >= part);
+            if self.sent.len() - recent >= most {
+                let freeing = self.sent.len() - most;
+                at = at.max(self.sent.get(freeing).map_or(now, |t| *t + part));
+            }
+        }
         let fresh = self.sent.partition_point(|t| now.since(*t) >= REST_WINDOW);
         if self.sent.len() - fresh >= usable {
             let freeing = self.sent.len() - usable;
@@ -340,12 +356,33 @@ mod tests {
     }
 
     #[test]
-    fn checks_leave_a_share_to_upkeep_and_bulk_leaves_more() {
+    fn checks_leave_a_share_to_upkeep() {
         let mut b = Budget::default();
-        assert_eq!(fill(&mut b, Priority::Bulk, Mono(0)), 225);
-        assert_eq!(fill(&mut b, Priority::Single, Mono(0)), 45);
-        assert_eq!(fill(&mut b, Priority::Upkeep, Mono(0)), 30);
+        for at in [0, 10_500, 21_000] {
+            assert_eq!(fill(&mut b, Priority::Check, Mono(at)), 90);
+        }
+        assert_eq!(fill(&mut b, Priority::Check, Mono(31_500)), 0);
+        assert_eq!(fill(&mut b, Priority::Upkeep, Mono(31_500)), 30);
         assert!(b.take(Priority::Token, Mono(0)).is_ok());
+    }
+
+    #[test]
+    fn calm_checks_are_spread_and_leave_most_at_once_and_a_third_always() {
+        let mut b = Budget::default();
+        assert_eq!(fill(&mut b, Priority::Calm, Mono(0)), 35);
+        let (mut now, mut made) = (Mono(0), 35);
+        while now < Mono(60_000) {
+            match b.take(Priority::Calm, now) {
+                Ok(()) => made += 1,
+                Err(at) => {
+                    assert!(at > now);
+                    now = at;
+                }
+            }
+        }
+        assert_eq!(made, 210);
+        assert_eq!(fill(&mut b, Priority::Check, Mono(60_000)), 55);
+        assert_eq!(fill(&mut b, Priority::Upkeep, Mono(60_000)), 35);
     }
 
     #[test]
@@ -378,7 +415,7 @@ mod tests {
         for op in [Op::CreateChannel, Op::KeepWarm, Op::Conversations(vec![])] {
             assert!(b.held_until(&op) <= Mono(0), "{op:?}");
         }
-        assert!(b.take(Priority::Single, Mono(1)).is_ok());
+        assert!(b.take(Priority::Check, Mono(1)).is_ok());
         assert_eq!(b.quiet_for(Mono(0)), Duration::ZERO);
         b.learn(
             &conversation(3),

@@ -30,5 +30,6 @@ mod report;
 mod runner;
 mod saboteur;
 mod scenarios;
+mod short_gap;
 mod sweep;
 mod trace;

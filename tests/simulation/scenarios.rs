@@ -9,7 +9,7 @@ use crate::agenda::{DAY, HOUR, MINUTE, SECOND, Time};
 use crate::full::{Ask, Event, Full};
 use crate::plan::Plan;
 
-fn command(world: &mut Full, control: &Control) {
+pub(crate) fn command(world: &mut Full, control: &Control) {
     world
         .net
         .platform
@@ -24,7 +24,7 @@ fn fault(world: &mut Full, fault: Fault) {
 }
 
 /// Conversations under way, told to the gateway within the given time.
-fn talking(world: &mut Full, n: usize, within: Time) -> Vec<ConversationId> {
+pub(crate) fn talking(world: &mut Full, n: usize, within: Time) -> Vec<ConversationId> {
     let mut rng = Rng::new(99 + world.checks.promised.len() as u64);
     let mut all = Vec::with_capacity(n);
     for i in 0..n {
@@ -43,7 +43,7 @@ fn talking(world: &mut Full, n: usize, within: Time) -> Vec<ConversationId> {
     all
 }
 
-fn go(world: &mut Full, length: Time) {
+pub(crate) fn go(world: &mut Full, length: Time) {
     world.run_until(world.clock.time + length);
     if let Some(text) = world.violation.take() {
         panic!("{text}");
@@ -57,7 +57,7 @@ fn live(world: &Full, all: &[ConversationId]) -> usize {
         .count()
 }
 
-fn owed(world: &Full) -> usize {
+pub(crate) fn owed(world: &Full) -> usize {
     let filing = world.gateway.as_ref().unwrap().filing();
     filing
         .live_interactions()

@@ -478,7 +478,7 @@ impl Run {
         }
         let at = asked_at.mono.0;
         match fetch {
-            Fetch::One(id) => {
+            Fetch::One(id) | Fetch::Calm(id) => {
                 let call = &self.calls[(id.0.as_u128() - 0xc0_0000) as usize];
                 FetchOutcome::Found(call.shown(*id, at).to_string())
             }
