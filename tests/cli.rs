@@ -260,6 +260,41 @@ fn a_file_that_may_not_be_read_exits_with_77() {
 }
 
 #[test]
+fn a_database_where_others_may_write_or_behind_a_link_is_refused_by_check_and_at_the_start() {
+    let desk = Desk::configured(&format!(
+        "{RIGHT}[store]\npath = \"{}\"\n",
+        "place/gateway.db"
+    ));
+    std::fs::create_dir(desk.path("place")).unwrap();
+    let mode = |mode| {
+        std::fs::set_permissions(desk.path("place"), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let refused = |text: &str| {
+        for word in ["check", "run"] {
+            let (code, _, err) = desk.run(&[word]);
+            assert_eq!(code, 78, "{word}: {err}");
+            assert!(err.contains("store.path") && err.contains(text), "{err}");
+        }
+    };
+    for open in [0o777, 0o1777] {
+        mode(open);
+        refused("others may write");
+    }
+    mode(0o700);
+    for name in ["gateway.db", "gateway.db-wal", "gateway.db.lock"] {
+        let link = desk.path("place").join(name);
+        std::os::unix::fs::symlink(desk.path("secret"), &link).unwrap();
+        refused("is a link");
+        std::fs::remove_file(link).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(desk.path("secret")).unwrap(),
+        "s3cr3t\n"
+    );
+    assert_eq!(desk.run(&["check"]).0, 0);
+}
+
+#[test]
 fn a_listener_that_this_user_may_not_have_exits_with_69() {
     let desk = Desk::configured(RIGHT);
     let mode = |name: &str, mode| {
@@ -268,7 +303,10 @@ fn a_listener_that_this_user_may_not_have_exits_with_69() {
     for name in ["open", "closed"] {
         std::fs::create_dir(desk.path(name)).unwrap();
     }
-    mode("open", 0o777);
+    mode("open", 0o700);
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(desk.path("open"), Some(65_534), Some(65_534)).unwrap();
+    }
     mode("closed", 0o555);
     mode("", 0o755);
     mode("secret", 0o644);

@@ -60,6 +60,12 @@ pub(super) fn config(
     let tracking = tracking(&mut r);
     let history = history(&mut r);
     let store = store(&mut r);
+    // Whoever only looks may well be another user.
+    if let Some(store) = &store
+        && let Err(trouble) = super::place::check(&store.path)
+    {
+        r.trouble("store.path", trouble);
+    }
     if let (Some(http), Some(status)) = (&http, &status) {
         different_listeners(&mut r, &http.listen, &status.listen);
     }

@@ -17,6 +17,7 @@ mod documents;
 mod environment;
 mod files;
 pub mod keys;
+mod place;
 mod problem;
 mod raw;
 mod reader;

@@ -11,8 +11,7 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +23,7 @@ use crate::rng::Rng;
 use crate::service::ExitCode;
 use crate::service::output::Output;
 use crate::shell::daemon::{Daemon, Inherited};
+use crate::shell::private::PrivateDirectory;
 use crate::simulator;
 use crate::simulator::model::{Control, Fault, Life};
 use receiver::{Book, Receiver};
@@ -64,29 +64,11 @@ pub fn demo() -> ExitCode {
     }
 }
 
-/// A directory that goes when the demo ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make() -> std::io::Result<Scratch> {
-        let path =
-            std::env::temp_dir().join(format!("genesys-gateway-demo-{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 type Failure = Box<dyn std::error::Error>;
 
 fn run() -> Result<Report, Failure> {
     let began = Instant::now();
-    let scratch = Scratch::make()?;
+    let scratch = PrivateDirectory::make(&std::env::temp_dir(), "genesys-gateway-demo")?;
     let mut options = simulator::Options::default();
     // The larger of the two figures that are quoted (protocol, section 7): so that the
     // ends of all conversations are seen within the minute as well.
@@ -95,7 +77,7 @@ fn run() -> Result<Report, Failure> {
     let book: Book = Arc::new(Mutex::new(BTreeMap::new()));
     let (first, address) = Receiver::start(0, book.clone())?;
     let mut history = Some(first);
-    let config = configuration(&scratch.0, &platform, address.port())?;
+    let config = configuration(scratch.path(), &platform, address.port())?;
     let daemon = Daemon::start(&config, Inherited::default())?;
     let url = format!("http://{}/customers/supportInteraction", daemon.http_at());
 

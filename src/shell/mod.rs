@@ -5,6 +5,7 @@ pub mod assertion;
 pub mod channel;
 pub mod clock;
 pub mod daemon;
+pub mod private;
 pub mod reload;
 pub mod desk;
 pub mod dial;

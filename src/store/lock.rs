@@ -32,6 +32,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(|e| match trouble_of_io(&e) {
                 StoreTrouble::ReadOnly if e.kind() == ErrorKind::PermissionDenied => {

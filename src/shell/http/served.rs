@@ -9,9 +9,7 @@
 //! server's queue empties itself; a request that did not come through the gate is
 //! refused; every reply declares its length.
 
-use std::fs::DirBuilder;
 use std::io::{self, Cursor, Read};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +23,7 @@ use tiny_http::{Header, Request, Response, Server, StatusCode};
 use super::cors::Origins;
 use super::exchange::{Exchange, Reply};
 use crate::shell::gate::{self, Gate, GateCounts, GateLimits, GateSettings, Listener, Reception};
+use crate::shell::private::PrivateDirectory;
 
 const BETWEEN_REBUILDS: Duration = Duration::from_millis(100);
 const BACKEND_BACKLOG: i32 = 1024;
@@ -99,10 +98,13 @@ impl Served {
             private_parent,
             origins,
         } = settings;
-        let directory = PrivateDirectory::make(private_parent)?;
+        let directory = PrivateDirectory::make(
+            &private_parent.unwrap_or_else(std::env::temp_dir),
+            "genesys-gateway",
+        )?;
         let pool = Arc::new(Pool {
             name,
-            current: Mutex::new((0, build(&directory.0, 0)?)),
+            current: Mutex::new((0, build(directory.path(), 0)?)),
             directory,
             body_max: limits.body_bytes,
             workers,
@@ -128,7 +130,7 @@ impl Served {
         }
         served.gate = Some(Gate::start(GateSettings {
             listener,
-            backend: pool.directory.0.join(SOCKET),
+            backend: pool.directory.path().join(SOCKET),
             name,
             limits,
             origins,
@@ -255,7 +257,7 @@ impl Pool {
         if current.0 != generation {
             return true;
         }
-        match build(&self.directory.0, generation + 1) {
+        match build(self.directory.path(), generation + 1) {
             Ok(server) => {
                 log::error!("{}: the server had ended; a new one serves", self.name);
                 let old = std::mem::replace(&mut *current, (generation + 1, server));
@@ -268,10 +270,10 @@ impl Pool {
                     "{}: the server has ended and a new one cannot start: {e}",
                     self.name
                 );
-                let link = self.directory.0.join("next");
+                let link = self.directory.path().join("next");
                 let _ = std::fs::remove_file(link);
                 let name = format!("http-{}.sock", generation + 1);
-                let _ = std::fs::remove_file(self.directory.0.join(name));
+                let _ = std::fs::remove_file(self.directory.path().join(name));
                 false
             }
         }
@@ -372,57 +374,17 @@ fn response(reply: Reply) -> Response<Cursor<std::borrow::Cow<'static, [u8]>>> {
 }
 
 /// A directory that only this user may enter, removed when dropped.
-#[derive(Debug)]
-struct PrivateDirectory(PathBuf);
-
-impl PrivateDirectory {
-    fn make(parent: Option<PathBuf>) -> io::Result<PrivateDirectory> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let parent = parent.unwrap_or_else(std::env::temp_dir);
-        // The process number alone may be that of a predecessor which was killed.
-        for _ in 0..100 {
-            let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = parent.join(format!("genesys-gateway.{}.{n}", std::process::id()));
-            // Fails if anything is there, a link included: nobody can prepare the place.
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(PrivateDirectory(path)),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
-    }
-}
-
-impl Drop for PrivateDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn the_private_directory_is_for_this_user_alone_and_goes_away() {
-        let parent = tempfile::tempdir().unwrap();
-        let made = PrivateDirectory::make(Some(parent.path().to_owned())).unwrap();
-        let mode = std::fs::metadata(&made.0).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700);
-        let path = made.0.clone();
-        drop(made);
-        assert!(!path.exists());
-    }
 
     #[test]
     fn a_new_server_takes_the_place_of_one_that_ended() {
         let parent = tempfile::tempdir().unwrap();
-        let directory = PrivateDirectory::make(Some(parent.path().to_owned())).unwrap();
+        let directory = PrivateDirectory::make(parent.path(), "test").unwrap();
         let pool = Pool {
             name: "test",
-            current: Mutex::new((0, build(&directory.0, 0).unwrap())),
+            current: Mutex::new((0, build(directory.path(), 0).unwrap())),
             directory,
             body_max: 10,
             workers: 1,
@@ -436,7 +398,8 @@ mod tests {
         assert!(pool.replace(0), "a second worker finds the work done");
         let (generation, server) = pool.current();
         assert_eq!(generation, 1);
-        let mut s = std::os::unix::net::UnixStream::connect(pool.directory.0.join(SOCKET)).unwrap();
+        let mut s =
+            std::os::unix::net::UnixStream::connect(pool.directory.path().join(SOCKET)).unwrap();
         io::Write::write_all(&mut s, b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let got = server.recv_timeout(Duration::from_secs(5)).unwrap();
         assert!(got.is_some());
