@@ -1,6 +1,7 @@
 //! The thin blocking shell: thread bodies, sockets, queues. It does what the
 //! core says and holds no opinion of its own.
 
+pub mod answer;
 pub mod assertion;
 pub mod channel;
 pub mod clock;

@@ -20,8 +20,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{Agent, AsSendBody, Error, Timeout};
 
+use super::answer::Answers;
 use super::clock::Clock;
 use super::proxy::{NotAProxy, Proxy, is_loopback};
 use super::shared::Shared;
@@ -43,6 +46,9 @@ const HEAD_MAX: usize = 32 * 1024;
 /// Idle connections are dropped before usual servers drop them (notes on
 /// keep-alive: one closed at the moment of use costs an "outcome unknown").
 const IDLE_MAX: Duration = Duration::from_secs(15);
+
+/// For the body of an answer of which only the start is wanted.
+const START_MAX: Duration = Duration::from_secs(2);
 
 /// How an agent is made.
 #[derive(Clone, Debug)]
@@ -67,7 +73,7 @@ pub struct HttpSettings {
 /// The proxy is none.
 pub fn agent(settings: &HttpSettings) -> Result<Agent, NotAProxy> {
     let proxy = settings.proxy.as_ref().map(Proxy::ureq).transpose()?;
-    Ok(Agent::config_builder()
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -81,8 +87,13 @@ pub fn agent(settings: &HttpSettings) -> Result<Agent, NotAProxy> {
         .max_idle_age(IDLE_MAX)
         .user_agent(crate::platform::oauth::USER_AGENT)
         .accept_encoding(ureq::config::AutoHeaderValue::None)
-        .build()
-        .new_agent())
+        .build();
+    let connector = DefaultConnector::default().chain(Answers);
+    Ok(Agent::with_parts(
+        config,
+        connector,
+        DefaultResolver::default(),
+    ))
 }
 
 /// What of an answer's body is wanted.
@@ -125,8 +136,8 @@ fn exchange(agent: &Agent, request: &Request, wanted: Body) -> Result<Response, 
     // An empty slice has a length, 0, which servers want of a POST; "no body" is
     // sent in chunks.
     let answer = match request.method {
-        "POST" | "PUT" | "PATCH" => run(agent, builder.body(request.body.as_slice())),
-        _ => run(agent, builder.body(())),
+        "POST" | "PUT" | "PATCH" => run(agent, builder.body(request.body.as_slice()), wanted),
+        _ => run(agent, builder.body(()), wanted),
     };
     let (head, body) = answer.map_err(|e| Spoiled::NoAnswer(fate(e)))?.into_parts();
     let status = head.status.as_u16();
@@ -165,13 +176,20 @@ fn exchange(agent: &Agent, request: &Request, wanted: Body) -> Result<Response, 
 fn run(
     agent: &Agent,
     request: Result<http::Request<impl AsSendBody>, http::Error>,
+    wanted: Body,
 ) -> Result<http::Response<ureq::Body>, Error> {
     let request = request?;
-    if request.uri().host().is_some_and(is_loopback) {
-        // This machine is never reached over a proxy.
-        return agent.run(agent.configure_request(request).proxy(None).build());
+    // This machine is never reached over a proxy.
+    let here = request.uri().host().is_some_and(is_loopback);
+    let mut request = agent.configure_request(request);
+    if here {
+        request = request.proxy(None);
     }
-    agent.run(request)
+    if let Body::Start(_) = wanted {
+        // The status is the answer: nobody waits for the rest of it.
+        request = request.timeout_recv_body(Some(START_MAX));
+    }
+    agent.run(request.build())
 }
 
 /// What is known of a request that brought no answer.

@@ -546,3 +546,81 @@ fn a_template_that_gives_no_json_is_refused_at_the_start() {
         }
     }
 }
+
+#[test]
+fn whatever_stands_around_the_status_line_a_record_is_filed_once() {
+    let (_platform, history, _setup, gateway) = all();
+    for (n, answer) in [
+        "HTTP/1.1 100 Continue\r\nDate: now\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-A: a\r\n folded\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nX-A : a\u{1}\r\nContent-Length: none\r\n\r\nok",
+        "HTTP/1.0 200\r\n\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!("odd-answer-{n}-");
+        history.script_for(&text, [Reply::Raw(answer)]);
+        let id = hand_in(&gateway, &text);
+        let seen = wait_record(&gateway, &id, "delivered");
+        assert_eq!(seen["attempts"], 1, "{answer}: {seen}");
+        assert_eq!(history.receipts_with(&text).len(), 1);
+    }
+}
+
+/// A receiver that is still at the first try answers 409 to the second.
+#[test]
+fn a_409_while_the_first_try_is_in_progress_is_asked_again_after_a_minute() {
+    let (_platform, history, _setup, gateway) = all();
+    history.script_for(
+        "slow-",
+        [Reply::Close, Reply::Status(409), Reply::Status(201)],
+    );
+    let id = hand_in(&gateway, "slow-");
+    wait_for("two tries", || match history.receipts_with("slow-").len() {
+        2 => Ok(()),
+        n => Err(n),
+    });
+    let seen = wait_record(&gateway, &id, "deferred");
+    assert!(
+        seen["lastError"].as_str().unwrap().contains("409"),
+        "{seen}"
+    );
+    wait_within(std::time::Duration::from_secs(80), "the third try", || {
+        let seen = record(&gateway, &id);
+        if seen["state"] == "delivered" {
+            Ok(())
+        } else {
+            Err(seen)
+        }
+    });
+    assert_eq!(history.receipts_with("slow-").len(), 3);
+}
+
+/// An ingress without its backend; the gateway is started anew in the middle of it.
+#[test]
+fn an_ingress_that_answers_404_to_everything_kills_no_record() {
+    let (_platform, history, setup, mut gateway) = all();
+    history.always(Reply::Status(404));
+    let ids: Vec<String> = (0..40)
+        .map(|n| hand_in(&gateway, &format!("storm-{n}-")))
+        .collect();
+    wait_for("the outage to be noticed", || {
+        match gateway.metric("genesys_gateway_history_closed") {
+            1.0 => Ok(()),
+            other => Err(other),
+        }
+    });
+    assert_eq!(
+        gateway.metric("genesys_gateway_records{state=\"dead\"}"),
+        0.0
+    );
+    gateway.kill9();
+    history.always(Reply::Status(201));
+    let gateway = setup.start();
+    for id in &ids {
+        wait_record(&gateway, id, "delivered");
+    }
+    assert!(history.receipts_with("storm-").len() < 40 + 20);
+}

@@ -17,6 +17,8 @@ pub(crate) enum Reply {
     Full(u16, Vec<(&'static str, String)>, String),
     /// Late.
     Late(Duration, u16),
+    /// Exactly these bytes, and then the connection is closed.
+    Raw(&'static str),
     /// The connection is closed without a word.
     Close,
     /// Nothing is ever answered, and the connection kept.
@@ -195,7 +197,7 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
             .unwrap_or(Reply::Status(201));
         let answered = match &reply {
             Reply::Status(s) | Reply::Full(s, ..) | Reply::Late(_, s) => Some(*s),
-            Reply::Close | Reply::Hang => None,
+            Reply::Raw(_) | Reply::Close | Reply::Hang => None,
         };
         locked.receipts.push(Receipt {
             at: Instant::now(),
@@ -212,6 +214,12 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
             Reply::Late(after, status) => {
                 std::thread::sleep(after);
                 answer(stream, status, &[], "{}")
+            }
+            Reply::Raw(text) => {
+                // And the connection goes.
+                let mut stream = stream;
+                let _ = stream.write_all(text.as_bytes());
+                return;
             }
             Reply::Close => return,
             Reply::Hang => {
