@@ -210,7 +210,9 @@ impl Filing {
         w.lingers_until = None;
         w.recovered &= view.ended.is_some();
         if w.last_chance {
-            let why = if view.ended.is_some() {
+            let why = if view.parked {
+                "a message is parked, so the conversation is still going on"
+            } else if view.ended.is_some() {
                 "the conversation is over, but an agent's after-call work is still open"
             } else {
                 "the conversation is still going on"
@@ -272,6 +274,7 @@ impl Filing {
                 leg: leg.leg.clone(),
                 event_time: Some(wrap_up.time),
                 digest: None,
+                twin: wrap_up.twin.clone(),
                 received_at: now.wall,
             };
             if !matches!(find(id, rows.into_iter(), &seen), Finding::New { .. }) {

@@ -176,6 +176,7 @@ impl Filing {
             leg: event.leg,
             event_time: event.event_time,
             digest: Some(event.digest),
+            twin: event.twin,
             received_at: now.wall,
         };
         match self.take(id, seen, body, now) {

@@ -64,6 +64,7 @@ impl Filing {
             leg: event.leg,
             event_time: event.event_time,
             digest: Some(event.digest),
+            twin: event.twin,
             received_at: ask.at.wall,
         };
         match find(id, rows.iter(), &seen) {

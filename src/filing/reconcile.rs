@@ -11,9 +11,11 @@
 
 mod rebuild;
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
-use super::record::{SAME_WRAPUP, leg_id, same_leg};
+use super::record::{SAME_WRAPUP, leg_id, same_leg, twin_mark};
 use super::rows::{Leg, RecordRow};
 use crate::foreign;
 use crate::ids::ConversationId;
@@ -31,6 +33,8 @@ pub struct Garbled;
 pub struct ConversationView {
     /// `endTime`: the last disconnect; after-call work may still run.
     pub ended: Option<Wall>,
+    /// A message was put aside by its agent, to be taken up again, perhaps days later.
+    pub parked: bool,
     /// The legs of agents, in the order of the answer.
     pub legs: Vec<LegView>,
 }
@@ -67,6 +71,8 @@ pub struct WrapUp {
     pub time: Wall,
     /// The members of an `eventBody`, rebuilt: JSON object text.
     pub body: String,
+    /// See [`twin_mark`].
+    pub twin: Option<String>,
 }
 
 fn text<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
@@ -84,9 +90,10 @@ fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
 }
 
 /// Member names of communications and the `mediaType` of their events (protocol, section 11.1).
+/// The callback goes before the call it led to: of a wrap-up tagged on both, it is the record's.
 const MEDIA: [(&str, &str); 10] = [
-    ("calls", "VOICE"),
     ("callbacks", "CALLBACK"),
+    ("calls", "VOICE"),
     ("chats", "CHAT"),
     ("emails", "EMAIL"),
     ("messages", "MESSAGE"),
@@ -123,6 +130,12 @@ pub fn read_conversation(json: &str, id: ConversationId) -> Result<ConversationV
     }
     Ok(ConversationView {
         ended: instant(&whole, "endTime"),
+        parked: participants.iter().any(|p| {
+            list(p, "messages")
+                .iter()
+                .chain(list(p, "emails"))
+                .any(|c| text(c, "state").is_some_and(|s| s.eq_ignore_ascii_case("parked")))
+        }),
         legs,
     })
 }
@@ -143,10 +156,14 @@ fn read_participant(
     participant: &Value,
     legs: &mut Vec<LegView>,
 ) {
-    let communications: Vec<(&'static str, &Value)> = MEDIA
+    let mut communications: Vec<(Cow<'static, str>, &Value)> = MEDIA
         .iter()
-        .flat_map(|(name, media)| list(participant, name).iter().map(move |c| (*media, c)))
+        .flat_map(|(name, media)| {
+            let of = list(participant, name).iter();
+            of.map(move |c| (Cow::Borrowed(*media), c))
+        })
         .collect();
+    communications.extend(unknown_media(participant));
     let none = Value::Null;
     if communications.is_empty() {
         // Only what the participant itself says.
@@ -162,21 +179,47 @@ fn read_participant(
     let last = communications
         .iter()
         .enumerate()
-        .max_by_key(|(n, (_, c))| (instant(c, "disconnectedTime"), *n))
+        .max_by_key(|(n, (media, c))| {
+            // Of a callback and its call it is the callback.
+            (instant(c, "disconnectedTime"), media == "CALLBACK", *n)
+        })
         .map(|(n, _)| n);
+    // Of both of them it tells the times.
+    let pair = |a: &str, b: &str| matches!((a, b), ("CALLBACK", "VOICE") | ("VOICE", "CALLBACK"));
     let inherits = communications.iter().all(|(_, c)| wrap_up_of(c).is_none());
     for (n, communication) in communications.iter().enumerate() {
         legs.push(read_leg(
             id,
             whole,
             participant,
-            *communication,
+            (communication.0.as_ref(), communication.1),
             Spoken {
-                times: last == Some(n),
+                times: last == Some(n)
+                    || last
+                        .and_then(|l| communications.get(l))
+                        .is_some_and(|l| pair(&l.0, &communication.0)),
                 wrap_up: last == Some(n) && inherits,
             },
         ));
     }
+}
+
+/// Communications of media that came after this program was written, under the name that their
+/// events probably have (`screenMonitorings` is `SCREENMONITORING`). Only those with a wrap-up are
+/// legs: of the others it is not known how they end, and they must not hold the conversation open.
+fn unknown_media(participant: &Value) -> impl Iterator<Item = (Cow<'static, str>, &Value)> {
+    let members = participant.as_object().into_iter().flatten();
+    members
+        .filter(|(name, _)| !MEDIA.iter().any(|(known, _)| known == name))
+        .flat_map(|(name, value)| {
+            let media = name.strip_suffix('s').unwrap_or(name).to_ascii_uppercase();
+            value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|c| wrap_up_of(c).is_some_and(|w| !w.is_empty()))
+                .map(move |c| (Cow::Owned(media.clone()), c))
+        })
 }
 
 fn wrap_up_of(of: &Value) -> Option<&Map<String, Value>> {
@@ -194,7 +237,7 @@ fn read_leg(
     id: ConversationId,
     whole: &Value,
     participant: &Value,
-    (media, communication): (&'static str, &Value),
+    (media, communication): (&str, &Value),
     spoken: Spoken,
 ) -> LegView {
     let leg = Leg {
@@ -283,6 +326,12 @@ fn read_leg(
         worked,
         wrap_up: time.map(|time| WrapUp {
             time,
+            twin: twin_mark(
+                &leg,
+                Some(media),
+                text(&wrap_up_value, "code"),
+                text(&wrap_up_value, "notes"),
+            ),
             body: rebuild::event_body(&rebuild::Parts {
                 conversation: id,
                 whole,

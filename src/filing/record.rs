@@ -8,6 +8,11 @@
 //! - two rebuilt records of one leg within 5 s are one;
 //! - where one side names only participant or only session, what both name is compared;
 //!   with nothing in common they are different legs;
+//! - after-call work that an organisation has done once for a participant is tagged on the
+//!   callback and on the call it led to (protocol, section 14a): a callback and a call of one
+//!   participant with equal code and notes within 5 s are one. Nothing else of two sessions is:
+//!   somebody who was transferred away and back, or answers several mails, wraps up each leg,
+//!   with the same code too, and each is filed;
 //! - without either, `eventTime` and content tell records apart; without `eventTime`, the
 //!   content does, and for the comparison with a rebuilt record the time of receipt stands in.
 //!
@@ -43,6 +48,8 @@ pub struct EventView {
     pub event_time: Option<Wall>,
     /// Hex digest of the content, the same for any order of the members.
     pub digest: String,
+    /// See [`twin_mark`].
+    pub twin: Option<String>,
 }
 
 /// The body is not a JSON object.
@@ -64,15 +71,83 @@ pub fn read_event(body: &str) -> Result<EventView, NotAnObject> {
         feed(&mut hash, name.as_bytes());
         feed(&mut hash, value.get().as_bytes());
     }
+    let leg = Leg {
+        participant: leg_id("participantId"),
+        session: leg_id("sessionId"),
+    };
     Ok(EventView {
+        twin: twin_mark(
+            &leg,
+            text("mediaType").as_deref(),
+            text("wrapupCode").as_deref(),
+            text("wrapupNotes").as_deref(),
+        ),
         conversation: text("conversationId").and_then(|t| t.parse().ok()),
-        leg: Leg {
-            participant: leg_id("participantId"),
-            session: leg_id("sessionId"),
-        },
+        leg,
         event_time: members.get("eventTime").and_then(|v| instant(v.get())),
         digest: hex(hash.finish().as_ref()),
     })
+}
+
+/// What a wrap-up that is tagged twice has in common, and on what it is tagged: `c` for the
+/// callback, `v` for the call, `u` where that is not said. None for other media, and where
+/// participant or session are unknown. Short, and no two participants' are alike, so that nobody
+/// reads the notes out of it.
+#[must_use]
+pub fn twin_mark(
+    leg: &Leg,
+    media: Option<&str>,
+    code: Option<&str>,
+    notes: Option<&str>,
+) -> Option<String> {
+    if leg.participant.is_empty() || leg.session.is_empty() {
+        return None;
+    }
+    let on = match media.unwrap_or_default().to_ascii_uppercase().as_str() {
+        "CALLBACK" => 'c',
+        "VOICE" => 'v',
+        "" | "UNKNOWN" => 'u',
+        _ => return None,
+    };
+    let mut hash = Context::new(&SHA256);
+    feed(&mut hash, b"genesys-gateway twin 1");
+    feed(&mut hash, leg.participant.as_bytes());
+    feed(&mut hash, code.unwrap_or_default().as_bytes());
+    feed(&mut hash, notes.unwrap_or_default().as_bytes());
+    let digest = hash.finish();
+    Some(format!("{on}:{}", hex(&digest.as_ref()[..8])))
+}
+
+/// The row's marks: what its wrap-up may be tagged twice by, and the digest of its content.
+fn marks(row: &RecordRow) -> (Option<&str>, Option<&str>) {
+    let all = row.content_digest.as_deref().unwrap_or_default();
+    let mut parts = all.split(' ').filter(|part| !part.is_empty());
+    let twin = parts.clone().find(|part| part.contains(':'));
+    (twin, parts.find(|part| !part.contains(':')))
+}
+
+fn digest_of(row: &RecordRow) -> Option<&str> {
+    marks(row).1
+}
+
+fn together(twin: Option<&str>, digest: Option<&str>) -> Option<String> {
+    let parts: Vec<&str> = [twin, digest].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+fn same_content(known: &RecordRow, seen: &Sighting) -> bool {
+    digest_of(known).is_some() && digest_of(known) == seen.digest.as_deref()
+}
+
+/// One wrap-up, tagged on a callback and on the call of the same participant.
+fn twins(known: &RecordRow, seen: &Sighting) -> bool {
+    let (Some((a, what)), Some((b, other))) = (
+        marks(known).0.and_then(|mark| mark.split_once(':')),
+        seen.twin.as_deref().and_then(|mark| mark.split_once(':')),
+    ) else {
+        return false;
+    };
+    what == other && (a == "c") != (b == "c") && known.leg.participant == seen.leg.participant
 }
 
 /// A leg identifier in lower case; empty for none.
@@ -196,6 +271,8 @@ pub struct Sighting {
     pub event_time: Option<Wall>,
     /// Of a notification: its content.
     pub digest: Option<String>,
+    /// See [`twin_mark`].
+    pub twin: Option<String>,
     /// When we saw it.
     pub received_at: Wall,
 }
@@ -215,10 +292,12 @@ impl Sighting {
             kind: RecordKind::AfterCallWork,
             conversation: Some(conversation),
             source: self.source,
-            content_digest: self
-                .digest
-                .clone()
-                .filter(|_| needs_digest(&self.leg, self.event_time)),
+            content_digest: together(
+                self.twin.as_deref(),
+                self.digest
+                    .as_deref()
+                    .filter(|_| needs_digest(&self.leg, self.event_time)),
+            ),
             leg: self.leg.clone(),
             ordinal,
             event_time: self.event_time,
@@ -237,7 +316,7 @@ impl Sighting {
     pub fn mark(&self, row: &mut RecordRow) {
         row.matched_time = Some(self.event_time.unwrap_or(self.received_at));
         if self.event_time.is_none() {
-            row.content_digest = self.digest.clone();
+            row.content_digest = together(marks(row).0, self.digest.as_deref());
         }
     }
 }
@@ -285,31 +364,26 @@ pub fn relation(known: &RecordRow, seen: &Sighting) -> Relation {
         return one(legless(&known.leg)
             && legless(&seen.leg)
             && known.event_time == seen.event_time
-            && known.content_digest.is_some()
-            && known.content_digest == seen.digest);
-    }
-    if !same_leg(&known.leg, &seen.leg) {
-        return Relation::Other;
+            && same_content(known, seen));
     }
     let known_time = known.event_time.unwrap_or(known.received_at);
     let seen_time = seen.event_time.unwrap_or(seen.received_at);
+    if !same_leg(&known.leg, &seen.leg) {
+        return one(twins(known, seen) && close(known_time, seen_time));
+    }
     match (known.source, seen.source) {
         (Source::Notification, Source::Notification) => {
             one(match (known.event_time, seen.event_time) {
                 (Some(a), Some(b)) => a == b,
-                (None, None) => {
-                    known.content_digest.is_some() && known.content_digest == seen.digest
-                }
+                (None, None) => same_content(known, seen),
                 _ => false,
             })
         }
         (Source::Notification, _) => one(close(known_time, seen_time)),
         (_, Source::Notification) => match known.matched_time {
             // A notification without a time is known again by its content alone.
-            Some(_) if seen.event_time.is_none() => {
-                one(known.content_digest.is_some() && known.content_digest == seen.digest)
-            }
-            Some(matched) => one(known.content_digest.is_none() && matched == seen_time),
+            Some(_) if seen.event_time.is_none() => one(same_content(known, seen)),
+            Some(matched) => one(digest_of(known).is_none() && matched == seen_time),
             None if close(known_time, seen_time) => Relation::Matches,
             None => Relation::Other,
         },

@@ -174,7 +174,8 @@ pub struct RecordRow {
     pub event_time: Option<Wall>,
     /// For a rebuilt record: the `eventTime` of the notification found to be the same wrap-up.
     pub matched_time: Option<Wall>,
-    /// Tells events without participant or session apart: hex digest of the content.
+    /// What of the content tells wrap-ups apart, or together, where participant, session and time
+    /// do not; made and read in [`record`](super::record).
     pub content_digest: Option<String>,
     /// When we took it.
     pub received_at: Wall,

@@ -16,7 +16,7 @@ pub(super) struct Parts<'a> {
     pub(super) conversation: ConversationId,
     pub(super) whole: &'a Value,
     pub(super) participant: &'a Value,
-    pub(super) media: &'static str,
+    pub(super) media: &'a str,
     pub(super) communication: &'a Value,
     pub(super) leg: &'a Leg,
     pub(super) wrap_up: &'a Value,

@@ -425,3 +425,35 @@ fn a_bulk_answer_whose_participants_cannot_be_told_proves_nothing() {
         assert!(hints[0].news(std::iter::empty()), "{participants}");
     }
 }
+
+#[test]
+fn media_that_came_later_are_legs_only_with_a_wrap_up() {
+    let with = |extra: Value| {
+        view(
+            extra,
+            json!({"wrapup": {"code": "c", "endTime": "2026-01-08T15:35:12Z"}}),
+        )
+    };
+    let plain = with(json!({}));
+    assert_eq!(plain.legs.len(), 1);
+    // Neither holds the conversation open, nor is it a leg.
+    let monitored = with(
+        json!({"screenMonitorings": [{"id": "m", "state": "connected"}], "odd": [7, null], "conversations": "x"}),
+    );
+    assert_eq!(monitored, plain);
+    let monitored = with(
+        json!({"screenMonitorings": [{"id": "m", "state": "disconnected",
+        "wrapup": {"code": "m", "endTime": "2026-01-08T15:36:12Z"}}]}),
+    );
+    assert_eq!(monitored.legs.len(), 2);
+    let body = &monitored.legs[1].wrap_up.as_ref().unwrap().body;
+    assert!(body.contains(r#""mediaType":"SCREENMONITORING""#), "{body}");
+}
+
+#[test]
+fn a_parked_message_is_seen_and_keeps_the_conversation_open() {
+    let parked = json!({"id": C, "participants": [{"id": "p", "purpose": "agent",
+        "messages": [{"id": "s", "state": "parked", "parkTime": "2026-01-08T15:35:12Z"}]}]});
+    let view = read_conversation(&parked.to_string(), c()).unwrap();
+    assert!(view.parked && !view.finished() && !view.legs[0].done);
+}

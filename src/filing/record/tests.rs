@@ -1,7 +1,6 @@
 //! Every order in which one wrap-up, or two, can come to our knowledge.
 
 use super::*;
-use crate::filing::rows::RecordState;
 
 const C: &str = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47";
 const T: i64 = 1_767_886_512_345;
@@ -31,6 +30,7 @@ fn sighting(code: &str, leg: &Leg) -> Sighting {
         leg: leg.clone(),
         event_time,
         digest: (source == Source::Notification).then(|| code.to_owned()),
+        twin: None,
         received_at: event_time.unwrap_or(Wall(T + 100)),
     }
 }
@@ -43,33 +43,11 @@ fn take(seen: &[Sighting]) -> Vec<RecordRow> {
             Finding::Known(_) => {}
             Finding::Match(id) => {
                 let row = rows.iter_mut().find(|r| r.record == id).unwrap();
-                row.matched_time = Some(s.event_time.unwrap_or(s.received_at));
-                if s.event_time.is_none() {
-                    row.content_digest = s.digest.clone();
-                }
+                s.mark(row);
             }
             Finding::New { record, ordinal } => {
                 assert!(rows.iter().all(|r| r.record != record), "id used twice");
-                rows.push(RecordRow {
-                    record,
-                    kind: RecordKind::AfterCallWork,
-                    conversation: Some(c()),
-                    source: s.source,
-                    leg: s.leg.clone(),
-                    ordinal,
-                    event_time: s.event_time,
-                    matched_time: None,
-                    content_digest: needs_digest(&s.leg, s.event_time)
-                        .then(|| s.digest.clone())
-                        .flatten(),
-                    received_at: s.received_at,
-                    state: RecordState::Queued,
-                    attempts: 0,
-                    next_try: None,
-                    patience_used: Duration::ZERO,
-                    delivered_at: None,
-                    last_error: None,
-                });
+                rows.push(s.row(c(), record, ordinal, s.received_at));
             }
         }
     }
@@ -268,5 +246,128 @@ fn an_event_time_is_read_however_it_is_written() {
     ] {
         let event = read_event(&format!(r#"{{"eventTime":{time}}}"#)).unwrap();
         assert_eq!(event.event_time, None, "{time}");
+    }
+}
+
+/// A wrap-up of participant `p` on a session, a medium, with a code, `dt` after T.
+fn tagged(source: Source, session: &str, media: &str, code: &str, dt: i64) -> Sighting {
+    let leg = leg("p", session);
+    Sighting {
+        twin: twin_mark(&leg, Some(media), Some(code), Some("notes")),
+        source,
+        event_time: Some(Wall(T + dt)),
+        digest: (source == Source::Notification).then(|| format!("{session}{code}{dt}")),
+        received_at: Wall(T + dt + 100),
+        leg,
+    }
+}
+
+#[test]
+fn a_wrap_up_tagged_on_a_callback_and_its_call_is_one_record_in_every_order() {
+    use Source::{Notification as N, Reconciliation as R};
+    type Tag = (Source, &'static str, &'static str, &'static str, i64);
+    let table: &[(&[Tag], usize)] = &[
+        // One answer shows it twice.
+        (
+            &[(R, "b", "CALLBACK", "x", 0), (R, "v", "VOICE", "x", 0)],
+            1,
+        ),
+        (
+            &[(R, "b", "CALLBACK", "x", 0), (R, "v", "VOICE", "x", 4_900)],
+            1,
+        ),
+        (
+            &[(R, "b", "CALLBACK", "x", 0), (R, "v", "VOICE", "x", 5_100)],
+            2,
+        ),
+        (
+            &[(R, "b", "CALLBACK", "x", 0), (R, "v", "VOICE", "y", 0)],
+            2,
+        ),
+        // Two events, and one event beside what REST shows.
+        (
+            &[(N, "b", "CALLBACK", "x", 0), (N, "v", "VOICE", "x", 3)],
+            1,
+        ),
+        (
+            &[
+                (N, "v", "voice", "x", 0),
+                (R, "b", "CALLBACK", "x", -900),
+                (R, "v", "VOICE", "x", -900),
+            ],
+            1,
+        ),
+        (
+            &[
+                (R, "b", "CALLBACK", "x", -900),
+                (R, "v", "VOICE", "x", -900),
+                (N, "v", "VOICE", "x", 0),
+                (N, "b", "CALLBACK", "x", 0),
+            ],
+            1,
+        ),
+        // Where a medium is not said, the other has to be the callback.
+        (&[(N, "b", "CALLBACK", "x", 0), (N, "v", "", "x", 0)], 1),
+        (&[(N, "b", "VOICE", "x", 0), (N, "v", "", "x", 0)], 2),
+        // A second wrap-up, tagged twice too.
+        (
+            &[
+                (N, "b", "CALLBACK", "x", 0),
+                (N, "v", "VOICE", "x", 0),
+                (N, "b", "CALLBACK", "y", 2_000),
+                (N, "v", "VOICE", "y", 2_000),
+            ],
+            2,
+        ),
+        // Transferred away and back, or two mails: each leg has its own.
+        (&[(R, "v", "VOICE", "x", 0), (R, "w", "VOICE", "x", 0)], 2),
+        (&[(N, "v", "EMAIL", "x", 0), (N, "w", "EMAIL", "x", 0)], 2),
+        (
+            &[(N, "b", "CALLBACK", "x", 0), (N, "d", "CALLBACK", "x", 0)],
+            2,
+        ),
+    ];
+    for (tags, records) in table {
+        for turn in 0..tags.len() {
+            let mut order = tags.to_vec();
+            order.rotate_left(turn);
+            for seen in [order.clone(), order.into_iter().rev().collect()] {
+                let seen: Vec<_> = seen
+                    .into_iter()
+                    .map(|(source, s, media, code, dt)| tagged(source, s, media, code, dt))
+                    .collect();
+                let twice: Vec<_> = seen.iter().chain(&seen).cloned().collect();
+                assert_eq!(take(&twice).len(), *records, "{seen:?}");
+            }
+        }
+    }
+    // Another participant's is another, notes and all.
+    let mut other = tagged(N, "v", "VOICE", "x", 0);
+    other.leg.participant = "q".into();
+    other.twin = twin_mark(&other.leg, Some("VOICE"), Some("x"), Some("notes"));
+    assert_eq!(take(&[tagged(N, "b", "CALLBACK", "x", 0), other]).len(), 2);
+    let mut noted = tagged(N, "v", "VOICE", "x", 0);
+    noted.twin = twin_mark(&noted.leg, Some("VOICE"), Some("x"), Some("other notes"));
+    assert_eq!(take(&[tagged(N, "b", "CALLBACK", "x", 0), noted]).len(), 2);
+}
+
+#[test]
+fn swapped_late_and_repeated_events_of_one_leg_are_each_taken_once() {
+    let l = leg("p", "s");
+    let codes = ["n0", "n4000", "n90000"];
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let seen: Vec<_> = order
+            .iter()
+            .chain(&order)
+            .map(|n| sighting(codes[*n], &l))
+            .collect();
+        assert_eq!(take(&seen).len(), 3, "{order:?}");
     }
 }

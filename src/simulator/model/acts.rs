@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::Platform;
 use super::control::ControlError;
 use super::conversation::{Conversation, Leg, Media, SKIPPED_CODE, Wrap};
-use super::operational::event_body;
-use super::switches::{Rewrap, SkippedAcw};
+use super::operational::{event_body, event_of_call};
+use super::switches::{CallbackWrapup, Rewrap, SkippedAcw};
 use super::truth::WrapUp;
 use crate::ids::ConversationId;
 use crate::time::{Now, Wall};
@@ -368,6 +368,7 @@ impl Platform {
         let skew = self.rng.below(self.switches.event_time_skew_ms + 1);
         let number = self.ledger.wrap_ups.len();
         let room = number < self.limits.wrapups;
+        let two_events = self.switches.callback_wrapup == CallbackWrapup::TwoEvents;
         let c = self.known(id)?;
         let Some(l) = c.agent_leg_mut(leg) else {
             return Err(ControlError::NotFound("no such agent leg".into()));
@@ -424,6 +425,7 @@ impl Platform {
             return Err(ControlError::NotFound("no such agent leg".into()));
         };
         let body = event_body(c, participant, l, &wrap, now.wall);
+        let twice = c.media == Media::Callback && two_events;
         let truth = WrapUp {
             conversation: id,
             participant: participant.id,
@@ -452,6 +454,15 @@ impl Platform {
             .add(now.wall, "wrap-up", None, || format!("{id} leg {leg}"));
         if !silent {
             self.emit(id, "acw", &body, room.then_some(number), now);
+            if twice {
+                self.emit(
+                    id,
+                    "acw",
+                    &event_of_call(&body),
+                    room.then_some(number),
+                    now,
+                );
+            }
             if self.is_heard(id, "wrapup") {
                 let mut sibling = body;
                 if let Some(members) = sibling.as_object_mut() {

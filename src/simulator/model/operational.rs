@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Platform;
 use super::conversation::{Acw, Conversation, Leg, Media, Participant, Purpose, Wrap};
 use super::rest::{Outcome, Refusal};
-use super::switches::{OptionalAcw, Switches, WrapupLevel};
+use super::switches::{CallbackWrapup, OptionalAcw, Switches, WrapupLevel};
 use crate::ids::ConversationId;
 use crate::time::Wall;
 use crate::wire::Response;
@@ -105,6 +105,7 @@ impl Platform {
 #[derive(Clone, Copy)]
 struct View {
     level: WrapupLevel,
+    callback: CallbackWrapup,
     optional: OptionalAcw,
 }
 
@@ -112,6 +113,7 @@ impl View {
     fn of(switches: &Switches) -> View {
         View {
             level: switches.wrapup_level,
+            callback: switches.callback_wrapup,
             optional: switches.optional_acw,
         }
     }
@@ -212,6 +214,44 @@ fn communication_json(
     out
 }
 
+/// The session of the call that a callback led to.
+fn session_of_call(session: Uuid) -> Uuid {
+    Uuid::from_u128(session.as_u128() ^ 0xca11)
+}
+
+/// The call that a callback led to, with the same after-call work.
+fn led_to(callback: &Value, view: View) -> Value {
+    let mut call = callback.clone();
+    if let Some(session) = callback["id"].as_str().and_then(|id| id.parse().ok()) {
+        call["id"] = json!(session_of_call(session).to_string());
+    }
+    call["provider"] = json!(Media::Voice.provider());
+    if let Some(members) = call.as_object_mut() {
+        members.retain(|name, _| !name.starts_with("callback"));
+        if view.callback == CallbackWrapup::One {
+            members.remove("wrapup");
+            members.insert("afterCallWork".into(), json!({"state": "notApplicable"}));
+        }
+    }
+    call
+}
+
+/// The event of the call that a callback led to, made of the callback's.
+pub(super) fn event_of_call(callback: &Value) -> Value {
+    let mut call = callback.clone();
+    if let Some(session) = callback["sessionId"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+    {
+        call["sessionId"] = json!(session_of_call(session).to_string());
+    }
+    call["mediaType"] = json!(Media::Voice.event_name());
+    if let Some(members) = call.as_object_mut() {
+        members.retain(|name, _| !name.starts_with("callback"));
+    }
+    call
+}
+
 fn participant_json(conversation: &Conversation, participant: &Participant, view: View) -> Value {
     let agent = participant.purpose == Purpose::Agent;
     let mut out = json!({
@@ -253,6 +293,9 @@ fn participant_json(conversation: &Conversation, participant: &Participant, view
         .iter()
         .map(|l| communication_json(conversation, participant, l, view))
         .collect();
+    if agent && conversation.media == Media::Callback && view.callback != CallbackWrapup::NoCall {
+        out[Media::Voice.member()] = communications.iter().map(|c| led_to(c, view)).collect();
+    }
     out[conversation.media.member()] = Value::Array(communications);
     if let (true, Some(last)) = (agent, participant.legs.last()) {
         let acw = &last.acw;

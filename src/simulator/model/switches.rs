@@ -242,6 +242,12 @@ switches! {
             Bare "bare" "Not at all until it is done.",
             NotApplicable "not-applicable" "As `notApplicable` alone, as if none could be done.",
         }
+        callback_wrapup "callback-wrapup" "Whether a callback leads to a call, and on which of both its wrap-up is tagged.": CallbackWrapup = "no-call" {
+            NoCall "no-call" "It leads to none.",
+            Both "both" "On both; one event.",
+            One "one" "On the callback; REST shows the call without a wrap-up.",
+            TwoEvents "two-events" "On both, each with an event of its own.",
+        }
         rewrap "re-wrap" "Whether a changed wrap-up gives another event.": Rewrap = "second-event" {
             SecondEvent "second-event" "Yes, with a newer event time.",
             NoEvent "none" "No; the code changes in place.",
