@@ -89,3 +89,6 @@ pub mod run;
 
 pub mod simulator;
 pub mod demo;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

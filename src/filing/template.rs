@@ -286,7 +286,7 @@ const EXAMPLE_BODY: &str = r#"{
 }"#;
 const EXAMPLE_MEMBERS: &str = r#"{"note":"\"quoted\"\n","number":12345678901234567890123456789}"#;
 
-fn example(kind: RecordKind) -> RecordRow {
+pub(crate) fn example(kind: RecordKind) -> RecordRow {
     RecordRow {
         record: RecordId(uuid::Uuid::nil()),
         kind,

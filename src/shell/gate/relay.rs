@@ -133,7 +133,7 @@ fn has_descriptors() -> bool {
     })
 }
 
-fn canonical(head: &Head, body_len: usize, peer: Peer, deadline: Instant) -> String {
+pub(super) fn canonical(head: &Head, body_len: usize, peer: Peer, deadline: Instant) -> String {
     let mut text = format!("{} {} HTTP/1.0\r\n", head.method, head.target);
     for (name, value) in &head.fields {
         text.push_str(name);
