@@ -8,25 +8,31 @@ use std::time::Duration;
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 fn guarded(setup: &mut Setup) {
-    setup.write("tokens", "a-token\n");
+    setup.write("tokens", "a-token-of-the-test-0123456789\n");
     setup.set("http", "api-tokens-file = \"./tokens\"");
 }
 
 fn accept(gateway: &Gateway, id: &str) {
     let body = json!({"conversationId": id}).to_string();
-    let headers = [JSON, ("Authorization", "Bearer a-token")];
+    let headers = [
+        JSON,
+        ("Authorization", "Bearer a-token-of-the-test-0123456789"),
+    ];
     http::call("POST", &gateway.interactions(), &headers, Some(&body)).expect(202);
 }
 
 fn send(gateway: &Gateway, body: &str) -> String {
     let url = format!("{}/events/after-call-work", gateway.intake);
-    let headers = [JSON, ("Authorization", "Bearer a-token")];
+    let headers = [
+        JSON,
+        ("Authorization", "Bearer a-token-of-the-test-0123456789"),
+    ];
     let answer = http::call("POST", &url, &headers, Some(body)).expect(202);
     answer.json()["outcome"].as_str().unwrap().to_owned()
 }
 
 fn interaction(gateway: &Gateway, id: &str) -> Value {
-    let headers = [("Authorization", "Bearer a-token")];
+    let headers = [("Authorization", "Bearer a-token-of-the-test-0123456789")];
     http::call("GET", &gateway.interaction_url(id), &headers, None)
         .expect(200)
         .json()
@@ -132,4 +138,38 @@ fn events_that_nobody_reported_are_counted_or_filed_with_an_empty_interaction() 
             .map(Vec::len),
         Some(1)
     );
+}
+
+#[test]
+fn a_wrap_up_tagged_on_a_callback_and_its_call_is_filed_once() {
+    let (platform, history) = (
+        Platform::switched(&[("callback-wrapup", "two-events")]),
+        History::start(),
+    );
+    let mut setup = Setup::new(&platform, &history);
+    guarded(&mut setup);
+    let mut gateway = setup.start();
+    let callback = || platform.conversation_with(json!({"agents": 2, "media": "callback"}));
+    let announced = callback();
+    let missed = callback();
+    for id in [&announced, &missed] {
+        accept(&gateway, id);
+        wait_watching(&gateway, id);
+    }
+    platform.act(&announced, "wrap-up", json!({"leg": 0}));
+    history.wait_filed(&announced, 1);
+    // REST shows it on both, and the gateway has to look after it was away.
+    gateway.kill9();
+    platform.act(&missed, "wrap-up", json!({"leg": 0}));
+    let gateway = setup.start();
+    history.wait_filed(&missed, 1);
+    // The call's event by another way, after all that.
+    let mut event = event_of(&platform, &announced, 0);
+    event["mediaType"] = json!("VOICE");
+    event["sessionId"] = json!("e40c7d15-2b8f-4f63-a1d9-7735c0f68e21");
+    event["wrapupNotes"] = json!("");
+    assert_eq!(send(&gateway, &event.to_string()), "known");
+    never_within(Duration::from_secs(3), "a second record", || {
+        history.filed_of(&announced).len() > 1 || history.filed_of(&missed).len() > 1
+    });
 }
