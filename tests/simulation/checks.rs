@@ -7,7 +7,7 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet};
 
 use genesys_gateway::filing::rows::{Change, InteractionState, RecordState, StoreOrder};
-use genesys_gateway::filing::{Answer, CallerId, conversation_of};
+use genesys_gateway::filing::{Answer, CallerId, PostOutcome, conversation_of};
 use genesys_gateway::ids::{ConversationId, RecordId, Topic};
 use genesys_gateway::notice::Notice;
 use genesys_gateway::platform::limits;
@@ -17,6 +17,7 @@ use genesys_gateway::simulator::model::WrapUp;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 use crate::full::{Ask, Full};
+use crate::history::STORM;
 
 /// Silence, a lost pong and a dead token are noticed within this time.
 const DEAF_MAX: Time = 5 * MINUTE;
@@ -318,6 +319,48 @@ impl Full {
                     ));
                 }
             }
+        }
+    }
+
+    /// What `/status` says of the history manager: its state, and whether it is closed to us.
+    pub(crate) fn said_of_history(&self) -> Option<(&'static str, bool)> {
+        let now = self.clock.now();
+        let seen = self.gateway.as_ref()?.filing().snapshot(now).destination;
+        Some((seen.state, seen.closed))
+    }
+
+    /// That is what it did last; and what was never sent says nothing.
+    pub(crate) fn check_said(&mut self, outcome: &PostOutcome, before: Option<(&str, bool)>) {
+        let Some(said) = self.said_of_history() else {
+            return;
+        };
+        let fits = match outcome {
+            PostOutcome::Answered {
+                status: 200..=299, ..
+            } => ["open", "opening", "held"].contains(&said.0),
+            PostOutcome::Answered { status: 409, .. } => true,
+            PostOutcome::Answered { .. } | PostOutcome::NoAnswer(_) => {
+                !["open", "opening"].contains(&said.0)
+            }
+            PostOutcome::Unreadable(_) | PostOutcome::NotRead(_) => Some(said) == before,
+        };
+        if !fits {
+            self.fail(format!(
+                "after {outcome:?} the history manager is said to be {said:?}, before {before:?}"
+            ));
+        }
+    }
+
+    /// What stands before the history manager costs fewer than ten records each time.
+    pub(crate) fn check_storms(&mut self) {
+        let dead = |r: &&crate::disk::StoredRecord| {
+            let by = self.history.dead.get(&r.row.record);
+            r.row.state == RecordState::Dead && by == Some(&STORM)
+        };
+        let dead = self.disk.records.values().filter(dead).count();
+        if dead > 9 * self.history.storms {
+            let storms = self.history.storms;
+            self.fail(format!("{dead} records died of {storms} storms"));
         }
     }
 

@@ -75,6 +75,8 @@ pub(crate) struct Full {
     pub(crate) sabotage: Option<Box<dyn Sabotage>>,
     pub(crate) settings: filing::Settings,
     pub(crate) posts: usize,
+    /// Forwarders cannot read the database until then.
+    pub(crate) unread_until: Time,
     due: Option<Time>,
     rng: Rng,
     last_caller: u64,
@@ -145,6 +147,7 @@ impl Full {
             sabotage: None,
             settings,
             posts: 0,
+            unread_until: 0,
             due: None,
             rng,
             last_caller: 0,
@@ -180,6 +183,7 @@ impl Full {
         self.disk.trouble = None;
         self.disk.latency = (1, 15);
         self.history.until = 0;
+        self.unread_until = 0;
     }
 
     /// Goes on until everything is in order, at the latest until then.
@@ -192,6 +196,7 @@ impl Full {
         }
         if self.violation.is_none() {
             self.last_look();
+            self.check_storms();
         }
         self.tally.virtual_ms += self.clock.time;
         self.count_up();
@@ -330,7 +335,12 @@ impl Full {
             Event::Posted(epoch, record, outcome) => {
                 if epoch == self.epoch {
                     self.posts = self.posts.saturating_sub(1);
-                    self.give(Input::Posted { record, outcome });
+                    let before = self.said_of_history();
+                    self.give(Input::Posted {
+                        record,
+                        outcome: outcome.clone(),
+                    });
+                    self.check_said(&outcome, before);
                 }
             }
         }

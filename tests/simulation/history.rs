@@ -27,7 +27,14 @@ pub(crate) enum Mood {
     Dead(u64),
     /// It says 409 to what it has.
     Conflict,
+    /// A try is not answered in time and goes on; meanwhile it says 409 to the next one.
+    InProgress,
+    /// Everything is refused with [`STORM`].
+    Storm,
 }
+
+/// The status of [`Mood::Storm`], which no other mood gives.
+pub(crate) const STORM: u16 = 410;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Filed {
@@ -47,6 +54,9 @@ pub(crate) struct History {
     pub(crate) changed: bool,
     /// Closed to us: `(status, since)` of the posts seen meanwhile.
     pub(crate) while_closed: Vec<Time>,
+    /// Tries that go on although nobody waits: until when, and whether they succeed.
+    progress: BTreeMap<RecordId, (Time, bool)>,
+    pub(crate) storms: usize,
     /// Posts fail from this one (counted from 0) on, so many times.
     pub(crate) fail_from: Option<(u64, u64)>,
 }
@@ -61,6 +71,8 @@ impl History {
             posts: 0,
             changed: false,
             while_closed: Vec::new(),
+            progress: BTreeMap::new(),
+            storms: 0,
             fail_from: None,
         }
     }
@@ -94,6 +106,17 @@ impl History {
             Mood::Good
         };
         let quick = 5 + rng.below(200);
+        match self.progress.get(&key) {
+            Some((end, _)) if now < *end => return (quick, answered(409, None)),
+            Some((_, true)) => {
+                self.progress.remove(&key);
+                self.accept(key, body);
+                return (quick, answered(409, None));
+            }
+            _ => {
+                self.progress.remove(&key);
+            }
+        }
         match mood {
             Mood::Good => {
                 self.accept(key, body);
@@ -106,6 +129,21 @@ impl History {
                 let known = self.filed.contains_key(&key);
                 self.accept(key, body);
                 (quick, answered(if known { 409 } else { 200 }, None))
+            }
+            Mood::InProgress if !self.filed.contains_key(&key) && rng.chance(60) => {
+                let end = now + 5 * SECOND + rng.below(45 * SECOND);
+                self.progress.insert(key, (end, rng.chance(50)));
+                (10 * SECOND, PostOutcome::NoAnswer(NoAnswer::TimedOut))
+            }
+            Mood::InProgress => {
+                self.accept(key, body);
+                (quick, answered(200, None))
+            }
+            Mood::Storm => {
+                if !self.filed.contains_key(&key) {
+                    self.dead.insert(key, STORM);
+                }
+                (quick, answered(STORM, None))
             }
             Mood::Down { accepts } => {
                 let accepts = accepts && rng.chance(50);

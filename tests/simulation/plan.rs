@@ -66,6 +66,12 @@ pub(crate) enum Kind {
     HistoryDead,
     HistoryConflict,
     EventsDrop,
+    /// A first try is not answered and goes on behind the history manager's door.
+    HistoryInProgress,
+    /// What stands before it refuses everything.
+    HistoryStorm,
+    /// The forwarders cannot read the database.
+    HistoryUnread,
 }
 
 pub(crate) const PLATFORM_KINDS: &[Kind] = &[
@@ -129,6 +135,13 @@ pub(crate) const GATEWAY_KINDS: &[Kind] = &[
 /// Only with the whole gateway, too; drawn for themselves, so that seeds keep their plans.
 const LATER_KINDS: &[Kind] = &[Kind::EventsDrop];
 
+/// The same once more, about the way to the history manager.
+const OUTBOX_KINDS: &[Kind] = &[
+    Kind::HistoryInProgress,
+    Kind::HistoryStorm,
+    Kind::HistoryUnread,
+];
+
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -169,6 +182,10 @@ impl Plan {
         if !more.is_empty() {
             let mut rng = Rng::new(seed ^ 0x6c_61_74_65);
             kinds.extend(LATER_KINDS.iter().filter(|_| rng.chance(22)));
+        }
+        if !more.is_empty() {
+            let mut rng = Rng::new(seed ^ 0x6f_75_74_62);
+            kinds.extend(OUTBOX_KINDS.iter().filter(|_| rng.chance(22)));
         }
         if kinds.is_empty() {
             kinds.push(Kind::ResetOne);

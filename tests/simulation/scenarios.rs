@@ -7,6 +7,7 @@ use genesys_gateway::simulator::model::{Control, Fault, Start};
 
 use crate::agenda::{DAY, HOUR, MINUTE, SECOND, Time};
 use crate::full::{Ask, Event, Full};
+use crate::history::Mood;
 use crate::plan::Plan;
 
 pub(crate) fn command(world: &mut Full, control: &Control) {
@@ -396,4 +397,41 @@ fn channels_whose_places_are_freed_late_are_used_again_and_nothing_spins() {
     let steps = world.pace.steps - steps;
     assert!(steps < 3000, "{steps} steps in an idle hour");
     assert_eq!(world.history.filed.len(), 35);
+}
+
+/// The machine is off for days, or its clock is set, while records wait: neither is time in which
+/// we tried.
+#[test]
+fn days_without_power_and_clocks_that_are_set_give_no_record_up() {
+    let days = 4 * 24 * HOUR;
+    for (n, (off, step)) in [
+        (days, 0),
+        (SECOND, days as i64),
+        (SECOND, -(days as i64)),
+        (days, -2 * days as i64),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut world = Full::empty(Plan::calm(9_000 + n as u64), false);
+        for result in 0..30 {
+            world
+                .agenda
+                .plan(SECOND, Event::Ask(Ask::Result(result), 0));
+        }
+        world.history.mood = Mood::Later(503, None);
+        world.history.until = off + 2 * HOUR;
+        world.run_until(10 * MINUTE);
+        world.kill();
+        let back = world.clock.time + off;
+        world.agenda.plan(back, Event::Boot);
+        world.clock.wall_off += step;
+        world.run_until(back + 30 * MINUTE);
+        // And once more while it runs.
+        world.clock.wall_off += step;
+        let end = back + 12 * HOUR;
+        world.run_until(end);
+        assert_eq!(world.violation, None);
+        assert_eq!(world.history.filed.len(), 30, "{off} {step}");
+    }
 }

@@ -133,6 +133,12 @@ impl Full {
         if epoch != self.epoch && self.rng.chance(50) {
             return;
         }
+        if self.clock.time < self.unread_until && epoch == self.epoch {
+            let outcome = PostOutcome::NotRead("disk I/O error".to_owned());
+            let at = self.clock.time + 1;
+            self.agenda.plan(at, Event::Posted(epoch, record, outcome));
+            return;
+        }
         let Some(body) = self.disk.records.get(&record).and_then(|r| r.body.clone()) else {
             let why = "the body is not there".to_owned();
             let outcome = PostOutcome::Unreadable(why);

@@ -110,6 +110,12 @@ impl Full {
                 moody(self, Mood::Dead(percent));
             }
             Kind::HistoryConflict => moody(self, Mood::Conflict),
+            Kind::HistoryInProgress => moody(self, Mood::InProgress),
+            Kind::HistoryStorm => {
+                self.history.storms += 1;
+                moody(self, Mood::Storm);
+            }
+            Kind::HistoryUnread => self.unread_until = until,
             _ => {}
         }
     }
