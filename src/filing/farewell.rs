@@ -131,10 +131,15 @@ impl Filing {
         left.under_way = sent.len();
         let mut bodies: BTreeSet<RecordId> = BTreeSet::new();
         for taking in queued.chain(sent) {
+            // An end that is under way may be on disk when the next start looks.
+            let ending = || {
+                let batch = self.ledger.batch.as_ref();
+                batch.is_some_and(|b| b.interactions.contains(&taking.conversation))
+            };
             let goes_on = self
                 .interactions
                 .get(&taking.conversation)
-                .is_some_and(|w| !w.end_committed);
+                .is_some_and(|w| !(w.end_committed || w.ended() && ending()));
             if goes_on {
                 left.rebuilt += 1;
             } else {

@@ -291,6 +291,11 @@ impl Filing {
         self.records.get(&record).map(|r| &r.row)
     }
 
+    /// The rows of the records that are in memory, for checkers.
+    pub fn rows(&self) -> impl Iterator<Item = &RecordRow> {
+        self.records.values().map(|rec| &rec.row)
+    }
+
     /// Whether anything changed that no commit has confirmed yet.
     #[must_use]
     pub fn uncommitted(&self) -> bool {

@@ -2,6 +2,7 @@
 //! what is on the disk, by what the platform knows and the history manager has.
 
 mod outcome;
+mod refused;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,12 @@ pub(crate) struct Checks {
     deaf: BTreeMap<ConversationId, Time>,
     processes: Vec<(Time, Time)>,
     results: BTreeSet<u64>,
+    /// Requests, by what tells each try apart: refused, and done.
+    refused: BTreeSet<String>,
+    done: BTreeSet<String>,
+    /// Requests to stop that were not refused, by conversation.
+    pub(crate) stops_open: BTreeMap<ConversationId, u64>,
+    pub(crate) keyless: u64,
     /// Sockets that were told that they will be closed.
     pub(crate) noticed: BTreeSet<SocketRef>,
     /// Channels of a process that ended before its failing disk had them.
@@ -148,6 +155,7 @@ impl Full {
             .add(&self.clock, "answer", caller.0, || format!("{answer:?}"));
         match (&waiting.ask, &answer) {
             (_, Answer::Busy { retry_after, .. }) => {
+                self.refused(&waiting);
                 let after = (retry_after.as_millis() as Time).clamp(100, 10 * MINUTE);
                 self.again(waiting, after);
             }
@@ -202,6 +210,12 @@ impl Full {
                     return self.fail("2xx for a result before its commit");
                 }
                 self.checks.results.insert(*n);
+                self.unanswered -= 1;
+            }
+            (Ask::Keyless(_), Answer::SupportResult { record, .. }) => {
+                if !self.disk.records.contains_key(record) {
+                    return self.fail("2xx for a result before its commit");
+                }
                 self.unanswered -= 1;
             }
             (ask, _) => {

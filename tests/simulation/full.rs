@@ -4,6 +4,7 @@
 //! how the world turns.
 
 mod orders;
+mod stops;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,9 @@ pub(crate) enum Event {
     Relieve(Kind),
     Boot,
     Look,
+    /// The process of that number is asked to stop, and ends a little later.
+    Stop(u64),
+    Leave(u64),
     PostArrives(u64, RecordId),
     Posted(u64, RecordId, PostOutcome),
 }
@@ -49,6 +53,8 @@ pub(crate) enum Ask {
     Accept(ConversationId, u32),
     Stop(ConversationId),
     Result(u64),
+    /// A result without an idempotency key.
+    Keyless(u64),
 }
 
 pub(crate) struct Waiting {
@@ -321,12 +327,14 @@ impl Full {
             }
             Event::Relieve(kind) => {
                 let plan = self.plan.clone();
-                if matches!(kind, Kind::DiskSlow) {
+                if matches!(kind, Kind::DiskSlow | Kind::DiskStall) {
                     self.disk.latency = (1, 15);
                 }
                 faults::relieve(kind, &plan, &mut self.net, &self.clock);
             }
             Event::Boot => self.boot(),
+            Event::Stop(epoch) => self.stop(epoch),
+            Event::Leave(epoch) => self.leave(epoch),
             Event::Look => {
                 self.look();
                 self.agenda.plan(now + 30 * SECOND, Event::Look);
@@ -409,11 +417,20 @@ impl Full {
                 idempotency_key: Some(format!("result-{n}")),
                 body_digest: [*n as u8; 32],
                 conversation: None,
-                result: format!("{{\"number\":{n}}}"),
+                result: format!("{{\"number\":{n},\"try\":{tries}}}"),
+            },
+            Ask::Keyless(n) => CallerRequest::SupportResult {
+                idempotency_key: None,
+                body_digest: [0; 32],
+                conversation: None,
+                result: format!("{{\"keyless\":{n},\"try\":{tries}}}"),
             },
         };
         self.trace
             .add(&self.clock, "ask", caller.0, || format!("{ask:?}"));
+        if let Ask::Stop(id) = &ask {
+            *self.checks.stops_open.entry(*id).or_default() += 1;
+        }
         self.callers.insert(
             caller,
             Waiting {

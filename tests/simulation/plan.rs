@@ -72,6 +72,10 @@ pub(crate) enum Kind {
     HistoryStorm,
     /// The forwarders cannot read the database.
     HistoryUnread,
+    /// Each order takes longer than callers have patience, while they ask and repeat.
+    DiskStall,
+    /// The disk fails or stalls, and in the middle of that the process is asked to stop.
+    StopInTrouble,
 }
 
 pub(crate) const PLATFORM_KINDS: &[Kind] = &[
@@ -141,6 +145,8 @@ const OUTBOX_KINDS: &[Kind] = &[
     Kind::HistoryStorm,
     Kind::HistoryUnread,
 ];
+/// The same, with draws of their own.
+const DISK_KINDS: &[Kind] = &[Kind::DiskStall, Kind::StopInTrouble];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -182,6 +188,8 @@ impl Plan {
         if !more.is_empty() {
             let mut rng = Rng::new(seed ^ 0x6c_61_74_65);
             kinds.extend(LATER_KINDS.iter().filter(|_| rng.chance(22)));
+            let mut rng = Rng::new(seed ^ 0x73_74_61_6c_6c);
+            kinds.extend(DISK_KINDS.iter().filter(|_| rng.chance(22)));
         }
         if !more.is_empty() {
             let mut rng = Rng::new(seed ^ 0x6f_75_74_62);

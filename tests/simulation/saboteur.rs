@@ -7,7 +7,7 @@ use std::time::Duration;
 use genesys_gateway::filing::rows::{
     Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder,
 };
-use genesys_gateway::filing::{Answer, CallerId, CallerRequest, Settings};
+use genesys_gateway::filing::{Answer, CallerId, CallerRequest, Farewell, Settings};
 use genesys_gateway::gateway::{Input, Output};
 use genesys_gateway::ids::{ConversationId, RecordId, Topic};
 use genesys_gateway::notice::{Level, Notice};
@@ -40,6 +40,7 @@ pub(crate) trait Sabotage {
     fn lies(&mut self) -> bool {
         false
     }
+    fn farewell(&mut self, _left: &mut Farewell) {}
     fn due(&mut self, due: Option<Time>) -> Option<Time> {
         due
     }
@@ -49,6 +50,8 @@ pub(crate) trait Sabotage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Breakage {
     AnswersBeforeTheCommit,
+    RefusesWhatIsUnderWay,
+    CallsEverythingDurable,
     UnsubscribesAfterTheFirstEvent,
     MissesTheEndOfSockets,
     BelievesWithoutSubscribing,
@@ -134,7 +137,7 @@ impl Sabotage for Broken {
         let mut all = std::mem::take(&mut self.inject);
         match (self.what, input) {
             (
-                Breakage::AnswersBeforeTheCommit,
+                Breakage::AnswersBeforeTheCommit | Breakage::RefusesWhatIsUnderWay,
                 Input::Caller {
                     caller,
                     request:
@@ -250,7 +253,7 @@ impl Sabotage for Broken {
         }
         match (self.what, output) {
             (
-                Breakage::AnswersBeforeTheCommit,
+                Breakage::AnswersBeforeTheCommit | Breakage::RefusesWhatIsUnderWay,
                 Output::Store(StoreOrder::Commit { ticket, changes }),
             ) => {
                 for change in &changes {
@@ -258,19 +261,27 @@ impl Sabotage for Broken {
                         && let Some(caller) = self.waiting.remove(&row.conversation)
                         && self.early.insert(caller)
                     {
-                        let answer = Answer::Interaction {
-                            conversation: row.conversation,
-                            state: row.state.as_str(),
-                            accepted_at: row.accepted_at,
-                            fresh: true,
+                        let answer = match self.what {
+                            Breakage::RefusesWhatIsUnderWay => Answer::Busy {
+                                retry_after: Duration::from_secs(1),
+                                detail: "not in time".into(),
+                            },
+                            _ => Answer::Interaction {
+                                conversation: row.conversation,
+                                state: row.state.as_str(),
+                                accepted_at: row.accepted_at,
+                                fresh: true,
+                            },
                         };
                         all.push(Output::Answer(caller, answer));
                     }
                 }
                 all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
             }
-            (Breakage::AnswersBeforeTheCommit, Output::Answer(caller, _))
-                if self.early.contains(&caller) => {}
+            (
+                Breakage::AnswersBeforeTheCommit | Breakage::RefusesWhatIsUnderWay,
+                Output::Answer(caller, _),
+            ) if self.early.contains(&caller) => {}
             (
                 Breakage::BelievesWithoutSubscribing,
                 Output::Session {
@@ -456,6 +467,12 @@ impl Sabotage for Broken {
         record
     }
 
+    fn farewell(&mut self, left: &mut Farewell) {
+        if self.what == Breakage::CallsEverythingDurable {
+            *left = Farewell::default();
+        }
+    }
+
     fn lies(&mut self) -> bool {
         if self.what != Breakage::LosesACommit {
             return false;
@@ -487,6 +504,7 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
     plan.max_age = 6 * HOUR;
     plan.kinds = match what {
         Breakage::ChangesTheKeyAtARetry => vec![Kind::HistorySlow],
+        Breakage::CallsEverythingDurable => vec![Kind::StopInTrouble],
         Breakage::ForgetsChannelsAtRestart => vec![Kind::Kill],
         Breakage::LeavesTopicsBehind => vec![Kind::ResetAll, Kind::UpgradeTrouble],
         Breakage::NeverAsksForASignOfLife => {
@@ -537,6 +555,8 @@ macro_rules! breakages {
 breakages! {
     late_wrap_ups_that_are_not_waited_for_are_caught: NeverLingers by "may be wrapped up late";
     an_answer_before_the_commit_is_caught: AnswersBeforeTheCommit by "before its commit";
+    a_refusal_of_what_is_under_way_is_caught: RefusesWhatIsUnderWay by "was refused and is done";
+    a_false_farewell_is_caught: CallsEverythingDurable by "the farewell is wrong";
     an_unsubscribe_after_the_first_event_is_caught: UnsubscribesAfterTheFirstEvent by "is unsubscribed on";
     a_gap_that_is_missed_is_caught: MissesTheEndOfSockets by "believed live";
     a_topic_believed_live_without_a_subscription_is_caught: BelievesWithoutSubscribing by "believed live";

@@ -17,6 +17,7 @@ impl Full {
     pub(crate) fn check_durable(&mut self) {
         let now = self.clock.time;
         for change in std::mem::take(&mut self.disk.durable) {
+            self.check_not_refused(&change);
             match change {
                 Change::Accept { row, .. } => {
                     self.checks.ended.remove(&row.conversation);
@@ -302,7 +303,12 @@ impl Full {
                     && !self.plan.kinds.iter().any(|k| {
                         matches!(
                             k,
-                            Kind::DiskFull | Kind::DiskError | Kind::DiskBusy | Kind::DiskSlow
+                            Kind::DiskFull
+                                | Kind::DiskError
+                                | Kind::DiskBusy
+                                | Kind::DiskSlow
+                                | Kind::DiskStall
+                                | Kind::StopInTrouble
                         )
                     })
                     && at > *promised

@@ -87,6 +87,12 @@ impl Full {
                     until: now + 1 + self.rng.below(20 * SECOND),
                 });
             }
+            Kind::DiskStall => {
+                self.disk.latency = (SECOND, 150 * SECOND);
+                self.agenda.plan(now + 10 * MINUTE, Event::Relieve(kind));
+                self.crowd(12, 3 * MINUTE);
+            }
+            Kind::StopInTrouble => self.stop_in_trouble(),
             Kind::DiskSlow => {
                 self.disk.latency = (200, 6000);
                 self.agenda.plan(now + 5 * MINUTE, Event::Relieve(kind));
@@ -153,6 +159,8 @@ impl Full {
             Kind::DiskError,
             Kind::DiskBusy,
             Kind::DiskSlow,
+            Kind::DiskStall,
+            Kind::StopInTrouble,
         ];
         if failing.iter().any(|k| self.plan.has(*k)) {
             let known = |id: &str| self.disk.channels.iter().any(|c| c.id.expose() == id);
