@@ -103,6 +103,11 @@ impl Abandoned {
         self.list.iter().filter(holds).count()
     }
 
+    /// This channel is among them.
+    pub(super) fn has(&self, id: &Secret) -> bool {
+        self.list.iter().any(|g| g.row.id == *id)
+    }
+
     /// As they are kept for a restart.
     pub(super) fn rows(&self) -> impl Iterator<Item = &ChannelRow> {
         self.list.iter().map(|g| &g.row)

@@ -11,12 +11,13 @@
 use super::Output;
 use super::calls::{ChannelRef, Purpose};
 use super::channel::{Channel, Phase, Sub};
-use super::client::{Client, bit};
-use super::limits::{OPEN_AHEAD_PLACES, RETIRE_PATIENCE};
+use super::client::{Client, Spare, bit};
+use super::limits::{OPEN_AHEAD_PLACES, RETIRE_PATIENCE, SPARE_KEPT};
+use super::pacing::Priority;
 use super::rest::Op;
 use super::session;
 use crate::ids::Topic;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 impl Client {
     fn capacity(&self) -> usize {
@@ -106,11 +107,24 @@ impl Client {
 
     /// Places of `max-channels` that no new channel can have.
     pub(super) fn places_taken(&self, now: Now) -> usize {
-        self.channels.len() + self.abandoned.places(now)
+        // One that is being made for nobody counts on the platform as soon as it is; of those
+        // that were, the next channel is one.
+        let orphan =
+            |p: &Purpose| matches!(p, Purpose::Create(c) if c.of(&self.channels).is_none());
+        let unused = self.spares.len().saturating_sub(1) + self.calls.count(orphan);
+        self.channels.len() + self.abandoned.places(now) + unused
+    }
+
+    /// From when on a channel may be made: what cannot be sent is not begun, else it would be
+    /// given up and begun again and again.
+    pub(super) fn may_create_at(&self, now: Mono) -> Mono {
+        self.create_from
+            .max(self.budget.held_until(&Op::CreateChannel))
+            .max(self.budget.possible_at(Priority::Upkeep, now))
     }
 
     fn open_channels(&mut self, now: Now) {
-        if now.mono < self.create_from || self.token.current(now).is_none() {
+        if now.mono < self.may_create_at(now.mono) || self.token.current(now).is_none() {
             return;
         }
         let max = usize::from(self.settings.max_channels);
@@ -133,12 +147,24 @@ impl Client {
         let incarnation = self.last_incarnation;
         self.channels
             .insert(slot, Channel::new(slot, incarnation, now.mono, now.wall));
+        if let Some(spare) = self.take_spare(now) {
+            self.made(slot, spare);
+            return Some(slot);
+        }
         self.calls.queue(
             Op::CreateChannel,
             Purpose::Create(ChannelRef { slot, incarnation }),
             now,
         );
         Some(slot)
+    }
+
+    /// A channel that was made for nobody, if the token that made it is still the one.
+    fn take_spare(&mut self, now: Now) -> Option<Spare> {
+        let serial = self.token.current(now)?.serial;
+        self.spares
+            .retain(|s| s.serial == serial && now.mono.since(s.made.mono) < SPARE_KEPT);
+        (!self.spares.is_empty()).then(|| self.spares.remove(0))
     }
 
     fn close_empty(&mut self, now: Now) {

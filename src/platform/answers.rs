@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::calls::{Answered, ChannelRef, Done, Purpose, Verdict};
 use super::channel::{Phase, Term};
-use super::client::Client;
+use super::client::{Client, Spare};
 use super::rest::{self, Failure, Op, Outcome};
 use super::{CallId, Fact, Fetch, FetchOutcome, Output};
 use crate::notice::{Level, Notice};
@@ -31,7 +31,7 @@ impl Client {
                     self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
                 }
             }
-            Answered::Done(done) => self.done(done, now),
+            Answered::Done(done) => self.done(*done, now),
         }
     }
 
@@ -90,20 +90,22 @@ impl Client {
                         "a token is held again",
                     ));
                 }
-                self.calls.queue(Op::IdleTimeout, Purpose::Idle, now);
+                if !self.calls.pending(|p| *p == Purpose::Idle) {
+                    self.calls.queue(Op::IdleTimeout, Purpose::Idle, now);
+                }
                 for done in self.calls.verdict(serial, Verdict::Over) {
                     self.done(done, now);
                 }
             }
             Err(Failure::Login {
-                label,
                 sentence,
+                soon,
                 retry_after,
+                ..
             }) => {
-                let hopeless = !matches!(label, "rate-limited" | "server-trouble" | "garbled");
                 self.notice(Notice::new(Level::Error, "token-refused", sentence.clone()));
                 self.token
-                    .failed(sentence, retry_after, hopeless, now, &mut self.rng);
+                    .failed(sentence, retry_after, !soon, now, &mut self.rng);
             }
             other => {
                 let (why, after) = match other {
@@ -171,33 +173,29 @@ impl Client {
     }
 
     pub(super) fn created(&mut self, channel: ChannelRef, serial: u32, outcome: Outcome, now: Now) {
-        let Some(c) = channel.of_mut(&mut self.channels) else {
-            return;
-        };
+        let waits = channel.of(&self.channels).is_some();
         match outcome.result {
             Ok(rest::Answer::Channel(rest::Channel {
                 id: Some(id),
                 connect_uri: Some(uri),
                 expires,
             })) => {
-                c.id = Some(id);
-                c.uri = Some(uri);
-                c.token_serial = serial;
-                c.created = now.mono;
-                c.made = Some(now.mono);
-                c.created_at = now.wall;
-                c.begin_life(expires, now);
-                if let Some((mono, wall)) = self.token.end_of(serial) {
-                    c.token_ends = Term { mono, wall };
-                }
-                c.phase = Phase::Connecting;
                 self.totals.channels_made += 1;
                 self.create_failures = self.create_failures.saturating_sub(1);
-                let socket = self.open_socket(channel.slot);
-                if let Some(c) = self.channels.get_mut(&channel.slot) {
-                    c.socket = socket;
+                let spare = Spare {
+                    id,
+                    uri,
+                    expires,
+                    serial,
+                    made: now,
+                };
+                match waits {
+                    true => self.made(channel.slot, spare),
+                    // It counts on the platform all the same: the next one needs not be made.
+                    false => self.spares.push(spare),
                 }
             }
+            _ if !waits => {}
             other => {
                 self.create_failures = (self.create_failures + 1).min(8);
                 let pause = Duration::from_millis(250 << self.create_failures);
@@ -217,6 +215,31 @@ impl Client {
                     self.remove(channel.slot, now);
                 }
             }
+        }
+    }
+}
+
+impl Client {
+    /// The channel in this slot is there: its socket is opened.
+    pub(super) fn made(&mut self, slot: u8, channel: Spare) {
+        let Some(c) = self.channels.get_mut(&slot) else {
+            return;
+        };
+        let now = channel.made;
+        c.id = Some(channel.id);
+        c.uri = Some(channel.uri);
+        c.token_serial = channel.serial;
+        c.created = now.mono;
+        c.made = Some(now.mono);
+        c.created_at = now.wall;
+        c.begin_life(channel.expires, now);
+        if let Some((mono, wall)) = self.token.end_of(channel.serial) {
+            c.token_ends = Term { mono, wall };
+        }
+        c.phase = Phase::Connecting;
+        let socket = self.open_socket(slot);
+        if let Some(c) = self.channels.get_mut(&slot) {
+            c.socket = socket;
         }
     }
 }

@@ -132,7 +132,7 @@ pub(super) enum Answered {
     /// Nothing for anybody yet.
     Later,
     /// For whoever queued it.
-    Done(Done),
+    Done(Box<Done>),
     /// A 401: whether the token is over has to be found out with a call of [`Purpose::Warm`].
     Doubt,
 }
@@ -171,6 +171,16 @@ impl Calls {
     /// True if a call for this purpose is waiting or under way.
     pub(super) fn pending(&self, wanted: impl Fn(&Purpose) -> bool) -> bool {
         self.jobs.values().any(|j| wanted(&j.purpose))
+    }
+
+    /// How many calls are waiting or under way for such a purpose.
+    pub(super) fn count(&self, wanted: impl Fn(&Purpose) -> bool) -> usize {
+        self.jobs.values().filter(|j| wanted(&j.purpose)).count()
+    }
+
+    /// What a call is for, while it is waiting or under way.
+    pub(super) fn purpose(&self, call: CallId) -> Option<&Purpose> {
+        self.jobs.get(&call).map(|j| &j.purpose)
     }
 
     /// The next call to make, if one may be made now.
@@ -336,7 +346,7 @@ impl Calls {
 
     fn finish(&mut self, call: CallId, outcome: Outcome) -> Answered {
         match self.jobs.remove(&call) {
-            Some(job) => Answered::Done(Done {
+            Some(job) => Answered::Done(Box::new(Done {
                 added_to: match job.op {
                     Op::AddTopics(channel, _) => Some(channel),
                     _ => None,
@@ -345,7 +355,7 @@ impl Calls {
                 asked: job.asked,
                 outcome,
                 serial: job.serial,
-            }),
+            })),
             None => Answered::Later,
         }
     }
@@ -373,7 +383,7 @@ impl Calls {
                 _ => outcome,
             };
             if let Answered::Done(done) = self.finish(call, outcome) {
-                failed.push(done);
+                failed.push(*done);
             }
         }
         failed

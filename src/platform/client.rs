@@ -11,17 +11,18 @@ use std::collections::{BTreeMap, VecDeque};
 use super::abandoned::Abandoned;
 use super::calls::{Calls, Purpose};
 use super::channel::{Channel, Phase, Renew, Term};
-use super::limits::{CHANNELS_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE};
+use super::limits::{CHANNELS_MAX, FETCHES_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE};
 use super::pacing::{Budget, Priority};
 use super::rest::Op;
 use super::rhythm::Rhythm;
 use super::session::{self};
 use super::token::Keeper;
-use super::{ChannelRow, Fetch, Input, Output, Settings};
+use super::{ChannelRow, Fact, Fetch, FetchOutcome, Input, Output, Settings};
 use crate::ids::Topic;
 use crate::notice::Notice;
 use crate::rng::Rng;
-use crate::time::{Alarm, Deadline, Mono, Now};
+use crate::secret::Secret;
+use crate::time::{Alarm, Deadline, Mono, Now, Wall};
 
 /// What is known of a topic.
 #[derive(Debug)]
@@ -49,6 +50,17 @@ pub(super) struct Totals {
     pub(super) channels_made: u64,
     pub(super) channels_died: u64,
     pub(super) reconnects: u64,
+}
+
+/// A channel that the platform has made and nobody uses.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) id: Secret,
+    pub(super) uri: Secret,
+    pub(super) expires: Option<Wall>,
+    /// The token that made it.
+    pub(super) serial: u32,
+    pub(super) made: Now,
 }
 
 /// The platform client. See the [module](super).
@@ -80,6 +92,8 @@ pub struct Client {
     pub(super) warm_from: Mono,
     /// Channels given up whose topics are still to be taken off.
     pub(super) abandoned: Abandoned,
+    /// Channels made for somebody who had stopped waiting; the next ones are taken from here.
+    pub(super) spares: Vec<Spare>,
     /// Channels are not listed again before.
     pub(super) list_from: Mono,
     /// When [`advance`](Client::advance) last looked at the clock: what has come due since
@@ -120,6 +134,7 @@ impl Client {
             last_gap: None,
             warm_from: Mono(0),
             abandoned: Abandoned::default(),
+            spares: Vec::new(),
             list_from: Mono(0),
             advanced: Mono(0),
             alarm: Alarm::default(),
@@ -173,7 +188,15 @@ impl Client {
                     Fetch::One(id) | Fetch::Calm(id) => Op::Conversation(*id),
                     Fetch::Many(ids) => Op::Conversations(ids.clone()),
                 };
-                self.calls.queue(op, Purpose::Fetch(fetch), now);
+                if self.calls.count(|p| matches!(p, Purpose::Fetch(_))) < FETCHES_MAX {
+                    self.calls.queue(op, Purpose::Fetch(fetch), now);
+                } else {
+                    self.out.push_back(Output::Fact(Fact::Fetched {
+                        fetch,
+                        asked_at: now,
+                        outcome: FetchOutcome::Trouble("too many questions wait".into()),
+                    }));
+                }
             }
             Input::Session { socket, fact } => self.session(socket, fact, now),
             Input::Answered { call, outcome } => self.answered(call, outcome, now),
@@ -239,6 +262,7 @@ impl Client {
         self.send_messages(now);
         // Only when something may be asked: a long quiet must not cost a look at every step.
         if self.budget.possible_at(Priority::Upkeep, now.mono) <= now.mono {
+            self.take_back_calls();
             self.revise_calls();
         }
         while let Some(ready) = self.calls.next(&self.token, &mut self.budget, now) {

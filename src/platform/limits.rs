@@ -33,6 +33,9 @@ pub const FULL_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause between two tries at a full channel: one message and one request.
 pub const FULL_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// A channel that was made for nobody is used within this time or not at all.
+pub const SPARE_KEPT: Duration = Duration::from_secs(3600);
+
 /// A retiring channel is given this long to confirm its unsubscribes and close.
 pub const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -71,6 +74,13 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 4;
 
 /// `Retry-After` of the platform is obeyed up to here; longer ones are asked again then.
 pub const RATE_HOLD_MAX: Duration = Duration::from_secs(3600);
+
+/// Questions about conversations that may wait or be under way; beyond it they are given back.
+pub const FETCHES_MAX: usize = 64;
+
+/// Calls that may wait for their turn: four for each channel, one for each that was given
+/// up, the questions, and a few about tokens.
+pub const CALLS_WAITING_MAX: usize = CHANNELS_MAX as usize * 16 + ABANDONED_MAX + FETCHES_MAX + 8;
 
 /// Conversations and channels that the platform wants to be left in peace for themselves, at most.
 pub const HELD_SUBJECTS_MAX: usize = 64;

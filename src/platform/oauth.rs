@@ -397,13 +397,14 @@ impl TokenError {
             | TokenError::RateLimited { .. }
             | TokenError::ServerTrouble { .. }
             | TokenError::WebPage { .. }
+            // An ingress whose backend is away answers 404 to all, a captive portal redirects.
+            | TokenError::WrongAddress { .. }
             | TokenError::Garbled(_) => true,
             TokenError::UnknownClient
             | TokenError::WrongSecret
             | TokenError::ClientRejected { .. }
             | TokenError::WrongOrganisation { .. }
             | TokenError::GrantNotAllowed { .. }
-            | TokenError::WrongAddress { .. }
             | TokenError::Refused { .. } => false,
         }
     }

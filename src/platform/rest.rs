@@ -242,6 +242,9 @@ pub enum Failure {
         label: &'static str,
         /// What to look at.
         sentence: String,
+        /// It may pass by itself within minutes: a stale assertion, one that is just being
+        /// replaced, a web page of something in between.
+        soon: bool,
         /// `Retry-After`.
         retry_after: Option<Duration>,
     },

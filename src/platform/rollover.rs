@@ -338,7 +338,8 @@ impl Client {
         let full = self.places_taken(now) >= usize::from(self.settings.max_channels);
         let token = self.token.current(now).is_some();
         let turn = !self.waits_its_turn(channel, replace);
-        let make = (!full && token && turn).then_some((from.max(self.create_from), Step::Make));
+        let create_from = self.may_create_at(self.advanced);
+        let make = (!full && token && turn).then_some((from.max(create_from), Step::Make));
         if replace.why == CLOSING {
             let last = match full && !self.place_to_come(now) {
                 true => replace.from,
@@ -350,7 +351,7 @@ impl Client {
         // Not while a place is about to be free: what serves goes on serving, and it wakes
         // us by itself.
         let alone = full && token && self.abandoned.places(now) == 0;
-        make.or(alone.then_some((from.max(replace.by).max(self.create_from), Step::Break)))
+        make.or(alone.then_some((from.max(replace.by).max(create_from), Step::Break)))
     }
 
     /// A place of `max-channels` will soon be free.
@@ -496,8 +497,9 @@ impl Client {
                 at(t, "hand-over");
             }
         }
-        if token && self.create_from > self.advanced {
-            at(self.create_from, "channel creation");
+        let may_create = self.may_create_at(self.advanced);
+        if token && may_create > self.advanced {
+            at(may_create, "channel creation");
         }
         if self.reattach_until > self.advanced {
             at(self.reattach_until, "re-attachment");

@@ -200,6 +200,9 @@ impl Client {
         if self.channels.len() > usize::from(self.settings.max_channels) {
             return Err(format!("{} channels in the table", self.channels.len()));
         }
+        if self.calls.waiting() > super::limits::CALLS_WAITING_MAX {
+            return Err(format!("{} calls wait", self.calls.waiting()));
+        }
         for (topic, entry) in &self.topics {
             let on: Vec<u8> = self
                 .channels

@@ -4,10 +4,13 @@
 //! Invariant: a topic that was reported live and is no longer is reported in a
 //! gap in the same step; a fact of a socket that its channel no longer has is ignored.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::CallId;
+use super::abandoned::Abandoned;
 use super::calls::{ChannelRef, Purpose};
-use super::channel::{Channel, Phase, Sub};
+use super::channel::{Channel, Phase, Renew, Sub};
 use super::client::{Client, Entry, bit};
 use super::limits::{CHANNELS_MAX, RETIRE_PATIENCE};
 use super::rest::Op;
@@ -307,11 +310,28 @@ impl Client {
     /// it would put topics there again.
     pub(super) fn forget_calls(&mut self, slot: u8) {
         self.calls.forget(|p| {
-            let (Purpose::Resync(c) | Purpose::Extend(c, _) | Purpose::Blame(c, _)) = p else {
+            let (Purpose::Create(c)
+            | Purpose::Resync(c)
+            | Purpose::Extend(c, _)
+            | Purpose::Blame(c, _)) = p
+            else {
                 return false;
             };
             c.slot == slot
         });
+    }
+
+    /// Takes back what nobody waits for any more, before it is sent.
+    pub(super) fn take_back_calls(&mut self) {
+        let (channels, abandoned) = (&self.channels, &self.abandoned);
+        self.calls.forget(|p| !awaited(p, channels, abandoned));
+    }
+
+    /// True while somebody waits for the answer of a call that is waiting or under way.
+    #[must_use]
+    pub fn awaits(&self, call: CallId) -> bool {
+        let purpose = self.calls.purpose(call);
+        purpose.is_some_and(|p| awaited(p, &self.channels, &self.abandoned))
     }
 
     /// Takes a channel out of the table; its sockets are told to close, its topics wait.
@@ -481,6 +501,19 @@ impl Client {
             connect_uri,
         });
         Some(socket)
+    }
+}
+
+/// Somebody waits for the answer of a call with this purpose.
+fn awaited(purpose: &Purpose, channels: &BTreeMap<u8, Channel>, abandoned: &Abandoned) -> bool {
+    match purpose {
+        Purpose::Create(c) => c.of(channels).is_some_and(|c| c.phase == Phase::Creating),
+        Purpose::Resync(c) | Purpose::Blame(c, _) | Purpose::Extend(c, _) => {
+            c.of(channels).is_some_and(|c| !c.retiring() && !c.dead)
+        }
+        Purpose::Empty(id) => abandoned.has(id),
+        Purpose::List => channels.values().any(|c| c.renew != Renew::Idle),
+        Purpose::Token | Purpose::Warm | Purpose::Idle | Purpose::Fetch(_) => true,
     }
 }
 

@@ -521,3 +521,27 @@ fn what_a_channel_of_an_earlier_run_holds_is_asked_until_it_is_answered() {
     let off = |o: &session::Order| matches!(o, session::Order::Unsubscribe { topics, .. } if topics.contains(&topic(2)));
     assert!(b.orders.iter().any(|(_, o)| off(o)), "{:?}", b.orders);
 }
+
+#[test]
+fn a_login_that_may_well_succeed_soon_is_tried_again_soon() {
+    for (soon, tries) in [(true, 3..=9), (false, 1..=2)] {
+        let mut b = Bench::with(settings(), &[], 86_400);
+        b.answering = false;
+        b.drain();
+        let before = b.calls.len();
+        for _ in 0..120 {
+            if b.calls.iter().any(|(_, op)| *op == Op::Token) {
+                let refused = Failure::Login {
+                    label: "assertion-empty",
+                    sentence: "the assertion file is empty".into(),
+                    soon,
+                    retry_after: None,
+                };
+                b.answer(|op| *op == Op::Token, Err(refused));
+                b.made += 1;
+            }
+            b.pass(Duration::from_millis(100));
+        }
+        assert!(tries.contains(&b.made), "{soon}: {} ({before})", b.made);
+    }
+}

@@ -112,6 +112,7 @@ impl Credentials {
                     return Err(Failure::Login {
                         label: error.label(),
                         sentence: error.to_string(),
+                        soon: error.retry_soon(),
                         retry_after: None,
                     });
                 }

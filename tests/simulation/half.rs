@@ -507,6 +507,9 @@ impl Half {
                     self.net.order(socket, order, &self.clock);
                 }
                 Output::Call { call, op, token } => {
+                    if !self.client.as_ref().is_some_and(|c| c.awaits(call)) {
+                        self.fail(format!("nobody waits for {op:?}"));
+                    }
                     self.net.call(call, op, token.as_ref(), &self.clock)
                 }
                 Output::Keep(rows) => {

@@ -55,6 +55,7 @@ fn token(response: &Response, now: Wall) -> Result<Answer, Failure> {
         Err(error) => Err(Failure::Login {
             label: error.label(),
             sentence: error.to_string(),
+            soon: error.retry_soon(),
             retry_after: error.retry_after(),
         }),
     }

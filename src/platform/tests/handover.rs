@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::rest::{Failure, Op, Outcome};
 use super::super::session::{self, End, SocketRef};
 use super::super::*;
 use super::bench::{Bench, gaps, settings};
@@ -22,6 +23,92 @@ fn full_house() -> Bench {
     assert_eq!((b.client.held().0, b.live()), (4, 40));
     b.facts.clear();
     b
+}
+
+#[test]
+fn an_hour_of_429_lets_no_channel_creations_pile_up() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    b.answering = false;
+    b.calls.clear();
+    let (socket, _) = b.sockets[0].clone();
+    b.confirming = false;
+    // Its successor cannot be made: the first try meets the 429.
+    b.give(Input::Session {
+        socket,
+        fact: session::Fact::TokenRevoked,
+    });
+    b.answer(
+        |op| *op == Op::Token,
+        Ok(rest::Answer::Token {
+            access_token: Secret::new("t2"),
+            expires_in: Duration::from_secs(86_400),
+        }),
+    );
+    let limited = || Err(Failure::RateLimited(Some(Duration::from_secs(3600))));
+    b.answer(|op| *op == Op::IdleTimeout, limited());
+    if b.calls.iter().any(|(_, op)| *op == Op::CreateChannel) {
+        b.answer(|op| *op == Op::CreateChannel, limited());
+    }
+    b.calls.clear();
+    b.pass(Duration::from_secs(3500));
+    let creations = |b: &Bench| {
+        let creations = b.calls.iter();
+        creations.filter(|(_, op)| *op == Op::CreateChannel).count()
+    };
+    assert_eq!(creations(&b), 0);
+    assert!(b.client.snapshot(b.now).rest_waiting <= 4);
+    b.pass(Duration::from_secs(1200));
+    assert!(creations(&b) <= 1, "{}", creations(&b));
+}
+
+#[test]
+fn a_channel_that_is_made_when_nobody_waits_for_it_any_more_is_the_next_one() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    b.answering = false;
+    b.calls.clear();
+    b.give(Input::Session {
+        socket: b.sockets[0].0,
+        fact: session::Fact::TokenRevoked,
+    });
+    b.answer(
+        |op| *op == Op::Token,
+        Ok(rest::Answer::Token {
+            access_token: Secret::new("t2"),
+            expires_in: Duration::from_secs(86_400),
+        }),
+    );
+    b.answer(
+        |op| *op == Op::IdleTimeout,
+        Ok(rest::Answer::IdleTimeout(None)),
+    );
+    let creations = |b: &Bench| {
+        let creations = b.calls.iter();
+        creations.filter(|(_, op)| *op == Op::CreateChannel).count()
+    };
+    assert_eq!(creations(&b), 1);
+    let late = b.calls.iter().position(|(_, op)| *op == Op::CreateChannel);
+    let (late, _) = b.calls.remove(late.unwrap());
+    // The hand-over gives up; the call is still under way.
+    b.pass(Duration::from_secs(46));
+    b.calls.clear();
+    let outcome = Outcome::of(Ok(rest::Answer::Channel(rest::Channel {
+        id: Some(Secret::new("streaming-late")),
+        connect_uri: Some(Secret::new("wss://host/late")),
+        expires: Some(Wall(b.now.wall.0 + 86_400_000)),
+    })));
+    b.give(Input::Answered {
+        call: late,
+        outcome,
+    });
+    b.pass(Duration::from_secs(30));
+    assert!(b.sockets.iter().any(|(_, uri)| uri == "wss://host/late"));
+    assert_eq!((creations(&b), b.live()), (0, 5));
 }
 
 #[test]

@@ -377,6 +377,7 @@ fn a_token_request_that_cannot_be_composed_is_an_outcome_like_any_other() {
     let refusal = || Failure::Login {
         label: "assertion",
         sentence: "the command failed".into(),
+        soon: true,
         retry_after: None,
     };
     let rig = rig(

@@ -105,6 +105,10 @@ impl Full {
                 self.net.order(socket, order, &self.clock);
             }
             Output::Call { call, op, token } => {
+                let awaited = self.gateway.as_ref();
+                if self.sabotage.is_none() && !awaited.is_some_and(|g| g.platform().awaits(call)) {
+                    self.fail(format!("nobody waits for {op:?}"));
+                }
                 let asks = matches!(op, Op::Conversation(_) | Op::Conversations(_));
                 self.tally.checks += u64::from(asks);
                 self.net.call(call, op, token.as_ref(), &self.clock)
