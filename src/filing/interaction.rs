@@ -116,6 +116,8 @@ pub(super) struct Watched {
     pub(super) recovered: bool,
     /// It is over but for wrap-ups that may come late: until then they are waited for.
     pub(super) lingers_until: Option<Mono>,
+    /// Of which end.
+    lingers_for: Option<Wall>,
     /// When "settled" may be concluded, if REST cannot tell.
     pub(super) settles_at: Option<Mono>,
     /// REST could not tell last time.
@@ -164,6 +166,7 @@ impl Watched {
             finish_seen: None,
             recovered: false,
             lingers_until: None,
+            lingers_for: None,
             cannot_tell: false,
             guesses: 0,
             guessed_for: None,
@@ -296,7 +299,12 @@ impl Watched {
     /// The time counts from when it was first seen to be over, so that a clock that differs
     /// from the platform's takes nothing away; only after a restart does it count from the
     /// end as the platform names it, so that it does not begin anew.
+    /// Opened again and over once more since the last look, it has another end.
     pub(super) fn lingers(&mut self, ended: Option<Wall>, asked: Now, linger: Duration) -> Mono {
+        if self.lingers_for != ended && self.lingers_until.take().is_some() {
+            self.recovered = false;
+        }
+        self.lingers_for = ended;
         let before = ended.filter(|_| self.recovered);
         let before = before.map_or(Duration::ZERO, |t| asked.wall.since(t));
         *self

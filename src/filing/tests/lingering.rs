@@ -284,6 +284,18 @@ fn opened_again_it_goes_on_and_lingers_anew_after_its_second_end() {
 }
 
 #[test]
+fn opened_again_and_over_again_between_two_looks_it_lingers_for_the_second_end() {
+    let (mut w, _) = just_over(Settings::default());
+    w.pass(secs(300));
+    let again = w.now.wall - secs(13);
+    w.found(ended(again, &[optional(), optional()]));
+    assert_eq!((w.state(1), w.watched.len()), ("watching", 1));
+    w.pass(secs(300));
+    w.found(ended(again, &[optional(), optional()]));
+    assert_eq!(w.state(1), "finished");
+}
+
+#[test]
 fn a_caller_may_stop_it_and_ask_for_it_again_in_the_middle() {
     let (mut w, at) = just_over(Settings::default());
     // The same id again merges, and changes nothing about the time.
