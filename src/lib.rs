@@ -58,6 +58,9 @@
 //! * Every queue, table, body, frame and log rate has a bound.
 //! * Secrets have a type that does not print.
 //!
+//! [`guarantees`] is the table of what is promised to the outside, with what would notice a
+//! breach.
+//!
 //! # Where things are, in reading order
 //!
 //! Plain values first, then the core, then what surrounds it.
@@ -89,6 +92,8 @@ pub mod run;
 
 pub mod simulator;
 pub mod demo;
+
+pub mod guarantees;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

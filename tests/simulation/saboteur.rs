@@ -69,6 +69,7 @@ enum Breakage {
     IgnoresCallers,
     FinishesTooEarly,
     CallsItDeliveredBefore,
+    GivesUpAtTheFirstFailure,
     ShowsASecret,
     OpensASecondSocket,
     PostsBeforeTheCommit,
@@ -376,15 +377,20 @@ impl Sabotage for Broken {
                 all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
             }
             (
-                Breakage::CallsItDeliveredBefore,
+                Breakage::CallsItDeliveredBefore | Breakage::GivesUpAtTheFirstFailure,
                 Output::Store(StoreOrder::Commit {
                     ticket,
                     mut changes,
                 }),
             ) => {
+                let early = self.what == Breakage::CallsItDeliveredBefore;
                 for change in &mut changes {
-                    if let Change::Take { row, .. } = change {
-                        row.state = RecordState::Delivered;
+                    match change {
+                        Change::Take { row, .. } if early => row.state = RecordState::Delivered,
+                        Change::Record(row) if !early && row.state == RecordState::Deferred => {
+                            row.state = RecordState::Dead;
+                        }
+                        _ => {}
                     }
                 }
                 all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
@@ -504,6 +510,7 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
     plan.max_age = 6 * HOUR;
     plan.kinds = match what {
         Breakage::ChangesTheKeyAtARetry => vec![Kind::HistorySlow],
+        Breakage::GivesUpAtTheFirstFailure => vec![Kind::HistoryDown],
         Breakage::CallsEverythingDurable => vec![Kind::StopInTrouble],
         Breakage::ForgetsChannelsAtRestart => vec![Kind::Kill],
         Breakage::LeavesTopicsBehind => vec![Kind::ResetAll, Kind::UpgradeTrouble],
@@ -574,6 +581,7 @@ breakages! {
     a_caller_left_without_an_answer_is_caught: IgnoresCallers by "has waited";
     an_interaction_that_ends_too_early_is_caught: FinishesTooEarly by "called finished";
     a_record_called_delivered_before_it_was_filed_is_caught: CallsItDeliveredBefore by "the history manager has it not";
+    a_record_given_up_at_the_first_failure_is_caught: GivesUpAtTheFirstFailure by "is dead without a cause";
     a_secret_in_a_notice_is_caught: ShowsASecret by "shows a secret";
     a_second_socket_without_a_notice_is_caught: OpensASecondSocket by "two sockets on one channel";
     a_post_before_the_commit_is_caught: PostsBeforeTheCommit by "before its commit";
