@@ -59,7 +59,7 @@
 //! * Secrets have a type that does not print.
 //!
 //! [`guarantees`] is the table of what is promised to the outside, with what would notice a
-//! breach.
+//! breach; [`threat_model`] says who may talk to the gateway and what each could do.
 //!
 //! # Where things are, in reading order
 //!
@@ -94,6 +94,7 @@ pub mod simulator;
 pub mod demo;
 
 pub mod guarantees;
+pub mod threat_model;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

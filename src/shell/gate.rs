@@ -148,6 +148,17 @@ impl Default for GateLimits {
     }
 }
 
+impl GateLimits {
+    /// Bytes that connections take at most by themselves, `memory` and what is behind the gate
+    /// aside: stacks, heads as bytes and as fields, buffers, bodies or answers up to the allowance.
+    #[must_use]
+    pub fn memory_of_connections(&self) -> usize {
+        let buffers = 2 * connection::CHUNK;
+        let each = CONNECTION_STACK + 2 * self.head_bytes + buffers + seats::ALLOWANCE;
+        (self.connections + self.reserved + seats::LEAVING_MAX) * each
+    }
+}
+
 /// What a gate needs to start.
 #[derive(Debug)]
 pub struct GateSettings {

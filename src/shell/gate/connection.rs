@@ -25,7 +25,7 @@ use super::seats::{ALLOWANCE, Seat};
 use super::stream::{Peer, Stream};
 use crate::shell::http::exchange::{Exchange, Reply};
 
-const CHUNK: usize = 8 * 1024;
+pub(super) const CHUNK: usize = 8 * 1024;
 /// How long a connection that was just taken in may stay silent once the gate stops.
 const AFTER_STOP: Duration = Duration::from_millis(500);
 /// How long a connection on a reserved seat may stay silent.

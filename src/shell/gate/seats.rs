@@ -23,7 +23,7 @@ const LATELY: Duration = Duration::from_millis(50);
 /// How long memory is asked for.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections that may be on their way out at once.
-const LEAVING_MAX: usize = 64;
+pub(super) const LEAVING_MAX: usize = 64;
 /// What each connection may hold of a body, and of an answer, without asking.
 pub(super) const ALLOWANCE: usize = 64 * 1024;
 

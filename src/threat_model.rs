@@ -1,0 +1,124 @@
+//! Who may talk to the gateway, what each could want, what stops them, and what is left to the
+//! operator.
+//!
+//! # What is worth something
+//!
+//! * **The record is complete and true**: nobody can make a wrap-up disappear, or file one in
+//!   somebody's name, or keep the gateway from its work.
+//! * **Personal data**: notes and numbers in the members of an interaction and in records.
+//! * **Secrets**: with the OAuth client's secret or the signing key one is the gateway, or any
+//!   user of the organisation, at the platform.
+//!
+//! # Who may talk to what
+//!
+//! | Who | What they could want | What stops them | What is left |
+//! |---|---|---|---|
+//! | Callers of the intake (`[http] listen`) | to name conversations that are none, to fill memory and tables, to read what others sent | tokens, looked at before a body is read; bounds and shares of the gate (below); strict JSON; bounds of every table | All tokens are equal: who has one may report, read and stop every conversation. One token for each caller, so that one can be taken back |
+//! | Whoever reaches the intake's address, without a token | to guess one; to hold seats and memory; to get a request past the gate that the server behind it reads otherwise | digests of equal length are compared to the end, wrong tokens are counted and slowed; who waits for nothing makes room; one request at a time goes on, in a canonical form | A firewall. `GET /openapi.json` and the page of Agent Desktop are answered without a token: they hold nothing of anybody |
+//! | Operators (`[status] listen`) | they may see states, errors and bodies of records, and retry or discard them | tokens as above; without them this machine alone; acts are refused to pages of other origins | Who may log in to the machine |
+//! | Other users of this machine | all that callers and operators may, where there is no token | nothing on a loopback address; on a unix socket its mode (0660) and the directory above it | See "Loopback without a token" |
+//! | Pages in a browser on this machine | to file or read through the browser, by a name of theirs that leads to 127.0.0.1 | without tokens only names of this machine are taken as `Host`; no page of another origin reads an answer unless `allowed-origins` lists it; a report has to be JSON, for which a browser asks beforehand | Do not browse on the machine |
+//! | The network in between | to read, to alter, to lead elsewhere | TLS 1.2 or newer outward, certificates and names are verified, no redirect is ever followed, the environment's proxy variables are not read | The listeners speak plain HTTP: on other than loopback addresses put a proxy that speaks TLS before them. `http://` to the platform is refused but to loopback; to the history manager it is the operator's choice |
+//! | The platform, and whatever answers in its name | to crash or fill us, to have us say secrets | frames of 1 MiB and answers of 8 MiB at most; odd text spoils only what needs it; its words are bounded, on one line, without secrets, shown and never believed | Whom `api-url` and `ca-file` trust. The platform says where a channel's socket is (`connectUri`: any host, `ws://` too), and is believed |
+//! | The login host | to have the assertion, the secret | it gets them: they go to `login-url` alone | As above |
+//! | The history manager | to have us believe it filed what it did not; to hang us | the status line alone decides; one try at a time for each record, within `timeout`; an answer is read up to 64 KiB, 200 characters of it are kept for people | It gets all records: its 2xx is the end of our care. It has to tell keys apart |
+//! | The proxy (`[genesys] proxy`) | to see who is talked to; to keep us from it | it carries TLS from end to end; its answer has 8 KiB at most | A proxy that opens TLS needs its authority in `ca-file`, and sees everything |
+//! | Who can read the disk or its copies | personal data, channels | the database and all beside it are of one user, mode 0600, in a directory where nobody else may write; bodies are overwritten when they have served | Encryption of the disk, and of copies: they hold what had not been erased when they were made |
+//!
+//! # Loopback without a token
+//!
+//! Both listeners may do without tokens on a loopback address. That means **every local user and
+//! every program on the machine** may do what a caller, or an operator, may: a shell of another
+//! service, a job, a container that shares the host's network. Browsers are kept out as told
+//! above, but only pages: what else runs beside the browser is not. Where the machine is not the gateway's alone,
+//! set `api-tokens-file`, or listen on a unix socket, whose group says who may connect.
+//! `POST /events/after-call-work` needs a token in any case: what comes there is filed as the
+//! platform's word.
+//!
+//! # Seats, and who shares them
+//!
+//! The intake has 512 seats (connections), 128 for one peer, and answers 64 requests at a time;
+//! the operators' listener has 64, 32 for one peer, 16 at a time, and 4 more for `/healthz` and
+//! `/readyz` alone. A peer is an IPv4 address, an IPv6 /64, this machine whatever its loopback
+//! address, a user on a unix socket. When seats are short, the connection that has waited for nothing
+//! the longest makes room; one that is being answered is never disturbed. Under a low limit on open
+//! files the seats and the share of a peer shrink together.
+//!
+//! **Behind a reverse proxy or NAT all callers are one peer**: `Forwarded` and `X-Forwarded-For`
+//! are not believed, since anybody can send them. They share 128 seats and half of the memory, and a
+//! proxy that keeps many idle connections makes room for itself. Let it keep fewer than 128, and
+//! count requests for each client there.
+//!
+//! Bodies and answers may take 64 KiB for each connection without asking; what goes beyond comes from
+//! 64 MiB for each listener, half of it for one peer. Who finds none is answered `503` with
+//! `Retry-After`.
+//!
+//! # Quotas
+//!
+//! The gate bounds what is there at once, not how often something comes: a caller that keeps
+//! inventing conversation ids takes places on channels (1,000 each) from others, until the platform
+//! refuses the topic or `max-age` is over, and from 200,000 live interactions on all callers are
+//! answered `503`. Give tokens to whom you trust with that, and count in the reverse proxy where
+//! several share the listener.
+//!
+//! # The most memory
+//!
+//! With the settings as shipped (`max-body` 64 KiB, 4 workers, 20 channels), if everything is at its
+//! bound at the same moment:
+//!
+//! | What | Reckoned as | MiB |
+//! |---|---|---|
+//! | Intake: connections | (512 seats + 64 leaving) × 368 KiB: stack 256, head 2 × 16, buffers 16, body or answer 64 | 207 |
+//! | Intake: larger bodies and answers | `memory` | 64 |
+//! | Intake: requests behind the gate | 64 × (4 × `max-body` + members 4 MiB + answer 8 MiB) | 784 |
+//! | Operators: connections | (64 + 4 + 64) × 368 KiB | 47 |
+//! | Operators: larger answers | `memory` | 64 |
+//! | Operators: requests behind the gate | 16 × (4 × 1 KiB + 4 MiB + 8 MiB) | 192 |
+//! | Undelivered records | 1,000,000 × 600 bytes; their bodies are on disk | 572 |
+//! | Live interactions | 200,000 × 1 KiB; their members are on disk | 195 |
+//! | Taken and not yet committed | 64 MiB of bodies + 4 orders × 4 MiB | 80 |
+//! | Channels | 20 × (a frame of 1 MiB + 4 MiB unsent) | 100 |
+//! | REST | 4 calls × 3 × 8 MiB: text, tree, what is made of it | 96 |
+//! | Forwarders | `workers` × 3 × (members 4 MiB + event 1 MiB) | 60 |
+//! | Sum | | 2461 |
+//!
+//! Stacks count as if they were used to the end; an ordinary day needs a small part of this. The unit
+//! sets `MemoryMax=` above the sum: beyond it is a defect or a flood that no bound foresaw, and
+//! a gateway that is killed for it and restarted loses nothing. Each MiB of `max-body` adds
+//! 256 MiB, each of `workers` 15 MiB. Not in the sum: 4,096 facts between threads, 1 KB each, of
+//! which a platform gone mad could make 1 MiB each; and SQLite's caches, some MiB for each of
+//! its connections (1 writes, 33 read at most).
+//!
+//! # Which secrets lie where
+//!
+//! | Secret | At rest | In memory | Goes to |
+//! |---|---|---|---|
+//! | OAuth client secret | a file or credential; `check` warns where others may read it | as long as it runs | the login host |
+//! | Signing key of assertions | likewise | likewise | nobody; the assertion goes to the login host |
+//! | Access token | nowhere | until it ends | the API host |
+//! | `connectUri` and channel id | the database | as long as the channel lives | the streaming host |
+//! | API tokens of callers and operators | files as above | as SHA-256 digests | nobody |
+//! | Token or client key for the history manager | files as above | as long as it runs | the history manager; the key to nobody |
+//!
+//! Secrets have a type that does not print. Words of the login host, where ours might be echoed, lose
+//! every run of 32 characters or more that could be one. Replaced secrets are not
+//! wiped from memory. The unit forbids core dumps (`LimitCORE=0`); a debugger of root sees everything.
+//!
+//! # Whose words are believed
+//!
+//! Nobody's. The words of login host, platform, proxy and history manager are shown to people (log, `/status`,
+//! `lastError`, the command line), cut to a line of bounded length, with characters that
+//! cannot be seen or turn text escaped or left out. What is decided, is decided by status codes, by what
+//! the protocol says a member means, and by our own clock.
+//!
+//! # Out of scope
+//!
+//! * Root, and the gateway's own user, on the machine: they are the gateway.
+//! * A caller with a valid token who reports falsely, or stops what others report.
+//! * A platform that announces what nobody did, or a history manager that answers 2xx and forgets.
+//! * Floods that fill the line or the kernel's tables: that is the network's to stop.
+//! * What the history manager and the journal do with what they are given.
+//! * Power loss on a disk that acknowledges what it has not written.
+
+#[cfg(test)]
+mod tests;
