@@ -116,6 +116,9 @@ fn every_label_of_an_error_or_a_warning_is_explained() {
 fn every_reason_of_the_verdict_is_explained() {
     let page = page("genesys-gateway.8");
     let source = fs::read_to_string(root().join("src/status/verdict.rs")).unwrap();
+    // Literals that go on in the next line are one line.
+    let lines = source.split("\\\n").map(str::trim_start);
+    let source = lines.collect::<String>();
     let code = source.split("#[cfg(test)]").next().unwrap();
     let mut reasons = 0;
     for said in code.split("say(").skip(1) {
@@ -159,4 +162,48 @@ fn every_word_and_option_is_described() {
         }
     }
     walk(&Arguments::command(), &page("genesys-gateway.8"));
+}
+
+/// Tests of the whole tree, those of the library too.
+fn tests_there_are() -> BTreeSet<String> {
+    fn walk(below: &Path, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(below).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(path).unwrap();
+                let after = text.split("#[test]").skip(1);
+                let names =
+                    after.filter_map(|t| t.trim_start().strip_prefix("fn ")?.split('(').next());
+                found.extend(names.map(str::to_owned));
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(&root().join("src"), &mut found);
+    walk(&root().join("tests"), &mut found);
+    found
+}
+
+#[test]
+fn whatever_is_said_to_have_been_tried_names_the_tests_that_try_it() {
+    let source = fs::read_to_string(root().join("systemd/genesys-gateway.8")).unwrap();
+    let section = source.split(".SH WHAT WAS TRIED\n").nth(1).unwrap();
+    let section = section.split("\n.SH ").next().unwrap();
+    let there = tests_there_are();
+    let mut entries = 0;
+    for entry in section.split("\n.TP\n").skip(1) {
+        let heading = entry.lines().next().unwrap();
+        let names: Vec<&str> = entry
+            .lines()
+            .filter_map(|line| line.strip_prefix(".\\\" shown by "))
+            .collect();
+        assert!(!names.is_empty(), "no test shows {heading:?}");
+        for name in names {
+            assert!(there.contains(name), "{heading:?}: there is no test {name}");
+        }
+        entries += 1;
+    }
+    assert!(entries >= 20, "the section is not read as it is written");
 }
