@@ -34,6 +34,7 @@ fn settings() -> Settings {
             max_channels: 20,
             topics_per_channel: 1000,
             renew_before: hours(1),
+            streaming: platform::connect_uri::Streaming::default(),
         },
         filing: filing::Settings {
             until: Until::ConversationFinished,

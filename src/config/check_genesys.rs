@@ -38,6 +38,7 @@ pub(super) fn genesys(r: &mut Reader<'_>) -> Option<GenesysConfig> {
             "only one of login-url and api-url is set; a token of one platform is of no use at another",
         );
     }
+    let streaming_hosts = r.list("genesys.streaming-hosts", 64, values::streaming_host);
     let ca = r.file("genesys.ca-file", files::certificates);
     let proxy = r.optional("genesys.proxy", values::proxy);
     let oauth = oauth(r);
@@ -46,6 +47,7 @@ pub(super) fn genesys(r: &mut Reader<'_>) -> Option<GenesysConfig> {
         login_url: login_url?.unwrap_or_else(|| format!("https://login.{region}")),
         api_url: api_url?.unwrap_or_else(|| format!("https://api.{region}")),
         region,
+        streaming_hosts: streaming_hosts?,
         ca: ca?,
         proxy: proxy?,
         oauth: oauth?,

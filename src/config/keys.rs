@@ -70,6 +70,7 @@ pub const KEYS: &[Key] = &[
     key("genesys.region", Default("\"mypurecloud.de\""), Whole),
     key("genesys.login-url", Unset, Url),
     key("genesys.api-url", Unset, Url),
+    key("genesys.streaming-hosts", Default("[]"), Whole),
     key("genesys.ca-file", Unset, Whole),
     key("genesys.proxy", Unset, Url),
     key("genesys.oauth.grant", Default("\"saml2-bearer\""), Whole),

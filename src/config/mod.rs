@@ -96,6 +96,9 @@ pub struct GenesysConfig {
     pub login_url: String,
     /// Root of the API host, without a final slash.
     pub api_url: String,
+    /// Hosts that channels may lead to besides those of the region's domain: lower case, names,
+    /// `*.` in front for all below.
+    pub streaming_hosts: Vec<String>,
     /// Trusted instead of the machine's roots.
     pub ca: Option<Certificates>,
     /// Proxy for REST and WebSocket.

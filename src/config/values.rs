@@ -390,6 +390,14 @@ pub(super) fn region(text: &str) -> Result<String, Rule> {
             return Err(Rule::new(RULE, format!("without the host: \"{domain}\"")));
         }
     }
+    if !is_name(&lower) {
+        return Err(Rule::new(RULE, "genesys-gateway.toml(5) lists the regions"));
+    }
+    Ok(lower)
+}
+
+/// A host name of two labels at least, in lower case; no address.
+fn is_name(lower: &str) -> bool {
     let label = |l: &str| {
         (1..=63).contains(&l.len())
             && !l.starts_with('-')
@@ -400,9 +408,18 @@ pub(super) fn region(text: &str) -> Result<String, Rule> {
     let last_is_a_name = labels
         .last()
         .is_some_and(|l| l.bytes().any(|b| b.is_ascii_alphabetic()));
-    if lower.len() > 240 || labels.len() < 2 || !labels.iter().all(|l| label(l)) || !last_is_a_name
-    {
-        return Err(Rule::new(RULE, "genesys-gateway.toml(5) lists the regions"));
+    lower.len() <= 240 && labels.len() >= 2 && labels.iter().all(|l| label(l)) && last_is_a_name
+}
+
+/// A host that channels may lead to: a name, or `*.` and the domain above.
+pub(super) fn streaming_host(text: &str) -> Result<String, Rule> {
+    let lower = text.to_ascii_lowercase();
+    let name = lower.strip_prefix("*.").unwrap_or(&lower);
+    if !is_name(name) || crate::authority::is_loopback(name) {
+        return Err(Rule::new(
+            "must be a host name such as \"streaming.example.com\" or \"*.example.com\"",
+            "neither scheme nor port nor path, no address, and nothing on this machine",
+        ));
     }
     Ok(lower)
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::calls::{Answered, ChannelRef, Done, Purpose, Verdict};
 use super::channel::{Phase, Term};
-use super::client::{Client, Spare};
+use super::client::{Astray, Client, Spare};
+use super::connect_uri::Refused;
+use super::limits::{ASTRAY_PAUSE, ASTRAY_PAUSE_MAX};
 use super::rest::{self, Failure, Op, Outcome};
 use super::{CallId, Fact, Fetch, FetchOutcome, Output};
 use crate::notice::{Level, Notice};
@@ -181,6 +183,10 @@ impl Client {
                 expires,
             })) => {
                 self.totals.channels_made += 1;
+                if let Err(refused) = self.settings.streaming.judge(uri.expose()) {
+                    return self.led_astray(channel, &refused, now);
+                }
+                self.astray = None;
                 self.create_failures = self.create_failures.saturating_sub(1);
                 let spare = Spare {
                     id,
@@ -205,16 +211,38 @@ impl Client {
                     describe_failure(other.err().as_ref())
                 );
                 self.notice(Notice::new(Level::Warn, "channel-not-made", text));
-                if self
-                    .channels
-                    .get(&channel.slot)
-                    .is_some_and(|c| c.successor_of.is_some())
-                {
-                    self.handover_socket_lost(channel.slot, "not-made", now);
-                } else {
-                    self.remove(channel.slot, now);
-                }
+                self.not_made(channel.slot, now);
             }
+        }
+    }
+
+    fn not_made(&mut self, slot: u8, now: Now) {
+        let channel = self.channels.get(&slot);
+        if channel.is_some_and(|c| c.successor_of.is_some()) {
+            self.handover_socket_lost(slot, "not-made", now);
+        } else {
+            self.remove(slot, now);
+        }
+    }
+
+    /// The platform made a channel and leads it where it may not go. It counts on the platform
+    /// until it expires, so the next one is not made soon.
+    fn led_astray(&mut self, channel: ChannelRef, refused: &Refused, now: Now) {
+        let sentence = astray(refused);
+        self.notice(Notice::new(
+            Level::Error,
+            "connect-uri-refused",
+            sentence.clone(),
+        ));
+        let times = self.astray.as_ref().map_or(0, |a| a.times);
+        let pause = (ASTRAY_PAUSE * 2u32.pow(times.min(8))).min(ASTRAY_PAUSE_MAX);
+        self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
+        self.astray = Some(Astray {
+            sentence,
+            times: times.saturating_add(1),
+        });
+        if channel.of(&self.channels).is_some() {
+            self.not_made(channel.slot, now);
         }
     }
 }
@@ -242,6 +270,11 @@ impl Client {
             c.socket = socket;
         }
     }
+}
+
+/// That a `connectUri` is not followed, in words.
+pub(super) fn astray(refused: &Refused) -> String {
+    format!("a channel is not connected, because of its connectUri, {refused}")
 }
 
 pub(super) fn describe_failure(failure: Option<&Failure>) -> String {

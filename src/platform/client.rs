@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::abandoned::Abandoned;
+use super::answers::astray;
 use super::calls::{Calls, Purpose};
 use super::channel::{Channel, Phase, Renew, Term};
 use super::limits::{CHANNELS_MAX, FETCHES_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE};
@@ -19,7 +20,7 @@ use super::session::{self};
 use super::token::Keeper;
 use super::{ChannelRow, Fact, Fetch, FetchOutcome, Input, Output, Settings};
 use crate::ids::Topic;
-use crate::notice::Notice;
+use crate::notice::{Level, Notice};
 use crate::rng::Rng;
 use crate::secret::Secret;
 use crate::time::{Alarm, Deadline, Mono, Now, Wall};
@@ -63,6 +64,15 @@ pub(super) struct Spare {
     pub(super) made: Now,
 }
 
+/// The platform leads new channels where they may not go.
+#[derive(Debug)]
+pub(super) struct Astray {
+    /// What is said of it.
+    pub(super) sentence: String,
+    /// How often in a row.
+    pub(super) times: u32,
+}
+
 /// The platform client. See the [module](super).
 pub struct Client {
     pub(super) settings: Settings,
@@ -85,6 +95,8 @@ pub struct Client {
     pub(super) reattach_until: Mono,
     pub(super) create_from: Mono,
     pub(super) create_failures: u32,
+    /// The last channel that was made was led astray.
+    pub(super) astray: Option<Astray>,
     pub(super) next_handover: Mono,
     pub(super) reported: usize,
     pub(super) totals: Totals,
@@ -128,6 +140,7 @@ impl Client {
             reattach_until: Mono(0),
             create_from: Mono(0),
             create_failures: 0,
+            astray: None,
             next_handover: Mono(0),
             reported: 0,
             totals: Totals::default(),
@@ -151,7 +164,17 @@ impl Client {
                 && row.expires_at > now.wall
                 && row.token_ends_at > now.wall
                 && !self.channels.contains_key(&row.slot);
-            if !usable {
+            let refused = self
+                .settings
+                .streaming
+                .judge(row.connect_uri.expose())
+                .err();
+            if let Some(refused) = refused.as_ref().filter(|_| usable) {
+                let name = format!("{}/{}", row.slot, row.id.tail());
+                let notice = Notice::new(Level::Error, "connect-uri-refused", astray(refused));
+                self.notice(notice.on(name));
+            }
+            if !usable || refused.is_some() {
                 self.abandon_row(row.clone(), now);
                 continue;
             }

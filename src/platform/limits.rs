@@ -4,6 +4,13 @@
 
 use std::time::Duration;
 
+/// After a channel whose `connectUri` was refused, the first pause before the next is made;
+/// each counts on the platform for a day, and nobody knows how soon the answers are better.
+pub const ASTRAY_PAUSE: Duration = Duration::from_secs(15);
+
+/// And the longest such pause.
+pub const ASTRAY_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+
 /// Topics in one subscribe or unsubscribe message. Neither a frame size nor a
 /// message rate is published (protocol, section 4.7); 100 topics make 8 KiB.
 pub const TOPICS_PER_MESSAGE_MAX: usize = 100;

@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`client`] is the door, behind it what happens to topics, on
 //! sockets and by answers; [`channel`] one channel's books;
-//! [`allocation`] which topic goes where; [`life`] how long channels last;
+//! [`connect_uri`] where a channel may lead; [`allocation`] which topic goes where; [`life`] how long channels last;
 //! [`rhythm`] how seldom heartbeats come; [`rollover`] hand-over, `closing` what
 //! follows a closing notice, `room` what a full channel does; [`abandoned`] what is left of channels given up; [`calls`] REST
 //! under the [`pacing`] budget; [`token`] the token; [`session`] the socket's
@@ -25,6 +25,7 @@ pub mod calls;
 pub mod channel;
 pub mod client;
 mod closing;
+pub mod connect_uri;
 pub mod frames;
 pub mod life;
 pub mod limits;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub topics_per_channel: usize,
     /// A channel's life is renewed this long before its end; at most half of the life is used.
     pub renew_before: Duration,
+    /// Where channels may lead.
+    pub streaming: connect_uri::Streaming,
 }
 
 /// Names a REST call.

@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub token_expires_in: Duration,
     /// Why there is none.
     pub token_trouble: Option<String>,
+    /// Why a channel that was made is not connected: its address is refused.
+    pub astray: Option<String>,
     /// REST calls allowed a minute.
     pub rest_allowed: u32,
     /// REST calls left in this window.
@@ -152,6 +154,7 @@ impl Client {
             token_held: held.is_some(),
             token_expires_in: held.map(|h| h.ends_at.since(now.wall)).unwrap_or_default(),
             token_trouble: self.token.trouble().map(str::to_string),
+            astray: self.astray.as_ref().map(|a| a.sentence.clone()),
             rest_allowed: self.budget.allowed(),
             rest_left: self.budget.left(now.mono),
             rest_quiet: self.budget.quiet_for(now.mono),

@@ -174,6 +174,7 @@ pub fn settings(config: &Config) -> gateway::Settings {
             max_channels: u8::try_from(config.channels.max_channels).unwrap_or(u8::MAX),
             topics_per_channel: config.channels.topics_per_channel,
             renew_before: config.channels.renew_before,
+            streaming: super::outside::streaming(&config.genesys),
         },
         filing: filing::Settings {
             until: match config.tracking.until {

@@ -21,9 +21,11 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Connector as TlsConnector, WebSocket, client_tls_with_config};
 
-use super::proxy::{Proxy, bare, is_loopback, port};
+use super::proxy::Proxy;
 use super::shared::Shared;
+use crate::authority::is_loopback;
 use crate::plain::{one_line, without};
+use crate::platform::connect_uri::Address;
 use crate::platform::frames::FRAME_MAX;
 use crate::platform::oauth::USER_AGENT;
 use crate::platform::session::End;
@@ -84,7 +86,7 @@ impl Connector {
     }
 
     fn open(&self, uri: &str) -> Result<Socket, End> {
-        let target = Target::parse(uri)?;
+        let target = Address::parse(uri).ok_or_else(not_an_address)?;
         let deadline = Instant::now() + self.handshake_timeout;
         let proxy = self.proxy.as_ref().filter(|_| !is_loopback(&target.host));
         let tcp = match proxy {
@@ -101,7 +103,7 @@ impl Connector {
         if let Some(proxy) = proxy {
             tunnel(&mut wire, proxy, &target).map_err(End::NotConnected)?;
         }
-        let mut socket = self.upgrade(uri, wire)?;
+        let mut socket = self.upgrade(&target.uri, wire)?;
         let wire = wire_of(socket.get_mut());
         wire.deadline = None;
         wire.tcp
@@ -197,35 +199,6 @@ impl Veil {
     }
 }
 
-/// The host and port of a connect URI; always taken from it, never built
-/// (protocol, section 1).
-struct Target {
-    host: String,
-    port: u16,
-    /// As `CONNECT` wants it, with the brackets of an IPv6 address.
-    authority: String,
-}
-
-impl Target {
-    fn parse(uri: &str) -> Result<Target, End> {
-        let uri: http::Uri = uri.parse().map_err(|_| not_an_address())?;
-        let default = match uri.scheme_str() {
-            Some("wss") => 443,
-            Some("ws") => 80,
-            _ => return Err(not_an_address()),
-        };
-        let authority = uri.authority().ok_or_else(not_an_address)?;
-        let host = authority.host();
-        let port = port(authority, default).filter(|_| !host.is_empty());
-        let port = port.ok_or_else(not_an_address)?;
-        Ok(Target {
-            host: bare(host).to_owned(),
-            port,
-            authority: format!("{host}:{port}"),
-        })
-    }
-}
-
 fn not_an_address() -> End {
     End::NotConnected("the connect URI is not a WebSocket address".into())
 }
@@ -236,7 +209,7 @@ fn too_slow() -> End {
 
 /// Asks a proxy for a way through. The answer is read byte by byte, so that
 /// nothing behind it is lost.
-fn tunnel(wire: &mut Wire, proxy: &Proxy, target: &Target) -> Result<(), String> {
+fn tunnel(wire: &mut Wire, proxy: &Proxy, target: &Address) -> Result<(), String> {
     let mut request = format!(
         "CONNECT {0} HTTP/1.1\r\nHost: {0}\r\nUser-Agent: {USER_AGENT}\r\n",
         target.authority
@@ -391,31 +364,5 @@ mod tests {
         assert!(tcp.nodelay().unwrap());
         let past = Instant::now();
         assert!(connector.connect("127.0.0.1", port, past).is_err());
-    }
-
-    #[test]
-    fn only_websocket_addresses_are_dialled() {
-        for bad in [
-            "",
-            "https://h/x",
-            "wss://",
-            "h",
-            "/x",
-            "wss:///x",
-            "ws://h:99999/",
-            "a b",
-        ] {
-            let Err(End::NotConnected(cause)) = Target::parse(bad) else {
-                panic!("{bad} was taken");
-            };
-            assert_eq!(cause, "the connect URI is not a WebSocket address");
-        }
-        let six = Target::parse("ws://[::1]:81/x").unwrap();
-        assert_eq!(
-            (six.host.as_str(), six.authority.as_str()),
-            ("::1", "[::1]:81")
-        );
-        assert_eq!(Target::parse("wss://h/x").unwrap().port, 443);
-        assert_eq!(Target::parse("ws://h/x").unwrap().port, 80);
     }
 }

@@ -72,7 +72,12 @@ impl Steps<'_> {
             other => return self.bad(&format!("channel: {}", sentence(other.err()))),
         };
         self.good(&format!("channel: made, ending in {}", channel.0.tail()));
-        self.pong(outside, channel.1);
+        match outside.streaming.judge(channel.1.expose()) {
+            Ok(()) => self.pong(outside, channel.1),
+            Err(refused) => self.bad(&format!(
+                "socket: not opened, because of the connectUri, {refused}"
+            )),
+        }
         self.permissions(outside, &token, &channel.0);
         // Leave it empty; it ends by itself.
         let _ = outside.call(&Op::Empty(channel.0), Some(&token));

@@ -14,6 +14,7 @@ use super::rest::{self, HttpSettings, TokenRequest};
 use super::shared::Shared;
 use super::tls::Trust;
 use crate::config::{self, Config};
+use crate::platform::connect_uri::Streaming;
 use crate::platform::oauth;
 use crate::platform::rest::{Endpoints, Failure, Op, Outcome, decode, encode};
 use crate::platform::saml::{AssertionSettings, Sign, Signer};
@@ -38,6 +39,8 @@ pub struct Outside {
     pub agent: Shared<ureq::Agent>,
     /// For WebSockets.
     pub connector: Arc<Connector>,
+    /// Where channels may lead.
+    pub streaming: Streaming,
     /// How patient sessions are.
     pub session: SessionSettings,
     /// Composes token requests.
@@ -57,6 +60,12 @@ pub struct Credentials {
 struct Login {
     client_secret: Secret,
     grant: Grant,
+}
+
+/// Where channels may lead.
+#[must_use]
+pub fn streaming(genesys: &config::GenesysConfig) -> Streaming {
+    Streaming::new(&genesys.api_url, &genesys.region, &genesys.streaming_hosts)
 }
 
 enum Grant {
@@ -195,6 +204,7 @@ impl Outside {
             },
             agent: rest::agent(&http).map_err(|e| e.to_string())?.into(),
             connector: Arc::new(connector),
+            streaming: streaming(genesys),
             session: SessionSettings {
                 heartbeat_timeout: config.channels.heartbeat_timeout,
                 ..SessionSettings::default()

@@ -4,12 +4,12 @@
 //! Invariant: the password appears in no rendering.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
+use crate::authority::{bare, port};
 use crate::secret::Secret;
 
 /// A proxy that understands `CONNECT`.
@@ -87,35 +87,6 @@ impl Proxy {
     }
 }
 
-/// Whether a host of a URL is this machine: such are never reached over a proxy.
-#[must_use]
-pub fn is_loopback(host: &str) -> bool {
-    let host = bare(host);
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-/// The port of an authority, or the default; `None` if what stands there is no port.
-#[must_use]
-pub fn port(authority: &http::uri::Authority, default: u16) -> Option<u16> {
-    let text = authority.as_str();
-    let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
-    match text.strip_prefix(authority.host())? {
-        "" => Some(default),
-        port => port.strip_prefix(':')?.parse().ok(),
-    }
-}
-
-/// A host without the brackets of an IPv6 address.
-#[must_use]
-pub fn bare(host: &str) -> &str {
-    host.strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host)
-}
-
 fn decoded(text: &str) -> Result<String, NotAProxy> {
     let text = percent_decode_str(text).decode_utf8();
     Ok(text.map_err(|_| NotAProxy)?.into_owned())
@@ -153,23 +124,6 @@ mod tests {
             "a b",
         ] {
             assert_eq!(Proxy::parse(bad), Err(NotAProxy), "{bad}");
-        }
-    }
-
-    #[test]
-    fn this_machine_is_known_by_all_its_names() {
-        for host in [
-            "localhost",
-            "LOCALHOST",
-            "127.0.0.1",
-            "127.9.9.9",
-            "::1",
-            "[::1]",
-        ] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["localhost.example", "10.0.0.1", "[::2]", ""] {
-            assert!(!is_loopback(host), "{host}");
         }
     }
 }

@@ -241,6 +241,7 @@ impl Published {
                 .unwrap_or("it is being asked for");
             reasons.push(format!("no token is held: {why}"));
         }
+        reasons.extend(current.platform.astray.clone());
         if current.platform.places_free == 0 {
             reasons.push("no channel has a free place".into());
         }
@@ -277,6 +278,7 @@ mod tests {
                 max_channels: 20,
                 topics_per_channel: 1000,
                 renew_before: Duration::from_secs(3600),
+                streaming: platform::connect_uri::Streaming::default(),
             },
             filing: Filing {
                 until: Until::ConversationFinished,

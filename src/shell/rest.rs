@@ -26,9 +26,10 @@ use ureq::{Agent, AsSendBody, Error, Timeout};
 
 use super::answer::Answers;
 use super::clock::Clock;
-use super::proxy::{NotAProxy, Proxy, is_loopback};
+use super::proxy::{NotAProxy, Proxy};
 use super::shared::Shared;
 use super::tls::{Identity, Trust};
+use crate::authority::is_loopback;
 use crate::platform::rest::{Endpoints, Failure, Op, Outcome, decode, encode};
 use crate::secret::Secret;
 use crate::time::Wall;

@@ -88,6 +88,9 @@ pub fn of(s: &Snapshot) -> Verdict {
             ),
         }
     }
+    if let Some(why) = &s.platform.astray {
+        say(Level::Bad, why.clone());
+    }
     match s.history_state {
         "closed" => say(
             Level::Bad,

@@ -559,6 +559,7 @@ pub(crate) fn fuzz_rows(data: &[u8]) {
             max_channels: 2,
             topics_per_channel: 10,
             renew_before: std::time::Duration::from_secs(3600),
+            streaming: crate::platform::connect_uri::Streaming::default(),
         },
         filing: crate::filing::settings::Settings::default(),
     };

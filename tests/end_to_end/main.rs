@@ -19,3 +19,4 @@ mod reload;
 mod restarts;
 mod secrets;
 mod sockets;
+mod streaming;

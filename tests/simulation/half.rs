@@ -440,6 +440,7 @@ impl Half {
             max_channels: self.plan.max_channels,
             topics_per_channel: self.plan.topics_per_channel,
             renew_before: std::time::Duration::from_millis(self.plan.renew_before),
+            streaming: crate::net::streaming(),
         };
         let seed = self.rng.next_u64();
         self.client = Some(Client::new(settings, &self.kept, self.clock.now(), seed));

@@ -13,6 +13,7 @@ mod trouble;
 use std::collections::BTreeMap;
 
 use genesys_gateway::platform::CallId;
+use genesys_gateway::platform::connect_uri::Streaming;
 use genesys_gateway::platform::oauth::{Grant, TokenRequest};
 use genesys_gateway::platform::rest::{Endpoints, Op, Outcome};
 use genesys_gateway::platform::session::{self, End, Fact, Session, SessionSettings, SocketRef};
@@ -118,6 +119,11 @@ pub(crate) struct Net {
     pub(crate) secrets: Vec<String>,
     pub(crate) trace: Trace,
     sockets_most: usize,
+}
+
+/// Where the model's platform leads, and nothing else does.
+pub(crate) fn streaming() -> Streaming {
+    Streaming::new("https://api.simulated.test", "simulated.test", &[])
 }
 
 impl Net {

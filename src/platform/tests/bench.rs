@@ -27,6 +27,8 @@ pub(super) struct Bench {
     /// Sockets open at once.
     pub(super) opening: bool,
     pub(super) token_life: u64,
+    /// Where new channels lead.
+    pub(super) leads: &'static str,
     /// When the platform says that a new channel ends, seen from our wall clock.
     pub(super) life_said: i64,
     /// How emptying a channel is answered; `None`: not at all.
@@ -38,6 +40,7 @@ pub(super) fn settings() -> Settings {
         max_channels: 4,
         topics_per_channel: 10,
         renew_before: Duration::from_secs(3600),
+        streaming: crate::platform::connect_uri::Streaming::new("https://host", "host", &[]),
     }
 }
 
@@ -75,6 +78,7 @@ impl Bench {
             answering: true,
             opening: true,
             token_life,
+            leads: "wss://host",
             life_said: 86_400_000,
             emptying: Some(rest::Answer::Topics(Vec::new())),
         }
@@ -160,7 +164,7 @@ impl Bench {
                 self.made += 1;
                 rest::Answer::Channel(rest::Channel {
                     id: Some(Secret::new(format!("streaming-{:04}", self.made))),
-                    connect_uri: Some(Secret::new(format!("wss://host/{}", self.made))),
+                    connect_uri: Some(Secret::new(format!("{}/{}", self.leads, self.made))),
                     expires: Some(Wall(self.now.wall.0 + self.life_said)),
                 })
             }

@@ -103,3 +103,42 @@ fn a_full_channel_that_runs_empty_leaves_nothing_that_is_due_in_the_past() {
     b.watch(11);
     assert_eq!(b.live(), 1, "the channel is used again");
 }
+
+#[test]
+fn a_channel_that_leads_elsewhere_is_not_connected_and_few_are_made_while_it_lasts() {
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.leads = "wss://evil.example";
+    b.drain();
+    b.watch(1);
+    b.pass(Duration::from_secs(3_600));
+    assert_eq!(b.sockets, []);
+    assert!(b.labels.contains(&"connect-uri-refused"), "{:?}", b.labels);
+    assert!((2..=12).contains(&b.made), "{} were made", b.made);
+    let said = b.client.snapshot(b.now).astray.unwrap();
+    assert!(said.contains("evil.example"), "{said}");
+    b.leads = "wss://host";
+    b.pass(Duration::from_secs(1_200));
+    assert_eq!((b.sockets.len(), b.live()), (1, 1));
+    assert_eq!(b.client.snapshot(b.now).astray, None);
+}
+
+#[test]
+fn a_kept_channel_that_leads_elsewhere_is_emptied_instead_of_connected() {
+    let row = ChannelRow {
+        slot: 1,
+        id: Secret::new("streaming-kept"),
+        connect_uri: Secret::new("ws://host/kept"),
+        created_at: Wall(1_767_886_000_000),
+        expires_at: Wall(1_767_886_000_000 + 80_000_000),
+        token_ends_at: Wall(1_767_886_000_000 + 80_000_000),
+    };
+    let mut b = Bench::with(settings(), &[row], 86_400);
+    b.drain();
+    b.watch(1);
+    b.pass(Duration::from_secs(60));
+    assert!(b.labels.contains(&"connect-uri-refused"), "{:?}", b.labels);
+    assert!(b.sockets.iter().all(|(_, uri)| uri != "ws://host/kept"));
+    let emptied = |(_, op): &(CallId, Op)| *op == Op::Empty(Secret::new("streaming-kept"));
+    assert!(b.calls.iter().any(emptied));
+    assert_eq!(b.live(), 1);
+}

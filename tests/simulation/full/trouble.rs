@@ -193,6 +193,7 @@ impl Full {
                 max_channels: self.plan.max_channels,
                 topics_per_channel: self.plan.topics_per_channel,
                 renew_before: Duration::from_millis(self.plan.renew_before),
+                streaming: crate::net::streaming(),
             },
             filing,
         };

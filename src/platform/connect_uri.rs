@@ -1,0 +1,365 @@
+//! Where a channel may lead: the platform names the address of a channel's socket in its
+//! answers (`connectUri`), and whoever can forge one answer could have the channel's id, and
+//! with it everything that is announced, sent anywhere.
+//!
+//! With an API over TLS only `wss` is taken, to hosts of the region's domain, of the API's own
+//! host, or of `[genesys] streaming-hosts`; to this machine only where the API itself is on it.
+//! An API without TLS is on this machine (the configuration takes no other): then `ws` to this
+//! machine and to `streaming-hosts` is taken as well.
+//!
+//! May not decide what becomes of a channel whose address is refused.
+//!
+//! Invariant: who judges an address and who dials it read it by the same [`Address::parse`];
+//! what a [`Refused`] says shows neither path nor query nor user name.
+
+use std::fmt;
+
+use crate::authority::{bare, is_loopback, port};
+use crate::plain::one_line;
+
+/// The most characters of a foreign host that are shown; names have at most 253.
+const HOST_SHOWN: usize = 100;
+
+/// The address of a channel's socket, always taken from the `connectUri`, never built
+/// (protocol, section 1).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The same URI, its scheme in lower case.
+    pub uri: String,
+    /// `wss`.
+    pub secure: bool,
+    /// Name or address, an IPv6 address without its brackets.
+    pub host: String,
+    /// The port, by default that of the scheme.
+    pub port: u16,
+    /// As `CONNECT` wants it, with the brackets of an IPv6 address.
+    pub authority: String,
+    /// There is a user name or a password in it.
+    named: bool,
+}
+
+impl Address {
+    /// `None` for what is no `ws` or `wss` address with a host and a port.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Address> {
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        let (secure, default) = match scheme.as_str() {
+            "wss" => (true, 443),
+            "ws" => (false, 80),
+            _ => return None,
+        };
+        let text = format!("{scheme}://{rest}");
+        let uri: http::Uri = text.parse().ok()?;
+        let authority = uri.authority()?;
+        let host = authority.host();
+        let port = port(authority, default).filter(|port| *port > 0 && !host.is_empty())?;
+        Some(Address {
+            secure,
+            host: bare(host).to_owned(),
+            port,
+            authority: format!("{host}:{port}"),
+            named: authority.as_str().contains('@'),
+            uri: text,
+        })
+    }
+}
+
+/// Why an address is not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// It is no WebSocket address.
+    NoAddress,
+    /// It holds a user name or a password.
+    UserName,
+    /// It leads to this machine, and the API is elsewhere.
+    Loopback,
+    /// It leads to a host that is not the platform's.
+    Stranger(String),
+    /// It is `ws` where only `wss` is taken.
+    Plain(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::NoAddress => f.write_str("which is no WebSocket address"),
+            Refused::UserName => {
+                f.write_str("which holds a user name or a password: the platform's has none")
+            }
+            Refused::Loopback => f.write_str("which leads to this machine, where the API is not"),
+            Refused::Stranger(host) => write!(
+                f,
+                "which leads to {host}: neither of the region's domain nor in [genesys] streaming-hosts"
+            ),
+            Refused::Plain(host) => {
+                write!(f, "which leads to {host} without TLS: only wss is taken")
+            }
+        }
+    }
+}
+
+/// A host that an operator allows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Pattern {
+    /// Exactly this one.
+    Host(String),
+    /// Everything below, with its leading dot (`*.` in the configuration).
+    Below(String),
+}
+
+/// Where channels may lead; the default is nowhere.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Streaming {
+    /// The API is on this machine.
+    here: bool,
+    /// The API is without TLS.
+    plain: bool,
+    /// Domains that are taken with all that is below them, lower case.
+    domains: Vec<String>,
+    /// What the operator allows besides.
+    listed: Vec<Pattern>,
+}
+
+impl Streaming {
+    /// For the API at `api_url`, the region's `domain`, and the hosts of
+    /// `[genesys] streaming-hosts`.
+    #[must_use]
+    pub fn new(api_url: &str, domain: &str, hosts: &[String]) -> Streaming {
+        let uri = api_url.parse::<http::Uri>().ok();
+        let api = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+        let api = bare(api).to_ascii_lowercase();
+        let here = is_loopback(&api);
+        let mut domains = vec![domain.to_ascii_lowercase()];
+        // `api.` stands in front of the domain whose other hosts are the platform's too.
+        domains.extend(
+            api.strip_prefix("api.")
+                .filter(|d| d.contains('.'))
+                .map(str::to_owned),
+        );
+        if !here {
+            domains.push(api);
+        }
+        domains.retain(|d| !d.is_empty());
+        let pattern = |host: &String| {
+            let host = host.to_ascii_lowercase();
+            match host.strip_prefix('*') {
+                Some(below) => Pattern::Below(below.to_owned()),
+                None => Pattern::Host(host),
+            }
+        };
+        Streaming {
+            here,
+            plain: uri.is_some_and(|uri| uri.scheme_str() == Some("http")),
+            domains,
+            listed: hosts.iter().map(pattern).collect(),
+        }
+    }
+
+    /// Whether a channel with this `connectUri` may be connected.
+    ///
+    /// # Errors
+    /// It may not; the reason is a clause for people.
+    pub fn judge(&self, connect_uri: &str) -> Result<(), Refused> {
+        let address = Address::parse(connect_uri).ok_or(Refused::NoAddress)?;
+        if address.named {
+            return Err(Refused::UserName);
+        }
+        let host = address.host.to_ascii_lowercase();
+        let shown = || one_line(&host, HOST_SHOWN);
+        let without_tls = if is_loopback(&host) {
+            if !self.here {
+                return Err(Refused::Loopback);
+            }
+            self.plain
+        } else if self.listed.iter().any(|p| p.takes(&host)) {
+            self.plain
+        } else if self.domains.iter().any(|d| within(&host, d)) {
+            false
+        } else {
+            return Err(Refused::Stranger(shown()));
+        };
+        match address.secure || without_tls {
+            true => Ok(()),
+            false => Err(Refused::Plain(shown())),
+        }
+    }
+}
+
+impl Pattern {
+    fn takes(&self, host: &str) -> bool {
+        match self {
+            Pattern::Host(listed) => host == listed,
+            Pattern::Below(dot) => host.len() > dot.len() && host.ends_with(dot.as_str()),
+        }
+    }
+}
+
+/// The domain itself or a name below it. A name that ends in a dot is none of them: the
+/// platform writes none, and certificates do not either.
+fn within(host: &str, domain: &str) -> bool {
+    let front = host.strip_suffix(domain);
+    front.is_some_and(|front| front.is_empty() || front.len() > 1 && front.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(refused: Result<(), Refused>) -> &'static str {
+        match refused {
+            Ok(()) => "taken",
+            Err(Refused::NoAddress) => "no address",
+            Err(Refused::UserName) => "user name",
+            Err(Refused::Loopback) => "loopback",
+            Err(Refused::Stranger(_)) => "stranger",
+            Err(Refused::Plain(_)) => "plain",
+        }
+    }
+
+    #[test]
+    fn an_api_over_tls_leads_to_wss_at_hosts_of_the_region_and_at_listed_ones_only() {
+        let hosts = ["ws.corp.example".to_owned(), "*.relay.example".to_owned()];
+        let region = Streaming::new("https://api.mypurecloud.de", "mypurecloud.de", &hosts);
+        for (uri, expected) in [
+            ("wss://streaming.mypurecloud.de/channels/x", "taken"),
+            ("wss://mypurecloud.de/channels/x", "taken"),
+            ("wss://a.b.mypurecloud.de/x", "taken"),
+            ("WSS://Streaming.MyPureCloud.DE/x", "taken"),
+            ("wss://streaming.mypurecloud.de:8443/x", "taken"),
+            ("wss://ws.corp.example/x", "taken"),
+            ("wss://one.relay.example/x", "taken"),
+            ("ws://streaming.mypurecloud.de/x", "plain"),
+            ("WS://streaming.mypurecloud.de/x", "plain"),
+            ("ws://ws.corp.example/x", "plain"),
+            ("wss://relay.example/x", "stranger"),
+            ("wss://.relay.example/x", "stranger"),
+            ("wss://x.ws.corp.example/x", "stranger"),
+            ("wss://evil.example/x", "stranger"),
+            ("ws://evil.example/x", "stranger"),
+            ("wss://streaming.mypurecloud.de.evil.example/x", "stranger"),
+            ("wss://evilmypurecloud.de/x", "stranger"),
+            ("wss://.mypurecloud.de/x", "stranger"),
+            ("wss://streaming.mypurecloud.de./x", "stranger"),
+            ("wss://streaming.mypurecloud.com/x", "stranger"),
+            ("wss://evil.example#.mypurecloud.de", "stranger"),
+            ("wss://evil.example?.mypurecloud.de", "stranger"),
+            ("wss://10.0.0.1/x", "stranger"),
+            ("wss://169.254.169.254/x", "stranger"),
+            ("wss://[fe80::1]/x", "stranger"),
+            ("wss://2130706433/x", "stranger"),
+            ("wss://0x7f.1/x", "stranger"),
+            ("wss://127.1/x", "stranger"),
+            ("wss://127.0.0.1/x", "loopback"),
+            ("ws://localhost/x", "loopback"),
+            ("wss://[::1]:1/x", "loopback"),
+            ("wss://[::ffff:127.0.0.1]/x", "loopback"),
+            ("wss://0.0.0.0/x", "loopback"),
+            ("wss://localhost./x", "loopback"),
+            ("wss://me@streaming.mypurecloud.de/x", "user name"),
+            ("wss://me:pass@streaming.mypurecloud.de/x", "user name"),
+            ("wss://streaming.mypurecloud.de@evil.example/x", "user name"),
+            ("wss://@streaming.mypurecloud.de/x", "user name"),
+            ("wss://streaming.mypurecloud.de:0/x", "no address"),
+            ("wss://streaming.mypurecloud.de:99999/x", "no address"),
+            ("wss://streaming.mypurecloud.de:x/x", "no address"),
+            (
+                "wss://streaming.mypurecloud.de\\@evil.example/x",
+                "no address",
+            ),
+            ("wss://evil.example\\.mypurecloud.de/x", "no address"),
+            ("wss:///x", "no address"),
+            ("wss://", "no address"),
+            ("wss://:443/x", "no address"),
+            ("https://streaming.mypurecloud.de/x", "no address"),
+            ("file:///etc/passwd", "no address"),
+            ("streaming.mypurecloud.de", "no address"),
+            (" wss://streaming.mypurecloud.de/x", "no address"),
+            ("wss://streaming.mypurecloud.de /x", "no address"),
+            ("wss://\u{ff4d}ypurecloud.de/x", "no address"),
+            ("", "no address"),
+        ] {
+            assert_eq!(word(region.judge(uri)), expected, "{uri}");
+        }
+        assert_eq!(word(Streaming::default().judge("wss://h/x")), "stranger");
+    }
+
+    #[test]
+    fn the_hosts_beside_an_api_of_another_name_are_taken_too() {
+        let other = Streaming::new("https://api.pure.example:8443/x", "mypurecloud.de", &[]);
+        for (uri, expected) in [
+            ("wss://streaming.pure.example/x", "taken"),
+            ("wss://streaming.mypurecloud.de/x", "taken"),
+            ("wss://example/x", "stranger"),
+        ] {
+            assert_eq!(word(other.judge(uri)), expected, "{uri}");
+        }
+        // Nothing is cut off a name that would leave a top-level domain.
+        let short = Streaming::new("https://api.example", "mypurecloud.de", &[]);
+        assert_eq!(word(short.judge("wss://evil.example/x")), "stranger");
+        assert_eq!(word(short.judge("wss://api.example/x")), "taken");
+        let numbered = Streaming::new("https://10.0.0.1", "mypurecloud.de", &[]);
+        assert_eq!(word(numbered.judge("wss://10.0.0.1/x")), "taken");
+        assert_eq!(word(numbered.judge("wss://10.0.0.2/x")), "stranger");
+    }
+
+    #[test]
+    fn an_api_on_this_machine_may_lead_to_this_machine() {
+        let listed = ["simulator.example".to_owned()];
+        let plain = Streaming::new("http://127.0.0.1:4000", "mypurecloud.de", &listed);
+        let tls = Streaming::new("https://localhost:4000", "mypurecloud.de", &listed);
+        for (uri, by_plain, by_tls) in [
+            ("ws://127.0.0.1:4000/x", "taken", "plain"),
+            ("ws://[::1]:4000/x", "taken", "plain"),
+            ("wss://localhost:1/x", "taken", "taken"),
+            ("ws://simulator.example/x", "taken", "plain"),
+            ("wss://simulator.example/x", "taken", "taken"),
+            ("ws://evil.example/x", "stranger", "stranger"),
+            ("wss://evil.example/x", "stranger", "stranger"),
+            ("ws://streaming.mypurecloud.de/x", "plain", "plain"),
+            ("wss://streaming.mypurecloud.de/x", "taken", "taken"),
+        ] {
+            assert_eq!(word(plain.judge(uri)), by_plain, "{uri}");
+            assert_eq!(word(tls.judge(uri)), by_tls, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_refused_address_shows_neither_path_nor_password() {
+        let region = Streaming::new("https://api.mypurecloud.de", "mypurecloud.de", &[]);
+        for uri in [
+            "wss://evil.example/channels/hush?hush",
+            "ws://streaming.mypurecloud.de/hush",
+            "wss://hush:hush@streaming.mypurecloud.de/hush",
+            "hush",
+            "ws://127.0.0.1/hush",
+        ] {
+            let said = region.judge(uri).unwrap_err().to_string();
+            assert!(!said.contains("hush"), "{said}");
+        }
+    }
+
+    #[test]
+    fn only_websocket_addresses_are_addresses() {
+        for bad in [
+            "",
+            "https://h/x",
+            "wss://",
+            "h",
+            "/x",
+            "wss:///x",
+            "ws://h:99999/",
+            "a b",
+        ] {
+            assert!(Address::parse(bad).is_none(), "{bad}");
+        }
+        let six = Address::parse("ws://[::1]:81/x").unwrap();
+        assert_eq!(
+            (six.host.as_str(), six.authority.as_str()),
+            ("::1", "[::1]:81")
+        );
+        assert_eq!(Address::parse("wss://h/x").unwrap().port, 443);
+        let upper = Address::parse("WS://h/X").unwrap();
+        assert_eq!((upper.port, upper.uri.as_str()), (80, "ws://h/X"));
+    }
+}
