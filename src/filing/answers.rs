@@ -11,8 +11,8 @@ use super::checks::Class;
 use super::events::Taken;
 use super::interaction::{ANNOUNCED_WITHIN, Missing, SECOND_LOOK};
 use super::machine::Filing;
-use super::reconcile::{Hint, LegView, read_conversation, read_details};
-use super::record::{Finding, SAME_WRAPUP, Sighting, find, same_leg};
+use super::reconcile::{Hint, LegView, WrapUp, read_conversation, read_details};
+use super::record::{Finding, SAME_WRAPUP, Sighting, close, find, same_leg, twin_marks};
 use super::rows::{InteractionState, Source};
 use super::{Fetch, FetchOutcome};
 use crate::ids::ConversationId;
@@ -269,7 +269,7 @@ impl Filing {
                     && !known;
                 continue;
             };
-            let seen = Sighting {
+            let sighting = |leg: &LegView, wrap_up: &WrapUp| Sighting {
                 source: Source::Reconciliation,
                 leg: leg.leg.clone(),
                 event_time: Some(wrap_up.time),
@@ -277,7 +277,23 @@ impl Filing {
                 twin: wrap_up.twin.clone(),
                 received_at: now.wall,
             };
-            if !matches!(find(id, rows.into_iter(), &seen), Finding::New { .. }) {
+            let seen = sighting(leg, wrap_up);
+            let known = |seen: &Sighting| {
+                !matches!(find(id, rows.iter().copied(), seen), Finding::New { .. })
+            };
+            // What this answer shows twice is one wrap-up, known where either of both is: the
+            // code may have changed in place since, and tells them apart from the record then.
+            let twin_known = || {
+                legs.iter().any(|other| {
+                    other.wrap_up.as_ref().is_some_and(|w| {
+                        other.leg.participant == leg.leg.participant
+                            && twin_marks(w.twin.as_deref(), wrap_up.twin.as_deref())
+                            && close(w.time, wrap_up.time)
+                            && known(&sighting(other, w))
+                    })
+                })
+            };
+            if known(&seen) || twin_known() {
                 continue;
             }
             // Live since before it happened: the notification is probably on its way.

@@ -141,13 +141,20 @@ fn same_content(known: &RecordRow, seen: &Sighting) -> bool {
 
 /// One wrap-up, tagged on a callback and on the call of the same participant.
 fn twins(known: &RecordRow, seen: &Sighting) -> bool {
-    let (Some((a, what)), Some((b, other))) = (
-        marks(known).0.and_then(|mark| mark.split_once(':')),
-        seen.twin.as_deref().and_then(|mark| mark.split_once(':')),
+    known.leg.participant == seen.leg.participant
+        && twin_marks(marks(known).0, seen.twin.as_deref())
+}
+
+/// Two marks of [`twin_mark`]: one wrap-up of one participant, on a callback and on its call.
+#[must_use]
+pub fn twin_marks(one: Option<&str>, other: Option<&str>) -> bool {
+    let (Some((a, what)), Some((b, same))) = (
+        one.and_then(|mark| mark.split_once(':')),
+        other.and_then(|mark| mark.split_once(':')),
     ) else {
         return false;
     };
-    what == other && (a == "c") != (b == "c") && known.leg.participant == seen.leg.participant
+    what == same && (a == "c") != (b == "c")
 }
 
 /// A leg identifier in lower case; empty for none.
@@ -348,7 +355,9 @@ pub fn same_leg(a: &Leg, b: &Leg) -> bool {
     (!participants || a.participant == b.participant) && (!sessions || a.session == b.session)
 }
 
-fn close(a: Wall, b: Wall) -> bool {
+/// Whether two times are as close together as those of one wrap-up may be.
+#[must_use]
+pub fn close(a: Wall, b: Wall) -> bool {
     let apart = if a < b { b.since(a) } else { a.since(b) };
     apart <= SAME_WRAPUP
 }

@@ -15,6 +15,7 @@ use genesys_gateway::platform::limits;
 use genesys_gateway::platform::session::{self, SocketRef};
 use genesys_gateway::secret::Secret;
 use genesys_gateway::simulator::model::WrapUp;
+use uuid::Uuid;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 use crate::full::{Ask, Full};
@@ -98,11 +99,29 @@ impl Checks {
     }
 }
 
+/// The session of the call that a callback led to, and the other way round.
+const CALL: u128 = 0xca11;
+
+/// Tells whether a record or an event of that session is of this wrap-up: one that is tagged on
+/// a callback and on the call it led to may come by either.
+fn same_session(w: &WrapUp, session: &str) -> bool {
+    let session: Option<Uuid> = session.parse().ok();
+    session.is_some_and(|s| s == w.session || s.as_u128() ^ CALL == w.session.as_u128())
+}
+
+/// The session with which a wrap-up is heard of, where a call may stand for its callback.
+fn either_session(session: &str) -> String {
+    session.parse::<Uuid>().map_or_else(
+        |_| session.to_owned(),
+        |s| Uuid::from_u128(s.as_u128() & !CALL).to_string(),
+    )
+}
+
 fn whose(w: &WrapUp) -> (ConversationId, String, String, i64) {
     (
         w.conversation,
         w.participant.to_string(),
-        w.session.to_string(),
+        either_session(&w.session.to_string()),
         w.event_time.0,
     )
 }
@@ -137,7 +156,7 @@ impl Full {
             let key = (
                 id,
                 text("participantId"),
-                text("sessionId"),
+                either_session(&text("sessionId")),
                 time.unwrap_or(0),
             );
             let now = self.clock.time;

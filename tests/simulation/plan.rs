@@ -225,6 +225,10 @@ impl Plan {
             let shown = switches.set("optional-acw", shown);
             shown.expect("the table has this value");
         }
+        let mut callback = Rng::new(seed ^ 0x63_61_6c_6c);
+        let tagged = pick(&mut callback, &["both", "two-events", "one", "no-call"]);
+        let tagged = switches.set("callback-wrapup", tagged);
+        tagged.expect("the table has this value");
         let mut late = Rng::new(seed ^ 0x70_6c_61_63);
         if late.chance(15) {
             let counted = pick(&mut late, &["20", "120", "600"]);

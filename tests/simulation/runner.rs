@@ -209,6 +209,14 @@ const NAMED: &[(u64, &str)] = &[
         8323,
         "heartbeats once a minute; a channel is dropped between a confirmation and its arrival",
     ),
+    (
+        77002,
+        "opened again and over again between two looks: it lingered for the end before",
+    ),
+    (
+        910_001,
+        "tagged on a callback and its call, then changed in place: REST's second look was new",
+    ),
 ];
 
 /// The same, of the platform half.

@@ -361,3 +361,40 @@ fn what_was_watched_to_the_end_ends_even_if_rest_cannot_tell_any_more() {
         assert_eq!(w.state(1), "watching");
     }
 }
+
+/// What REST shows of a callback and the call it led to, wrapped up with that code.
+fn called_back(at: Wall, code: &str) -> String {
+    let wrapped = |session| {
+        json!([{
+            "id": session, "state": "disconnected", "disconnectedTime": at.rfc3339(),
+            "wrapup": {"code": code, "endTime": at.rfc3339()},
+            "afterCallWork": {"state": "complete", "endTime": at.rfc3339()},
+        }])
+    };
+    let mut whole: Value = serde_json::from_str(&ended(at, &[optional()])).unwrap();
+    whole["participants"][0]["calls"] = wrapped("s-call");
+    whole["participants"][0]["callbacks"] = wrapped("s-back");
+    whole.to_string()
+}
+
+#[test]
+fn a_wrap_up_tagged_twice_whose_code_changed_in_place_is_the_one_that_was_announced() {
+    for (session, media) in [("s-call", "VOICE"), ("s-back", "CALLBACK")] {
+        for code in ["first", "changed"] {
+            let (mut w, at) = just_over(Settings::default());
+            w.pass(secs(10));
+            let body = json!({
+                "participantId": "p-a", "sessionId": session, "mediaType": media,
+                "wrapupCode": "first", "eventTime": (at + secs(1)).0,
+            });
+            w.raw_event(1, body.to_string());
+            w.pass(secs(2));
+            w.found(called_back(at, code));
+            while let Some(_more) = w.fetches.first() {
+                w.found(called_back(at, code));
+                w.pass(secs(10));
+            }
+            assert_eq!((w.store.records.len(), w.state(1)), (1, "finished"));
+        }
+    }
+}

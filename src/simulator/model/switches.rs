@@ -242,7 +242,7 @@ switches! {
             Bare "bare" "Not at all until it is done.",
             NotApplicable "not-applicable" "As `notApplicable` alone, as if none could be done.",
         }
-        callback_wrapup "callback-wrapup" "Whether a callback leads to a call, and on which of both its wrap-up is tagged.": CallbackWrapup = "no-call" {
+        callback_wrapup "callback-wrapup" "Whether a callback leads to a call, and on which of both its wrap-up is tagged.": CallbackWrapup = "both" {
             NoCall "no-call" "It leads to none.",
             Both "both" "On both; one event.",
             One "one" "On the callback; REST shows the call without a wrap-up.",

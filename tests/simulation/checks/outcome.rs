@@ -7,7 +7,7 @@ use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::simulator::model::Leg;
 use genesys_gateway::simulator::model::switches::OptionalAcw;
 
-use super::{SKEW_MAX, whose};
+use super::{SKEW_MAX, same_session, whose};
 use crate::agenda::{HOUR, MINUTE};
 use crate::full::Full;
 use crate::plan::Kind;
@@ -175,7 +175,7 @@ impl Full {
             .filter(|n| {
                 let w = &wraps[*n];
                 w.participant.to_string() == text("participantId")
-                    && w.session.to_string() == text("sessionId")
+                    && same_session(w, text("sessionId"))
                     && (w.emitted || w.shows_in_rest)
             })
             .map(|n| {
@@ -291,7 +291,7 @@ impl Full {
             let dead = self.disk.records.values().any(|r| {
                 r.row.conversation == Some(id)
                     && r.row.state == RecordState::Dead
-                    && r.row.leg.session == w.session.to_string()
+                    && same_session(w, &r.row.leg.session)
             });
             if dead {
                 continue;
