@@ -243,8 +243,8 @@ switches! {
             NotApplicable "not-applicable" "As `notApplicable` alone, as if none could be done.",
         }
         callback_wrapup "callback-wrapup" "Whether a callback leads to a call, and on which of both its wrap-up is tagged.": CallbackWrapup = "both" {
-            NoCall "no-call" "It leads to none.",
             Both "both" "On both; one event.",
+            NoCall "no-call" "It leads to none.",
             One "one" "On the callback; REST shows the call without a wrap-up.",
             TwoEvents "two-events" "On both, each with an event of its own.",
         }
