@@ -58,7 +58,7 @@ pub struct LegView {
     pub done_at: Option<Wall>,
     /// After-call work took place or was skipped, so that an event may be under way.
     pub worked: bool,
-    /// Done without a wrap-up, and one may still come: see [`may_come_late`].
+    /// Done without a wrap-up, and one may still come: see `may_come_late`.
     pub late: bool,
     /// The completed wrap-up, if there is one.
     pub wrap_up: Option<WrapUp>,

@@ -7,7 +7,7 @@
 //! most urgent first, by what is lost while it waits. Where no slot is free and the
 //! end is near, the channel is broken before the next is made, and the gap is
 //! reported as one; after a closing notice a second socket on the *same URI* does
-//! it ([`super::closing`]).
+//! it (`closing`).
 //!
 //! Invariant: a topic that was reported live and may have missed an event is
 //! reported in a gap before it is reported live again.

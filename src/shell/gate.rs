@@ -17,7 +17,7 @@
 //! Invariants: the accept thread ends only when told to; connections, requests
 //! behind the gate, bytes of head, body and answer, and every wait have a bound,
 //! and a share for each peer; who waits for nothing makes room for who asks (see
-//! [`seats`]); the listener itself is never shut down, because an inherited one
+//! `seats`); the listener itself is never shut down, because an inherited one
 //! belongs to the service manager too.
 
 mod chunked;
