@@ -72,6 +72,7 @@ pub mod secret;
 pub mod plain;
 pub mod authority;
 pub mod blame;
+pub mod cause;
 pub mod wire;
 pub mod foreign;
 pub mod notice;

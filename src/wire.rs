@@ -4,7 +4,10 @@
 //! Invariant: no I/O, and `Debug` of either shows no header value and no body,
 //! because both may carry secrets or personal data.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use crate::cause::Cause;
 
 /// A request as the core composes it.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,8 +91,10 @@ impl fmt::Debug for Response {
 /// Why an exchange brought no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoAnswer {
-    /// Name resolution, refusal, unreachable, TLS: the request did not leave.
+    /// Nobody was free to send it.
     NotSent,
+    /// Name resolution, refusal, proxy, TLS: the request did not leave.
+    Unreached(Cause),
     /// The request left, or may have; what became of it is unknown.
     Unknown,
     /// The deadline passed; what became of the request is unknown.
@@ -101,12 +106,15 @@ pub enum NoAnswer {
 impl NoAnswer {
     /// A sentence fragment for people.
     #[must_use]
-    pub fn sentence(self) -> &'static str {
-        match self {
-            NoAnswer::NotSent => "could not be reached",
+    pub fn sentence(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            NoAnswer::Unreached(cause) => {
+                return Cow::Owned(format!("could not be reached: {}", cause.words()));
+            }
+            NoAnswer::NotSent => "was not asked",
             NoAnswer::Unknown => "broke the connection before answering",
             NoAnswer::TimedOut => "did not answer in time",
             NoAnswer::Garbled => "gave an answer that is not understood",
-        }
+        })
     }
 }

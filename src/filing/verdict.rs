@@ -92,7 +92,9 @@ pub fn verdict(outcome: &PostOutcome) -> Verdict {
         },
         PostOutcome::NoAnswer(why) => {
             let (how, cause) = match why {
-                NoAnswer::NotSent => (Later::Unreachable(*why), "not-reached"),
+                NoAnswer::NotSent | NoAnswer::Unreached(_) => {
+                    (Later::Unreachable(*why), "not-reached")
+                }
                 NoAnswer::TimedOut => (Later::Unreachable(*why), "timed-out"),
                 NoAnswer::Unknown => (Later::BrokenOff(*why), "broken-off"),
                 NoAnswer::Garbled => (Later::BrokenOff(*why), "garbled"),

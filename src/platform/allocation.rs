@@ -124,7 +124,7 @@ impl Client {
     }
 
     fn open_channels(&mut self, now: Now) {
-        if now.mono < self.may_create_at(now.mono) || self.token.current(now).is_none() {
+        if !self.may_create(now) || self.token.current(now).is_none() {
             return;
         }
         let max = usize::from(self.settings.max_channels);
@@ -134,7 +134,7 @@ impl Client {
             // The last slot is for hand-over until somebody would have to wait.
             let room = self.places_taken(now) + 1 < max || max == 1;
             let ahead = room && self.free_places_to_come() < need + self.open_ahead();
-            if !(short || ahead) || self.create(now).is_none() {
+            if !(short || ahead) || !self.may_create(now) || self.create(now).is_none() {
                 return;
             }
         }

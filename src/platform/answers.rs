@@ -264,6 +264,11 @@ impl Client {
         if let Some((mono, wall)) = self.token.end_of(channel.serial) {
             c.token_ends = Term { mono, wall };
         }
+        if self.way.gated() {
+            // In its turn.
+            c.phase = Phase::Waiting(self.advanced.max(now.mono));
+            return;
+        }
         c.phase = Phase::Connecting;
         let socket = self.open_socket(slot);
         if let Some(c) = self.channels.get_mut(&slot) {

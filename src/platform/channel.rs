@@ -194,6 +194,13 @@ pub(super) struct Channel {
     pub(super) attempts: u32,
     /// Sockets in a row that ended in silence.
     pub(super) silences: u32,
+    /// A socket of it has served.
+    pub(super) served: bool,
+    /// The socket in use has served.
+    pub(super) serves: bool,
+    /// Its upgrade was answered 401 or 404: as soon as another socket serves, that was about
+    /// this channel and it is gone.
+    pub(super) doubted: bool,
     pub(super) unanswered: u32,
     /// When the platform last answered a message on it.
     pub(super) answered: Mono,
@@ -258,6 +265,9 @@ impl Channel {
             blamed: BTreeSet::new(),
             attempts: 0,
             silences: 0,
+            served: false,
+            serves: false,
+            doubted: false,
             unanswered: 0,
             answered: now,
             probed: None,
@@ -326,6 +336,11 @@ impl Channel {
 
     pub(super) fn retiring(&self) -> bool {
         matches!(self.phase, Phase::Retiring(_))
+    }
+
+    /// Its socket is lost, or was never had, and is to be tried again.
+    pub(super) fn waits_for_socket(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_))
     }
 
     /// May serve topics that it does not serve yet.

@@ -18,6 +18,7 @@ use super::rest::Op;
 use super::rhythm::Rhythm;
 use super::session::{self};
 use super::token::Keeper;
+use super::way::Way;
 use super::{ChannelRow, Fact, Fetch, FetchOutcome, Input, Output, Settings};
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
@@ -33,6 +34,8 @@ pub(super) struct Entry {
     pub(super) seq: u64,
     /// Whoever watches believes that it is live.
     pub(super) reported: bool,
+    /// Since when it is wanted and not live.
+    pub(super) dark_since: Mono,
     /// The channels that have it in their books, a bit for each slot.
     pub(super) slots: u32,
 }
@@ -89,6 +92,10 @@ pub struct Client {
     pub(super) generation: u32,
     /// How seldom heartbeats may come.
     pub(super) rhythm: Rhythm,
+    /// Whether sockets can be had.
+    pub(super) way: Way,
+    /// A channel that a competitor may have evicted, unless no other is served either.
+    pub(super) evicted: Option<String>,
     pub(super) ticket: u64,
     pub(super) kept: Vec<ChannelRow>,
     /// Until then topics wait for channels of an earlier run to say what they hold.
@@ -135,6 +142,8 @@ impl Client {
             last_incarnation: 0,
             generation: 0,
             rhythm: Rhythm::default(),
+            way: Way::default(),
+            evicted: None,
             ticket: 0,
             kept: kept.to_vec(),
             reattach_until: Mono(0),
@@ -193,6 +202,7 @@ impl Client {
                 wall: row.token_ends_at,
             };
             channel.resync = true;
+            channel.served = true;
             channel.noted = true;
             channel.phase = Phase::Waiting(now.mono);
             self.channels.insert(row.slot, channel);
@@ -204,7 +214,7 @@ impl Client {
     pub fn handle(&mut self, input: Input, now: Now) {
         let tick = input == Input::Tick;
         match input {
-            Input::Watch(topic) => self.watch(topic),
+            Input::Watch(topic) => self.watch(topic, now),
             Input::Unwatch(topic) => self.unwatch(&topic),
             Input::Fetch(fetch) => {
                 let op = match &fetch {

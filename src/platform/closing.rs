@@ -144,7 +144,13 @@ impl Client {
             return;
         };
         channel.reopens_failed += 1;
-        if matches!(end, End::UpgradeRefused(401 | 403 | 404)) {
+        if matches!(
+            end,
+            End::UpgradeRefused {
+                status: 401 | 404,
+                ..
+            }
+        ) {
             // The channel is gone already, and who knows since when: its first socket may
             // beat on without bringing events.
             self.suspect(slot, "upgrade-refused", now);

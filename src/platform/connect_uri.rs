@@ -24,8 +24,6 @@ const HOST_SHOWN: usize = 100;
 /// (protocol, section 1).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
-    /// The same URI, its scheme in lower case.
-    pub uri: String,
     /// `wss`.
     pub secure: bool,
     /// Name or address, an IPv6 address without its brackets.
@@ -34,8 +32,12 @@ pub struct Address {
     pub port: u16,
     /// As `CONNECT` wants it, with the brackets of an IPv6 address.
     pub authority: String,
+    /// As `Host` wants it: without a port where there was none.
+    pub named: String,
+    /// Path and query.
+    pub path: String,
     /// There is a user name or a password in it.
-    named: bool,
+    personal: bool,
 }
 
 impl Address {
@@ -59,8 +61,16 @@ impl Address {
             host: bare(host).to_owned(),
             port,
             authority: format!("{host}:{port}"),
-            named: authority.as_str().contains('@'),
-            uri: text,
+            named: authority
+                .as_str()
+                .rsplit_once('@')
+                .map_or(authority.as_str(), |(_, rest)| rest)
+                .to_owned(),
+            path: match uri.path_and_query().map_or("/", |p| p.as_str()) {
+                path if path.starts_with('/') => path.to_owned(),
+                query => format!("/{query}"),
+            },
+            personal: authority.as_str().contains('@'),
         })
     }
 }
@@ -162,7 +172,7 @@ impl Streaming {
     /// It may not; the reason is a clause for people.
     pub fn judge(&self, connect_uri: &str) -> Result<(), Refused> {
         let address = Address::parse(connect_uri).ok_or(Refused::NoAddress)?;
-        if address.named {
+        if address.personal {
             return Err(Refused::UserName);
         }
         let host = address.host.to_ascii_lowercase();
@@ -360,6 +370,6 @@ mod tests {
         );
         assert_eq!(Address::parse("wss://h/x").unwrap().port, 443);
         let upper = Address::parse("WS://h/X").unwrap();
-        assert_eq!((upper.port, upper.uri.as_str()), (80, "ws://h/X"));
+        assert_eq!((upper.port, upper.path.as_str()), (80, "/X"));
     }
 }

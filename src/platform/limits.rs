@@ -61,6 +61,19 @@ pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between reconnects of one channel.
 pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// While no socket can be had, the next one is tried after this, doubling.
+pub const WAY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause while upgrades are refused, unless `Retry-After` asks for more.
+pub const WAY_REFUSED_PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// The longest pause while no connection comes about: networks come back without a word.
+pub const WAY_UNREACHED_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A successor whose socket could not be had is made again after so many of these pauses,
+/// because each costs a place.
+pub const WAY_PAUSES_PER_SUCCESSOR: u32 = 4;
+
 /// A channel that could not be reopened this often in a row is replaced by a new one.
 pub const RECONNECTS_MAX: u32 = 6;
 

@@ -8,8 +8,9 @@
 //!
 //! Reading order: [`client`] is the door, behind it what happens to topics, on
 //! sockets and by answers; [`channel`] one channel's books;
-//! [`connect_uri`] where a channel may lead; [`allocation`] which topic goes where; [`life`] how long channels last;
-//! [`rhythm`] how seldom heartbeats come; [`rollover`] hand-over, `closing` what
+//! [`connect_uri`] where a channel may lead; [`allocation`] which topic goes where;
+//! [`life`] how long channels last; [`rhythm`] how seldom heartbeats come; [`way`]
+//! whether sockets can be had at all; [`rollover`] hand-over, `closing` what
 //! follows a closing notice, `room` what a full channel does; [`abandoned`] what is left of channels given up; [`calls`] REST
 //! under the [`pacing`] budget; [`token`] the token; [`session`] the socket's
 //! own state machine, run by the channel threads; [`rest`] the codecs.
@@ -42,6 +43,7 @@ pub mod snapshot;
 mod sockets;
 pub mod token;
 mod topics;
+pub mod way;
 
 use std::time::Duration;
 

@@ -65,11 +65,12 @@ impl Client {
     }
 
     fn roll_socket(&mut self, slot: u8, now: Now) {
+        let dial = self.channels.get(&slot).and_then(|c| self.dial_at(c));
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
         match channel.phase {
-            Phase::Waiting(until) if until <= now.mono => {
+            Phase::Waiting(_) if dial.is_some_and(|at| at <= now.mono) => {
                 channel.phase = Phase::Connecting;
                 let socket = self.open_socket(slot);
                 if let Some(channel) = self.channels.get_mut(&slot) {
@@ -160,6 +161,7 @@ impl Client {
             };
             if !live {
                 entry.reported = false;
+                entry.dark_since = now.mono;
                 self.reported -= 1;
                 lost.push(topic);
             } else if handing_over {
@@ -258,6 +260,7 @@ impl Client {
                 self.next_handover =
                     now.mono + self.rng.between(Duration::ZERO, HANDOVER_PAUSE_MAX);
             } else if overdue {
+                self.successor_in_vain(now);
                 self.handover_socket_lost(successor, "handover-overdue", now);
             }
         }
@@ -338,8 +341,10 @@ impl Client {
         let full = self.places_taken(now) >= usize::from(self.settings.max_channels);
         let token = self.token.current(now).is_some();
         let turn = !self.waits_its_turn(channel, replace);
-        let create_from = self.may_create_at(self.advanced);
-        let make = (!full && token && turn).then_some((from.max(create_from), Step::Make));
+        // While sockets cannot be had, what becomes of one that is tried wakes us.
+        let create = self.create_at(self.advanced);
+        let may_make = create.filter(|_| !full && token && turn);
+        let make = may_make.map(|at| (from.max(at), Step::Make));
         if replace.why == CLOSING {
             let last = match full && !self.place_to_come(now) {
                 true => replace.from,
@@ -351,7 +356,8 @@ impl Client {
         // Not while a place is about to be free: what serves goes on serving, and it wakes
         // us by itself.
         let alone = full && token && self.abandoned.places(now) == 0;
-        make.or(alone.then_some((from.max(replace.by).max(create_from), Step::Break)))
+        let may_break = create.filter(|_| alone);
+        make.or(may_break.map(|at| (from.max(replace.by).max(at), Step::Break)))
     }
 
     /// A place of `max-channels` will soon be free.
@@ -443,7 +449,11 @@ impl Client {
         let token = self.token.current(now).is_some();
         for c in self.channels.values() {
             match c.phase {
-                Phase::Waiting(until) => at(until, "reconnect"),
+                Phase::Waiting(_) => {
+                    if let Some(t) = self.dial_at(c) {
+                        at(t, "reconnect");
+                    }
+                }
                 Phase::Retiring(until) if c.dead => at(until + RETIRE_PATIENCE, "retired channel"),
                 Phase::Retiring(until) => at(until, "retiring channel"),
                 _ => {}
@@ -497,9 +507,12 @@ impl Client {
                 at(t, "hand-over");
             }
         }
-        let may_create = self.may_create_at(self.advanced);
-        if token && may_create > self.advanced {
-            at(may_create, "channel creation");
+        let create_from = match self.way.gated() {
+            true => self.may_create_at(self.advanced).max(self.way.from()),
+            false => self.may_create_at(self.advanced),
+        };
+        if token && create_from > self.advanced {
+            at(create_from, "channel creation");
         }
         if self.reattach_until > self.advanced {
             at(self.reattach_until, "re-attachment");

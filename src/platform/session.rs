@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use self::requests::{Request, Requests};
 use super::frames::{self, Done, Frame, Reply};
+use crate::cause::Cause;
 use crate::ids::Topic;
 use crate::time::{Deadline, Mono, Now};
 
@@ -128,10 +129,20 @@ pub enum Fact {
 pub enum End {
     /// We closed it.
     Ordered,
-    /// The upgrade was refused with this status.
-    UpgradeRefused(u16),
-    /// Name, TCP, TLS or handshake failed.
-    NotConnected(String),
+    /// The upgrade was refused.
+    UpgradeRefused {
+        /// With this status.
+        status: u16,
+        /// `Retry-After`, if any.
+        retry_after: Option<Duration>,
+    },
+    /// Name, TCP, proxy, TLS or handshake failed.
+    NotConnected {
+        /// Why.
+        cause: Cause,
+        /// What was said about it, bounded, no control characters; may be empty.
+        detail: String,
+    },
     /// The platform closed it with this code.
     Closed(u16),
     /// The connection broke.
@@ -148,13 +159,31 @@ pub enum End {
 }
 
 impl End {
+    /// The upgrade was refused with this status, without `Retry-After`.
+    #[must_use]
+    pub fn refused(status: u16) -> End {
+        End::UpgradeRefused {
+            status,
+            retry_after: None,
+        }
+    }
+
+    /// No connection, for this cause.
+    #[must_use]
+    pub fn unreached(cause: Cause) -> End {
+        End::NotConnected {
+            cause,
+            detail: String::new(),
+        }
+    }
+
     /// Stable label.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
             End::Ordered => "ordered",
-            End::UpgradeRefused(_) => "upgrade-refused",
-            End::NotConnected(_) => "not-connected",
+            End::UpgradeRefused { .. } => "upgrade-refused",
+            End::NotConnected { .. } => "not-connected",
             End::Closed(_) => "closed",
             End::Broken(_) => "broken",
             End::Silent { .. } => "silent",

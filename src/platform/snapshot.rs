@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::channel::{Channel, Phase};
 use super::client::Client;
 use super::rest::OpKind;
+use super::way::Trouble;
 use crate::ids::Topic;
 use crate::time::Now;
 
@@ -59,6 +60,14 @@ pub struct ChannelView {
 /// The client as it may be shown.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Snapshot {
+    /// Why sockets cannot be had, and since when.
+    pub socket_trouble: Option<(Trouble, Duration)>,
+    /// Upgrades refused, by status; 0 for statuses that are not counted for themselves.
+    pub sockets_refused: Vec<(u16, u64)>,
+    /// Sockets that came to nothing otherwise, by cause.
+    pub sockets_unreached: Vec<(&'static str, u64)>,
+    /// For how long the topic has been wanted that is not live for longest.
+    pub dark_for: Duration,
     /// Channels by slot.
     pub channels: Vec<ChannelView>,
     /// Topics reported live.
@@ -145,7 +154,19 @@ impl Client {
             .map(|c| capacity.saturating_sub(c.subs.len()))
             .sum();
         let held = self.token.current(now);
+        // Nothing is known of the way while nobody wants to go it.
+        let tries = |c: &super::channel::Channel| {
+            !c.retiring() && (c.phase == Phase::Connecting || c.waits_for_socket())
+        };
+        let tried = !self.waiting.is_empty() || self.channels.values().any(tries);
+        let trouble = self.way.trouble().filter(|_| tried);
+        let dark = self.topics.values().filter(|e| e.wanted && !e.reported);
+        let dark_since = dark.map(|e| e.dark_since).min();
         Snapshot {
+            socket_trouble: trouble.map(|(why, since)| (why, now.mono.since(since))),
+            sockets_refused: self.way.refused(),
+            sockets_unreached: self.way.unreached(),
+            dark_for: dark_since.map_or(Duration::ZERO, |t| now.mono.since(t)),
             channels: self.channels.values().map(view).collect(),
             topics_live: self.reported,
             topics_pending: wanted.saturating_sub(self.reported + self.waiting.len()),

@@ -15,10 +15,12 @@ use super::client::{Client, Entry, bit};
 use super::limits::{CHANNELS_MAX, RETIRE_PATIENCE};
 use super::rest::Op;
 use super::session::{self, End, SocketRef};
+use super::way::Trouble;
 use super::{Fact, Output};
+use crate::blame::Blame;
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 impl Client {
     pub(super) fn session(&mut self, socket: SocketRef, fact: session::Fact, now: Now) {
@@ -30,6 +32,21 @@ impl Client {
         if !known {
             return;
         }
+        if current
+            && matches!(
+                fact,
+                session::Fact::Heard
+                    | session::Fact::Event { .. }
+                    | session::Fact::Subscribed { .. }
+                    | session::Fact::Unsubscribed { .. }
+            )
+            && !std::mem::replace(&mut channel.serves, true)
+        {
+            self.socket_serves(socket.slot, now);
+        }
+        let Some(channel) = self.channels.get_mut(&socket.slot) else {
+            return;
+        };
         match fact {
             session::Fact::Opened => self.opened(socket, now),
             session::Fact::Heard => {
@@ -85,6 +102,129 @@ impl Client {
                 self.ended(socket, end, now);
             }
         }
+    }
+
+    /// The first sign of life on a socket: sockets can be had. Channels that were refused as
+    /// if they were gone are gone, and the others need not wait any longer.
+    fn socket_serves(&mut self, slot: u8, now: Now) {
+        if let Some(channel) = self.channels.get_mut(&slot) {
+            channel.served = true;
+            channel.doubted = false;
+        }
+        if let Some(trouble) = self.way.serves() {
+            let text = format!("sockets are served again ({})", trouble.label());
+            self.notice(Notice::new(Level::Info, "socket-again", text));
+        }
+        if let Some(name) = self.evicted.take() {
+            self.blame_competitor(name);
+        }
+        let waiting = self.channels.values().filter(|c| c.waits_for_socket());
+        let (gone, others): (Vec<&Channel>, Vec<&Channel>) = waiting.partition(|c| c.doubted);
+        let gone: Vec<u8> = gone.iter().map(|c| c.slot).collect();
+        let others: Vec<u8> = others.iter().map(|c| c.slot).collect();
+        for slot in others {
+            let soon = now.mono + self.rng.between(Duration::ZERO, Duration::from_secs(2));
+            if let Some(c) = self.channels.get_mut(&slot)
+                && let Phase::Waiting(until) = &mut c.phase
+            {
+                *until = soon.min(*until);
+            }
+        }
+        for slot in gone {
+            self.die_of(slot, "upgrade-refused", false, now);
+        }
+    }
+
+    /// A socket ended before it had served. True if its channel may be to blame after all
+    /// and is to be replaced.
+    fn not_served(&mut self, socket: SocketRef, end: &End, now: Now) -> bool {
+        let latest = self.generation;
+        let step = self
+            .way
+            .failed(end, socket.generation, latest, now, &mut self.rng);
+        if self.way.gated() {
+            self.evicted = None;
+        }
+        if step.say
+            && let Some(trouble) = Trouble::of(end)
+        {
+            let level = match trouble.blame() {
+                Blame::Operator | Blame::Us => Level::Error,
+                Blame::Peer | Blame::Environment => Level::Warn,
+            };
+            let detail = match end {
+                End::NotConnected { detail, .. } if !detail.is_empty() => format!(" ({detail})"),
+                _ => String::new(),
+            };
+            let next = self.way.pause().as_secs().max(1);
+            let text = format!("{trouble}{detail}; the next try is in {next} s");
+            self.notice(Notice::new(level, trouble.label(), text));
+        }
+        step.replace
+    }
+
+    /// The channel whose socket is tried while all others wait; `None` while one is being
+    /// opened. New channels first: they tell whether it is the channel or the way.
+    pub(super) fn prober(&self) -> Option<u8> {
+        let serving = |c: &&Channel| !c.retiring();
+        let all = || self.channels.values().filter(serving);
+        if all().any(|c| c.phase == Phase::Connecting) {
+            return None;
+        }
+        all()
+            .filter(|c| c.waits_for_socket())
+            .min_by_key(|c| (c.served, c.attempts, c.slot))
+            .map(|c| c.slot)
+    }
+
+    /// When a channel without a socket may try again; `None` if it waits for another one.
+    pub(super) fn dial_at(&self, channel: &Channel) -> Option<Mono> {
+        let Phase::Waiting(until) = channel.phase else {
+            return None;
+        };
+        if self.way.gated() {
+            return (self.prober() == Some(channel.slot)).then(|| until.max(self.way.from()));
+        }
+        // What became of the channel made instead of another tells about this one, too.
+        if channel.doubted && self.first_socket_pending() {
+            return None;
+        }
+        Some(until)
+    }
+
+    /// A channel is being made, or waits for its first socket.
+    pub(super) fn first_socket_pending(&self) -> bool {
+        self.channels
+            .values()
+            .any(|c| !c.served && !c.retiring() && c.phase != Phase::Open)
+    }
+
+    /// No channel is made while sockets cannot be had and one waits for its first.
+    pub(super) fn may_create(&self, now: Now) -> bool {
+        self.create_at(now.mono).is_some_and(|at| at <= now.mono)
+    }
+
+    /// When the next channel may be made; `None` until a socket that is tried has served, or
+    /// has not.
+    pub(super) fn create_at(&self, now: Mono) -> Option<Mono> {
+        let callable = self.may_create_at(now);
+        if !self.way.gated() {
+            return Some(callable);
+        }
+        let from = callable.max(self.way.from());
+        (!self.first_socket_pending()).then_some(from)
+    }
+
+    /// A successor got no socket: each try costs a place.
+    pub(super) fn successor_in_vain(&mut self, now: Now) {
+        if self.way.gated() {
+            self.create_from = self.create_from.max(now.mono + self.way.successor_pause());
+        }
+    }
+
+    fn blame_competitor(&mut self, name: String) {
+        let text = "a channel died young: another program may be using the same OAuth client";
+        self.notice(Notice::new(Level::Error, "channel-evicted", text).on(name));
     }
 
     /// Sockets that fall silent one after the other tell something about the heartbeats.
@@ -173,14 +313,17 @@ impl Client {
     /// A channel that the platform no longer knows: its topics go elsewhere.
     pub(super) fn die(&mut self, slot: u8, why: &'static str, now: Now) {
         // Only the platform's word that it is gone tells of somebody else; sockets wear out
-        // too, channels end with their token, and one of an earlier run may be of any age.
+        // too, channels end with their token, one of an earlier run may be of any age, and
+        // one that was never served was perhaps never let through.
         let serial = self.token.current(now).map(|held| held.serial);
         let young = why != "worn-out"
             && self.channels.get(&slot).is_some_and(|c| {
                 let age = c.made.map(|at| now.mono.since(at));
+                let refused_at_first = why == "upgrade-refused" && !c.served;
                 age.is_some_and(|age| age < super::limits::YOUNG_CHANNEL)
                     && serial == Some(c.token_serial)
                     && !c.suspect
+                    && !refused_at_first
             });
         self.die_of(slot, why, young, now);
     }
@@ -197,8 +340,12 @@ impl Client {
             self.create_failures = (self.create_failures + 1).min(8);
             let pause = Duration::from_millis(500 << self.create_failures);
             self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
-            let text = "a channel died young: another program may be using the same OAuth client";
-            self.notice(Notice::new(Level::Error, "channel-evicted", text).on(name));
+            if why == "upgrade-refused" {
+                // Said when the next socket serves: else it is not the channel that is refused.
+                self.evicted = Some(name);
+            } else {
+                self.blame_competitor(name);
+            }
         } else {
             self.notice(
                 Notice::new(
@@ -237,6 +384,7 @@ impl Client {
             };
             if !elsewhere {
                 entry.reported = false;
+                entry.dark_since = now.mono;
                 self.reported -= 1;
                 lost.push(topic);
             } else if handing_over {
@@ -384,6 +532,7 @@ impl Client {
         if channel.next == Some(socket) {
             channel.next = None;
             if !channel.retiring() {
+                self.not_served(socket, &end, now);
                 self.takeover_failed(slot, &end, now);
             } else {
                 self.remove_if_socketless(slot, now);
@@ -399,6 +548,7 @@ impl Client {
             return;
         }
         channel.socket = None;
+        let served = std::mem::take(&mut channel.serves);
         if channel.retiring() {
             // It ended before it had given up everything.
             self.doubt_handed_over(slot, "not-confirmed", now);
@@ -422,12 +572,13 @@ impl Client {
         let name = channel.name();
         let was_open = channel.phase == Phase::Open;
         channel.phase = Phase::Waiting(now.mono);
-        let gone = matches!(end, End::UpgradeRefused(401 | 403 | 404));
         // A predecessor goes on by itself while its successor cannot serve yet: making that
         // may take long.
         let successor = channel.successor.filter(|_| !channel.suspect);
         let handing_over = channel.successor.is_some() || channel.successor_of.is_some();
+        let followed = channel.successor_of.is_some();
         let worn = channel.attempts >= super::limits::RECONNECTS_MAX || channel.silences >= 3;
+        channel.doubted |= Trouble::of(&end).is_some_and(Trouble::of_channel);
         let ready = |c: &Channel| c.phase == Phase::Open;
         let alone = successor.is_some_and(|s| !self.channels.get(&s).is_some_and(ready));
         if was_open {
@@ -445,17 +596,30 @@ impl Client {
                 .on(name),
             );
         }
-        if end == End::UpgradeRefused(401) {
-            // The token is over, most likely: make sure of it before the next channel is made.
-            if !self.calls.pending(|p| *p == Purpose::Warm) {
-                self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
+        let never_open = matches!(end, End::UpgradeRefused { .. } | End::NotConnected { .. });
+        let replace = (never_open || !served) && self.not_served(socket, &end, now);
+        let gated = self.way.gated();
+        let unauthorized = matches!(end, End::UpgradeRefused { status: 401, .. });
+        // The token is over, most likely: make sure of it before the next channel is made.
+        if unauthorized && !self.calls.pending(|p| *p == Purpose::Warm) {
+            self.calls.queue(Op::KeepWarm, Purpose::Warm, now);
+        }
+        if handing_over && !alone {
+            if followed {
+                self.successor_in_vain(now);
             }
-            self.die_of(slot, "upgrade-refused", false, now);
-        } else if gone {
-            self.die(slot, "upgrade-refused", now);
-        } else if handing_over && !alone {
             self.handover_socket_lost(slot, end.label(), now);
-        } else if worn {
+        } else if replace && unauthorized {
+            self.die_of(slot, "upgrade-refused", false, now);
+        } else if replace {
+            let refused = matches!(end, End::UpgradeRefused { .. });
+            let why = if refused {
+                "upgrade-refused"
+            } else {
+                "worn-out"
+            };
+            self.die(slot, why, now);
+        } else if worn && !gated {
             self.die(slot, "worn-out", now);
         } else {
             self.lose(slot, end.label(), now);
@@ -520,9 +684,10 @@ fn awaited(purpose: &Purpose, channels: &BTreeMap<u8, Channel>, abandoned: &Aban
 /// The end of a socket in a few words, without what outside input may have put into it.
 fn describe(end: &End) -> String {
     match end {
-        End::UpgradeRefused(status) => format!("upgrade refused with {status}"),
+        End::UpgradeRefused { status, .. } => format!("upgrade refused with {status}"),
         End::Closed(code) => format!("closed with {code}"),
-        End::NotConnected(why) | End::Broken(why) | End::Misbehaved(why) => {
+        End::NotConnected { cause, .. } => cause.words().into_owned(),
+        End::Broken(why) | End::Misbehaved(why) => {
             format!("{}: {why}", end.label())
         }
         End::Ordered | End::Silent { .. } | End::NoPong => end.label().to_string(),

@@ -7,6 +7,7 @@ mod bench;
 mod handover;
 mod lasting;
 mod places;
+mod way;
 
 use std::time::Duration;
 
@@ -107,11 +108,7 @@ fn a_topic_given_up_while_its_socket_is_lost_is_taken_off_the_channel_before_its
 
 #[test]
 fn a_channel_that_is_gone_is_replaced_by_a_new_one() {
-    for end in [
-        End::UpgradeRefused(404),
-        End::UpgradeRefused(401),
-        End::UpgradeRefused(403),
-    ] {
+    for end in [End::refused(404), End::refused(401)] {
         let mut b = Bench::new(settings());
         b.watch(1);
         b.pass(Duration::from_secs(300));
@@ -394,7 +391,7 @@ fn a_deadline_that_passed_before_anybody_looked_is_still_named() {
     let mut b = Bench::new(settings());
     b.watch(1);
     let socket = b.sockets[0].0;
-    b.end(socket, End::UpgradeRefused(404));
+    b.end(socket, End::refused(404));
     let due = b.client.next_deadline(b.now).unwrap();
     assert_eq!(due.why, "channel creation");
     // Whoever waits for it wakes a little late, asks again whether anything is due, and
@@ -416,7 +413,7 @@ fn a_socket_refused_with_401_casts_doubt_on_the_token_and_on_no_competitor() {
     b.answering = false;
     b.calls.clear();
     let socket = b.sockets[0].0;
-    b.end(socket, End::UpgradeRefused(401));
+    b.end(socket, End::refused(401));
     let ops: Vec<&Op> = b.calls.iter().map(|(_, op)| op).collect();
     assert_eq!(ops[..2], [&Op::KeepWarm, &Op::CreateChannel]);
     b.answer(|op| *op == Op::CreateChannel, Err(Failure::Unauthorized));

@@ -14,14 +14,15 @@ use super::rest::{self, Failure, Op, Outcome};
 use super::{Fact, Output};
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 impl Client {
-    pub(super) fn watch(&mut self, topic: Topic) {
+    pub(super) fn watch(&mut self, topic: Topic, now: Now) {
         let entry = match self.topics.get_mut(&topic) {
             Some(entry) if entry.wanted => return,
             Some(entry) => {
                 entry.wanted = true;
+                entry.dark_since = now.mono;
                 entry
             }
             None => {
@@ -30,6 +31,7 @@ impl Client {
                     wanted: true,
                     seq: self.last_seq,
                     reported: false,
+                    dark_since: now.mono,
                     slots: 0,
                 };
                 self.topics.entry(topic.clone()).or_insert(fresh)
@@ -334,6 +336,7 @@ impl Client {
             wanted: false,
             seq,
             reported: false,
+            dark_since: Mono(0),
             slots: 0,
         });
         entry.slots |= bit(slot);

@@ -227,7 +227,10 @@ impl Runner {
     }
 
     fn run(mut self) {
-        let end = match self.connector.dial(&self.connect_uri) {
+        let end = match self
+            .connector
+            .dial(&self.connect_uri, self.clock.now().wall)
+        {
             Ok(mut ws) => {
                 let end = self.serve(&mut ws);
                 // One try to say goodbye; the kernel sends it or not.

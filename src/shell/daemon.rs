@@ -35,7 +35,6 @@ use super::main_loop::{self, EVENTS_MAX, Event, Hands, STORE_ORDERS_MAX};
 use super::operators::{self, OperatorsSettings};
 use super::outside::{Outside, REST_WORKERS, trust};
 use super::port::Port;
-use super::proxy::NotAProxy;
 use super::published::Published;
 use super::reload::{Applied, Reloaded};
 use super::rest::{self, HttpSettings, RestPool, RestWorkers};
@@ -77,8 +76,6 @@ pub enum StartError {
     Listen(String, io::Error),
     /// Certificates that cannot be used together.
     Tls(TlsError),
-    /// A proxy that cannot be used.
-    Proxy(NotAProxy),
     /// The body template.
     Template(TemplateError),
     /// The forwarders.
@@ -95,7 +92,6 @@ impl std::fmt::Display for StartError {
             StartError::Store(e) => write!(f, "{e}"),
             StartError::Listen(at, e) => write!(f, "cannot listen on {at}: {e}"),
             StartError::Tls(e) => write!(f, "{e}"),
-            StartError::Proxy(e) => write!(f, "[genesys] proxy: {e}"),
             StartError::Template(e) => write!(f, "[history] template-file: {e}"),
             StartError::Forward(e) => write!(f, "{e}"),
             StartError::Outside(e) => f.write_str(e),
@@ -121,7 +117,6 @@ impl StartError {
             },
             StartError::Listen(..) | StartError::Environment(_) => ExitCode::Unavailable,
             StartError::Tls(_)
-            | StartError::Proxy(_)
             | StartError::Template(_)
             | StartError::Forward(_)
             | StartError::Outside(_) => ExitCode::Configuration,
@@ -234,7 +229,7 @@ pub(super) fn history_http(config: &Config) -> Result<HttpSettings, StartError> 
 pub fn rehearse(config: &Config) -> Result<(), StartError> {
     Outside::new(config, Arc::new(Clock::new())).map_err(StartError::Outside)?;
     renderer(config)?;
-    rest::agent(&history_http(config)?).map_err(StartError::Proxy)?;
+    history_http(config)?;
     Ok(())
 }
 
@@ -273,7 +268,7 @@ fn start_forward(
         url: history.url.clone(),
         headers: history.headers.clone(),
         bearer_token_file: history.bearer_token_file.clone(),
-        agent: rest::agent(&http).map_err(StartError::Proxy)?.into(),
+        agent: rest::agent(&http).into(),
         load: Box::new(move |id| {
             let stored = readers.read(|r| r.record(id))?;
             Ok(stored.map(|s| (s.row, s.body, s.members)))

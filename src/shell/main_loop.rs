@@ -29,6 +29,7 @@ use super::forward::ForwardPool;
 use super::journal::Journal;
 use super::published::Published;
 use super::rest::{Job, RestPool};
+use crate::cause::Cause;
 use crate::filing::rows::StoreOrder;
 use crate::filing::{Answer, CallerId, CallerRequest, Farewell};
 use crate::gateway::{Gateway, Input, Output};
@@ -398,7 +399,10 @@ impl Loop {
                 self.sockets.insert(socket, handle);
             }
             Err(error) => {
-                let fact = session::Fact::Ended(End::NotConnected(format!("no thread: {error}")));
+                let fact = session::Fact::Ended(End::NotConnected {
+                    cause: Cause::Machine,
+                    detail: format!("no thread: {error}"),
+                });
                 self.found.push_back(Input::Session { socket, fact });
             }
         }

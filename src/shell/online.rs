@@ -18,7 +18,8 @@ use super::outside::Outside;
 use crate::filing::topic_of;
 use crate::ids::ConversationId;
 use crate::platform::rest::{self, Answer, Failure, Op};
-use crate::platform::session::{Fact, SessionSettings, SocketRef};
+use crate::platform::session::{End, Fact, SessionSettings, SocketRef};
+use crate::platform::way::Trouble;
 use crate::secret::Secret;
 use crate::service::ExitCode;
 
@@ -114,7 +115,7 @@ impl Steps<'_> {
                     break;
                 }
                 Ok(Fact::Ended(end)) => {
-                    self.bad(&format!("socket: {end:?}"));
+                    self.bad(&format!("socket: {}", words(&end)));
                     break;
                 }
                 Ok(_) => {}
@@ -163,6 +164,28 @@ impl Steps<'_> {
             )),
             other => self.bad(&format!("analytics details could not be read: {}", sentence(other.err()))),
         }
+    }
+}
+
+/// The end of a socket as the daemon would log it.
+fn words(end: &End) -> String {
+    let Some(trouble) = Trouble::of(end) else {
+        return "closed on our own order".into();
+    };
+    let more = match end {
+        End::NotConnected { detail, .. } | End::Broken(detail) | End::Misbehaved(detail) => {
+            detail.clone()
+        }
+        End::Closed(code) => format!("closed with {code}"),
+        End::UpgradeRefused {
+            retry_after: Some(wait),
+            ..
+        } => format!("to be tried again in {} s", wait.as_secs()),
+        _ => String::new(),
+    };
+    match more.is_empty() {
+        true => format!("{}: {trouble}", trouble.label()),
+        false => format!("{}: {trouble} ({more})", trouble.label()),
     }
 }
 

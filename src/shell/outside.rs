@@ -12,7 +12,8 @@ use super::dial::Connector;
 use super::proxy::Proxy;
 use super::rest::{self, HttpSettings, TokenRequest};
 use super::shared::Shared;
-use super::tls::Trust;
+use super::tls::{TlsError, Trust};
+use crate::cause::Cause;
 use crate::config::{self, Config};
 use crate::platform::connect_uri::Streaming;
 use crate::platform::oauth;
@@ -187,7 +188,11 @@ impl Outside {
             None => None,
         };
         let trust = trust(genesys.ca.as_ref());
-        let mut connector = Connector::new(trust.rustls().map_err(|e| e.to_string())?);
+        let mut connector = Connector::new(match trust.rustls() {
+            // Said when something needs them: on loopback nothing does.
+            Err(TlsError::NoRoots(_)) => Err(Cause::NoRoots),
+            other => Ok(other.map_err(|e| e.to_string())?),
+        });
         connector.proxy = proxy.clone();
         let http = HttpSettings {
             trust,
@@ -202,7 +207,7 @@ impl Outside {
                 api_url: genesys.api_url.clone(),
                 login_url: genesys.login_url.clone(),
             },
-            agent: rest::agent(&http).map_err(|e| e.to_string())?.into(),
+            agent: rest::agent(&http).into(),
             connector: Arc::new(connector),
             streaming: streaming(genesys),
             session: SessionSettings {

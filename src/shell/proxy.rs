@@ -71,20 +71,6 @@ impl Proxy {
         let pair = format!("{user}:{}", password.expose());
         Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
     }
-
-    /// The same for the HTTP library.
-    ///
-    /// # Errors
-    /// The library does not like the host or the credentials.
-    pub fn ureq(&self) -> Result<ureq::Proxy, NotAProxy> {
-        let mut builder = ureq::Proxy::builder(ureq::ProxyProtocol::Http)
-            .host(&self.host)
-            .port(self.port);
-        if let Some((user, password)) = &self.credentials {
-            builder = builder.username(user).password(password.expose());
-        }
-        builder.build().map_err(|_| NotAProxy)
-    }
 }
 
 fn decoded(text: &str) -> Result<String, NotAProxy> {
@@ -107,9 +93,6 @@ mod tests {
         assert_eq!(full.authorization().unwrap().expose(), "Basic bWU6cEBzcw==");
         assert!(!format!("{full:?}").contains("p@ss"));
         assert_eq!(Proxy::parse("proxy.example:3128").unwrap().port, 3128);
-        for proxy in [plain, full] {
-            assert_eq!(proxy.ureq().unwrap().host(), proxy.host);
-        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Reloaded {
         }
         let merged = merged(old, new, &kept);
         let outside = Outside::new(&merged, clock.clone()).map_err(StartError::Outside)?;
-        let history = rest::agent(&history_http(&merged)?).map_err(StartError::Proxy)?;
+        let history = rest::agent(&history_http(&merged)?);
         self.outside.take_over(&outside);
         self.history.set(history);
         (self.reread_bearer)();

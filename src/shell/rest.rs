@@ -20,16 +20,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector as _, DefaultConnector};
-use ureq::{Agent, AsSendBody, Error, Timeout};
+use ureq::unversioned::transport::Connector as _;
+use ureq::{Agent, AsSendBody, Error};
 
 use super::answer::Answers;
 use super::clock::Clock;
-use super::proxy::{NotAProxy, Proxy};
+use super::proxy::Proxy;
 use super::shared::Shared;
 use super::tls::{Identity, Trust};
-use crate::authority::is_loopback;
+use super::transport::{LaterResolver, TcpConnector, TlsConnector};
+use super::unreached::Unreached;
+use crate::cause::Cause;
 use crate::platform::rest::{Endpoints, Failure, Op, Outcome, decode, encode};
 use crate::secret::Secret;
 use crate::time::Wall;
@@ -69,16 +70,14 @@ pub struct HttpSettings {
 }
 
 /// Makes an agent; clones of it share connections.
-///
-/// # Errors
-/// The proxy is none.
-pub fn agent(settings: &HttpSettings) -> Result<Agent, NotAProxy> {
-    let proxy = settings.proxy.as_ref().map(Proxy::ureq).transpose()?;
+#[must_use]
+pub fn agent(settings: &HttpSettings) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .proxy(proxy)
+        // Ours is asked by whoever connects.
+        .proxy(None)
         .tls_config(settings.trust.ureq(settings.identity.as_ref()))
         .timeout_global(Some(settings.timeout))
         .timeout_connect(Some(settings.connect_timeout.min(settings.timeout)))
@@ -89,12 +88,10 @@ pub fn agent(settings: &HttpSettings) -> Result<Agent, NotAProxy> {
         .user_agent(crate::platform::oauth::USER_AGENT)
         .accept_encoding(ureq::config::AutoHeaderValue::None)
         .build();
-    let connector = DefaultConnector::default().chain(Answers);
-    Ok(Agent::with_parts(
-        config,
-        connector,
-        DefaultResolver::default(),
-    ))
+    let connector = TcpConnector::new(settings.proxy.clone())
+        .chain(TlsConnector::default())
+        .chain(Answers);
+    Agent::with_parts(config, connector, LaterResolver)
 }
 
 /// What of an answer's body is wanted.
@@ -128,6 +125,10 @@ pub fn perform(agent: &Agent, request: &Request, body: Body) -> Result<Response,
 }
 
 fn exchange(agent: &Agent, request: &Request, wanted: Body) -> Result<Response, Spoiled> {
+    if request.url.parse::<http::Uri>().is_err() {
+        let nowhere = NoAnswer::Unreached(Cause::NotAnAddress);
+        return Err(Spoiled::NoAnswer(nowhere));
+    }
     let mut builder = http::Request::builder()
         .method(request.method)
         .uri(&request.url);
@@ -179,13 +180,7 @@ fn run(
     request: Result<http::Request<impl AsSendBody>, http::Error>,
     wanted: Body,
 ) -> Result<http::Response<ureq::Body>, Error> {
-    let request = request?;
-    // This machine is never reached over a proxy.
-    let here = request.uri().host().is_some_and(is_loopback);
-    let mut request = agent.configure_request(request);
-    if here {
-        request = request.proxy(None);
-    }
+    let mut request = agent.configure_request(request?);
     if let Body::Start(_) = wanted {
         // The status is the answer: nobody waits for the rest of it.
         request = request.timeout_recv_body(Some(START_MAX));
@@ -196,47 +191,20 @@ fn run(
 /// What is known of a request that brought no answer.
 fn fate(error: Error) -> NoAnswer {
     match error {
-        Error::HostNotFound
-        | Error::ConnectionFailed
-        | Error::BadUri(_)
-        | Error::Http(_)
-        | Error::InvalidProxyUrl
-        | Error::ConnectProxyFailed(_)
-        | Error::Tls(_)
-        | Error::TlsRequired
-        | Error::Pem(_)
-        | Error::Timeout(Timeout::Resolve | Timeout::Connect) => NoAnswer::NotSent,
+        Error::Other(e) => match e.downcast_ref::<Unreached>() {
+            Some(unreached) => NoAnswer::Unreached(unreached.cause),
+            None => NoAnswer::Unknown,
+        },
+        Error::BadUri(_) => NoAnswer::Unreached(Cause::NotAnAddress),
+        Error::Http(_) => NoAnswer::NotSent,
         Error::Timeout(_) => NoAnswer::TimedOut,
         Error::Protocol(_) | Error::LargeResponseHeader(..) | Error::BodyExceedsLimit(_) => {
             NoAnswer::Garbled
         }
-        Error::Rustls(e) => of_tls(&e),
-        Error::Io(e) => of_io(&e),
-        _ => NoAnswer::Unknown,
-    }
-}
-
-/// A certificate is looked at before anything is sent.
-fn of_tls(error: &rustls::Error) -> NoAnswer {
-    match error {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-            NoAnswer::NotSent
-        }
-        _ => NoAnswer::Unknown,
-    }
-}
-
-fn of_io(error: &io::Error) -> NoAnswer {
-    if let Some(tls) = error.get_ref().and_then(|e| e.downcast_ref()) {
-        return of_tls(tls);
-    }
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::NetworkDown
-        | io::ErrorKind::AddrNotAvailable => NoAnswer::NotSent,
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => NoAnswer::TimedOut,
+        Error::Io(e) => match e.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => NoAnswer::TimedOut,
+            _ => NoAnswer::Unknown,
+        },
         _ => NoAnswer::Unknown,
     }
 }

@@ -70,6 +70,13 @@ pub fn render(s: &Snapshot) -> String {
         "interactions": counts(&s.interactions), "records": counts(&s.records),
         "oldest": oldest, "shape": shape, "channels": channels,
         "topics": {"live": p.topics_live, "pending": p.topics_pending, "waiting": p.topics_waiting},
+        "sockets": {
+            "trouble": p.socket_trouble.map(|(why, _)| why.label()),
+            "status": p.socket_trouble.and_then(|(why, _)| why.status()),
+            "detail": p.socket_trouble.map(|(why, _)| why.to_string()),
+            "seconds": p.socket_trouble.map(|(_, since)| seconds(since)),
+            "notLiveSeconds": seconds(p.dark_for),
+        },
         "token": {"held": p.token_held, "expiresInSeconds": seconds(p.token_expires_in)},
         "rest": {
             "budget": p.rest_allowed, "left": p.rest_left, "heldSeconds": seconds(p.rest_quiet),

@@ -8,6 +8,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::snapshot::{Histogram, Snapshot};
+use crate::cause::Cause;
+use crate::platform::way::STATUSES;
 
 struct Text(String);
 
@@ -217,6 +219,46 @@ pub fn render(s: &Snapshot) -> String {
         "counter",
         "Reconnects of channel sockets.",
         p.reconnects_total,
+    );
+    t.head(
+        "socket_refused_total",
+        "counter",
+        "Upgrades to WebSocket refused, by HTTP status.",
+    );
+    for status in STATUSES.into_iter().chain([0]) {
+        let n = p.sockets_refused.iter().find(|(s, _)| *s == status);
+        let n = n.map_or(0, |(_, n)| *n);
+        let label = match status {
+            0 => "{status=\"other\"}".to_string(),
+            status => format!("{{status=\"{status}\"}}"),
+        };
+        t.value("socket_refused_total", &label, n);
+    }
+    t.head(
+        "socket_unreached_total",
+        "counter",
+        "Sockets that came to nothing before they served, other than by a refusal, by cause.",
+    );
+    for cause in Cause::LABELS {
+        let n = p.sockets_unreached.iter().find(|(c, _)| *c == cause);
+        let n = n.map_or(0, |(_, n)| *n);
+        t.value(
+            "socket_unreached_total",
+            &format!("{{cause=\"{cause}\"}}"),
+            n,
+        );
+    }
+    t.one(
+        "socket_trouble_seconds",
+        "gauge",
+        "For how long no socket could be had; 0 while they can.",
+        seconds(p.socket_trouble.map(|(_, since)| since).unwrap_or_default()),
+    );
+    t.one(
+        "topics_dark_seconds",
+        "gauge",
+        "For how long the topic has been wanted that is not live for longest.",
+        seconds(p.dark_for),
     );
     t.one(
         "token_held",

@@ -3,7 +3,10 @@
 //! Pure: the same snapshot gives the same verdict. Invariant: the worst reason
 //! decides the level; without a reason all is well.
 
+use std::time::Duration;
+
 use super::snapshot::Snapshot;
+use crate::blame::Blame;
 
 /// How it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,6 +55,16 @@ fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// A topic may be on its way for so long without a word about it.
+const DARK_TOLERATED: Duration = Duration::from_secs(60);
+
+fn lasting(since: Duration) -> String {
+    match since.as_secs() {
+        s @ 0..120 => format!("for {s} s"),
+        s => format!("for {} minutes", s / 60),
+    }
+}
+
 /// Judges a snapshot.
 #[must_use]
 pub fn of(s: &Snapshot) -> Verdict {
@@ -90,6 +103,21 @@ pub fn of(s: &Snapshot) -> Verdict {
     }
     if let Some(why) = &s.platform.astray {
         say(Level::Bad, why.clone());
+    }
+    if let Some((trouble, since)) = s.platform.socket_trouble {
+        let level = match trouble.blame() {
+            Blame::Operator | Blame::Us => Level::Bad,
+            Blame::Peer | Blame::Environment => Level::Warn,
+        };
+        let since = lasting(since);
+        say(level, format!("{}: {trouble}, {since}", trouble.label()));
+    }
+    let (waiting, pending) = (s.platform.topics_waiting, s.platform.topics_pending);
+    if s.platform.dark_for >= DARK_TOLERATED && waiting + pending > 0 {
+        let topics = counted((waiting + pending) as u64, "topic is", "topics are");
+        let since = lasting(s.platform.dark_for);
+        let text = format!("not-live: {topics} not live, one of them {since}");
+        say(Level::Warn, text);
     }
     match s.history_state {
         "closed" => say(

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use genesys_gateway::cause::Cause;
 use genesys_gateway::ids::Topic;
 use genesys_gateway::platform::session::{End, Fact, Order, SessionSettings, SocketRef};
 use genesys_gateway::secret::Secret;
@@ -110,7 +111,7 @@ impl Setup {
                 pong_deadline: Duration::from_secs(60),
                 reply_deadline: Duration::from_secs(60),
             },
-            connector: Connector::new(trust.rustls().unwrap()),
+            connector: Connector::new(Ok(trust.rustls().unwrap())),
         }
     }
 

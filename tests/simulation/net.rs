@@ -12,10 +12,12 @@ mod trouble;
 
 use std::collections::BTreeMap;
 
+use genesys_gateway::cause::Cause;
 use genesys_gateway::platform::CallId;
 use genesys_gateway::platform::connect_uri::Streaming;
 use genesys_gateway::platform::oauth::{Grant, TokenRequest};
 use genesys_gateway::platform::rest::{Endpoints, Op, Outcome};
+use genesys_gateway::platform::retry_after;
 use genesys_gateway::platform::session::{self, End, Fact, Session, SessionSettings, SocketRef};
 use genesys_gateway::rng::Rng;
 use genesys_gateway::secret::Secret;
@@ -264,7 +266,7 @@ impl Net {
                         .get(&socket)
                         .is_some_and(|l| l.session.next_deadline().is_none() && !l.closing);
                 if waiting {
-                    let end = End::NotConnected("timed out".into());
+                    let end = End::unreached(Cause::TimedOut);
                     self.session(socket, session::Input::Ended(end), clock);
                 }
             }
@@ -411,8 +413,8 @@ impl Net {
                     self.collect(clock);
                     return;
                 }
-                Some(Mark::NoAnswer) => Err(End::NotConnected("no answer".into())),
-                Some(Mark::Delay(_)) | None => Err(End::UpgradeRefused(response.status)),
+                Some(Mark::NoAnswer) => Err(End::unreached(Cause::BrokenOff)),
+                Some(Mark::Delay(_)) | None => Err(refused(&response, clock)),
             },
         };
         self.agenda
@@ -444,7 +446,7 @@ impl Net {
             self.fail(format!("{} sockets are open", self.links.len()));
         }
         if clock.time < self.weather.down_until {
-            let end = Err(End::NotConnected("network is unreachable".into()));
+            let end = Err(End::unreached(Cause::Unreachable));
             self.agenda
                 .plan(clock.time + 1, Event::Upgraded(self.epoch, socket, end));
         } else {
@@ -484,5 +486,14 @@ impl Net {
             .get(&id)
             .and_then(|s| self.links.get(s))
             .is_some_and(|l| !l.cut && !l.closing)
+    }
+}
+
+/// A refused upgrade as the shell would tell it.
+fn refused(response: &Response, clock: &Clock) -> End {
+    let wait = response.header("retry-after");
+    End::UpgradeRefused {
+        status: response.status,
+        retry_after: wait.and_then(|text| retry_after::parse(text, clock.now().wall)),
     }
 }

@@ -15,7 +15,7 @@ fn at(s: u64) -> Now {
 fn unreachable() -> Verdict {
     Verdict::Later {
         retry_after: None,
-        how: Later::Unreachable(NoAnswer::NotSent),
+        how: Later::Unreachable(NoAnswer::Unreached(crate::cause::Cause::Refused)),
         cause: "not-reached",
         error: String::new(),
     }

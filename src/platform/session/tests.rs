@@ -219,8 +219,8 @@ fn an_ordered_close_is_polite_and_later_orders_are_answered_by_the_end() {
 fn a_socket_that_never_opens_ends_with_its_own_reason() {
     let mut bench = Bench::connecting();
     bench.subscribe(1, &["a"]);
-    bench.input(Input::Ended(End::UpgradeRefused(404)));
-    assert_eq!(bench.take(), [Fact::Ended(End::UpgradeRefused(404))]);
+    bench.input(Input::Ended(End::refused(404)));
+    assert_eq!(bench.take(), [Fact::Ended(End::refused(404))]);
     let mut bench = Bench::connecting();
     bench.input(Input::Order(Order::Close));
     assert_eq!(bench.closes, [true]);

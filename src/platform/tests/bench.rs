@@ -20,6 +20,8 @@ pub(super) struct Bench {
     pub(super) noting: bool,
     /// The labels of all notices.
     pub(super) labels: Vec<&'static str>,
+    /// Their texts, where a test keeps them.
+    pub(super) texts: Vec<String>,
     /// Sockets confirm what they are told.
     pub(super) confirming: bool,
     /// REST answers by itself.
@@ -74,6 +76,7 @@ impl Bench {
             kept: Vec::new(),
             noting: true,
             labels: Vec::new(),
+            texts: Vec::new(),
             confirming: true,
             answering: true,
             opening: true,

@@ -219,7 +219,7 @@ fn a_refused_second_socket_leads_to_a_new_channel() {
     let (second, _) = b.sockets.last().cloned().unwrap();
     assert_ne!(second, first);
     b.opening = true;
-    b.end(second, End::UpgradeRefused(404));
+    b.end(second, End::refused(404));
     // Who knows since when the channel was gone: its first socket may have been mute.
     assert_eq!(gaps(&b.facts), 10);
     b.pass(Duration::from_secs(10));
@@ -274,7 +274,7 @@ fn a_channel_that_watches_no_more_is_replaced_before_those_that_have_minutes_lef
     b.pass(Duration::from_millis(1600));
     let (second, _) = b.sockets.last().cloned().unwrap();
     b.opening = true;
-    b.end(second, End::UpgradeRefused(404));
+    b.end(second, End::refused(404));
     assert_eq!(gaps(&b.facts), 10);
     b.pass(Duration::from_secs(3));
     assert_eq!((b.live(), b.made), (40, made + 1));

@@ -363,7 +363,7 @@ fn a_channel_given_up_while_topics_are_added_to_it_over_rest_is_emptied_after_th
     until_extended_over_rest(&mut b);
     b.answering = true;
     let (socket, _) = b.sockets[0].clone();
-    b.end(socket, End::UpgradeRefused(404));
+    b.end(socket, End::refused(404));
     b.pass(Duration::from_secs(5));
     let before = emptied(&b);
     b.answer(adding, no_answer());

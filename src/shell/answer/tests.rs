@@ -14,7 +14,6 @@ fn client() -> ureq::Agent {
         connect_timeout: Duration::from_secs(5),
         threads: 1,
     })
-    .unwrap()
 }
 
 fn post(stub: &Stub) -> Request {

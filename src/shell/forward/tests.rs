@@ -54,7 +54,7 @@ fn forwarders(url: String) -> (Forwarders, Receiver<(RecordId, PostOutcome)>) {
         url,
         headers: vec![("X-Source".into(), "genesys".into())],
         bearer_token_file: None,
-        agent: agent(&settings).unwrap().into(),
+        agent: agent(&settings).into(),
         load: Box::new(|record| Ok(Some((row(record), Some("B".into()), Some("M".into()))))),
         render: Box::new(|row, body, members| Ok(format!("{} {body:?} {members:?}", row.record))),
         report: Box::new(move |record, outcome| {

@@ -4,6 +4,7 @@ use crossbeam_channel::unbounded;
 
 use super::super::stub::{Stub, Then, reply, tls_file};
 use super::*;
+use crate::cause::Cause;
 use crate::platform::rest::Answer;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,7 +25,10 @@ fn impatient() -> Agent {
         timeout: Duration::from_millis(300),
         ..settings()
     })
-    .unwrap()
+}
+
+fn unreached(cause: Cause) -> Result<Response, NoAnswer> {
+    Err(NoAnswer::Unreached(cause))
 }
 
 fn request(method: &'static str, url: String, body: &str) -> Request {
@@ -50,7 +54,7 @@ fn every_method_goes_out_with_its_headers_body_and_length() {
         };
         reply(out, 200, "", body)
     });
-    let agent = agent(&settings()).unwrap();
+    let agent = agent(&settings());
     for (method, body) in [
         ("GET", ""),
         ("HEAD", ""),
@@ -88,7 +92,7 @@ fn no_status_is_an_error_and_no_redirect_is_followed() {
             b"words",
         )
     });
-    let agent = agent(&settings()).unwrap();
+    let agent = agent(&settings());
     for status in [200, 201, 301, 302, 307, 308, 400, 401, 404, 429, 500, 503] {
         for method in ["GET", "POST"] {
             let url = stub.url(&format!("/{status}"));
@@ -110,7 +114,7 @@ fn bodies_are_read_up_to_their_limit_and_no_further() {
         let status = if got.line.contains("/bad") { 503 } else { 200 };
         reply(out, status, "", &[b'x'; 100])
     });
-    let agent = agent(&settings()).unwrap();
+    let agent = agent(&settings());
     let of = |path, body| perform(&agent, &request("GET", stub.url(path), ""), body);
     assert_eq!(of("/", Body::Whole(100)).unwrap().body.len(), 100);
     assert_eq!(of("/", Body::Whole(99)), Err(NoAnswer::Garbled));
@@ -124,7 +128,7 @@ fn a_body_that_breaks_off_spoils_only_an_answer_whose_body_matters() {
         let _ = out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
         Then::Close
     });
-    let agent = agent(&settings()).unwrap();
+    let agent = agent(&settings());
     assert_eq!(get(&agent, stub.url("/")), Err(NoAnswer::Unknown));
     let answer = perform(&agent, &request("GET", stub.url("/"), ""), Body::Start(10)).unwrap();
     assert_eq!((answer.status, answer.body.as_slice()), (200, &b"half"[..]));
@@ -136,16 +140,15 @@ fn the_lack_of_an_answer_says_what_is_known_of_the_request() {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap();
         gone.local_addr().unwrap().port()
     };
-    let agent = agent(&settings()).unwrap();
+    let agent = agent(&settings());
     assert_eq!(
         get(&agent, format!("http://127.0.0.1:{closed}/")),
-        Err(NoAnswer::NotSent)
+        unreached(Cause::Refused)
     );
-    assert_eq!(
-        get(&agent, "http://127.0.0.1:1:2/".into()),
-        Err(NoAnswer::NotSent)
-    );
-    assert_eq!(get(&agent, "no address".into()), Err(NoAnswer::NotSent));
+    for nowhere in ["http://127.0.0.1:1:2/", "no address", "http://h:99999/"] {
+        let answer = get(&agent, nowhere.into());
+        assert_eq!(answer, unreached(Cause::NotAnAddress), "{nowhere}");
+    }
     let stub = Stub::start(|got, out| {
         if got.line.contains("/garbage") {
             let _ = out.write_all(b"SSH-2.0-OpenSSH_9\r\n\r\n");
@@ -203,7 +206,7 @@ fn an_exchange_ends_within_its_time_however_the_answer_trickles() {
 #[test]
 fn connections_are_used_again_one_per_thread() {
     let stub = Stub::start(|_, out| reply(out, 200, "", &[b'x'; 500]));
-    let agent = agent(&settings()).unwrap();
+    let agent = agent(&settings());
     for _ in 0..20 {
         get(&agent, stub.url("/")).unwrap();
     }
@@ -226,14 +229,17 @@ fn tls_trusts_the_configured_authority_alone_and_shows_our_certificate_when_aske
     let url = |stub: &Stub| format!("https://localhost:{}/", stub.port);
     let plain = Stub::start_tls(false, |_, out| reply(out, 200, "", b""));
     let mutual = Stub::start_tls(true, |_, out| reply(out, 200, "", b""));
-    let ours = agent(&settings()).unwrap();
+    let ours = agent(&settings());
     assert_eq!(get(&ours, url(&plain)).unwrap().status, 200);
     assert!(get(&ours, url(&mutual)).is_err());
     let stranger = agent(&HttpSettings {
         trust: Trust::load(Some(&tls_file("test-only-other-ca.certificate.pem"))).unwrap(),
         ..settings()
     });
-    assert_eq!(get(&stranger.unwrap(), url(&plain)), Err(NoAnswer::NotSent));
+    assert_eq!(
+        get(&stranger, url(&plain)),
+        unreached(Cause::CertificateIssuer)
+    );
     let identity = Identity::load(
         &tls_file("test-only-client.certificate.pem"),
         &tls_file("test-only-client.key.pem"),
@@ -242,7 +248,7 @@ fn tls_trusts_the_configured_authority_alone_and_shows_our_certificate_when_aske
         identity: Some(identity.unwrap()),
         ..settings()
     });
-    assert_eq!(get(&known.unwrap(), url(&mutual)).unwrap().status, 200);
+    assert_eq!(get(&known, url(&mutual)).unwrap().status, 200);
 }
 
 #[test]
@@ -276,11 +282,10 @@ fn other_hosts_are_reached_over_the_proxy_and_this_machine_is_not() {
     let agent = agent(&HttpSettings {
         proxy: Some(Proxy::parse(&address).unwrap()),
         ..settings()
-    })
-    .unwrap();
+    });
     assert_eq!(
         get(&agent, "https://api.invalid/x".into()),
-        Err(NoAnswer::NotSent)
+        unreached(Cause::ProxyRefuses(502))
     );
     let got = stub.got().pop().unwrap();
     assert_eq!(got.line, "CONNECT api.invalid:443 HTTP/1.1");
@@ -343,7 +348,7 @@ fn a_worker_asks_decodes_and_reports_under_the_ticket() {
     let login = stub.url("/oauth/token");
     let rig = rig(
         stub.url(""),
-        agent(&settings()).unwrap(),
+        agent(&settings()),
         Box::new(move |_| Ok(request("POST", login.clone(), "grant"))),
     );
     rig.pool.send(job(1, Op::IdleTimeout)).unwrap();
@@ -382,7 +387,7 @@ fn a_token_request_that_cannot_be_composed_is_an_outcome_like_any_other() {
     };
     let rig = rig(
         "http://127.0.0.1:1".into(),
-        agent(&settings()).unwrap(),
+        agent(&settings()),
         Box::new(move |_| Err(refusal())),
     );
     rig.pool.send(job(9, Op::Token)).unwrap();
@@ -390,13 +395,16 @@ fn a_token_request_that_cannot_be_composed_is_an_outcome_like_any_other() {
     assert_eq!((ticket, outcome.result), (9, Err(refusal())));
     rig.pool.send(job(10, Op::KeepWarm)).unwrap();
     let (_, outcome) = rig.outcomes.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(outcome.result, Err(Failure::NoAnswer(NoAnswer::NotSent)));
+    assert_eq!(
+        outcome.result,
+        Err(Failure::NoAnswer(NoAnswer::Unreached(Cause::Refused)))
+    );
 }
 
 #[test]
 fn an_answer_that_is_too_large_asks_for_fewer() {
     let stub = Stub::start(|_, out| reply(out, 200, "", &vec![b' '; ANSWER_MAX + 1]));
-    let rig = rig(stub.url(""), agent(&settings()).unwrap(), no_token());
+    let rig = rig(stub.url(""), agent(&settings()), no_token());
     rig.pool.send(job(1, Op::ListChannels)).unwrap();
     let (_, outcome) = rig.outcomes.recv_timeout(PATIENCE).unwrap();
     let Err(Failure::BadRequest {
@@ -416,7 +424,7 @@ fn the_queue_is_bounded_and_stopping_breaks_off_what_is_under_way() {
         let _ = wait.recv_timeout(PATIENCE);
         Then::Close
     });
-    let rig = rig(stub.url(""), agent(&settings()).unwrap(), no_token());
+    let rig = rig(stub.url(""), agent(&settings()), no_token());
     let mut taken = 0;
     // Two under way and four waiting, once the workers have taken theirs.
     let until = Instant::now() + PATIENCE;

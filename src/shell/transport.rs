@@ -1,0 +1,242 @@
+//! How the HTTP library gets its connections: by [`Reach`], as WebSockets do, with the
+//! cause in words if it does not get one.
+//!
+//! Invariant: an error of a connector is an [`Unreached`]: nothing was sent.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use ureq::Error;
+use ureq::config::Config;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, RustlsConnector,
+    ShutdownHandle, Transport,
+};
+
+use super::proxy::Proxy;
+use super::reach::{Reach, Target, is_timeout, left};
+use super::unreached::{Unreached, cause_of_io, cause_of_tls};
+use crate::authority::{bare, is_loopback, port};
+use crate::cause::Cause;
+
+/// For one address, while others are tried.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the library sees no end there is one nevertheless.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Names are looked up by whoever connects; the library wants some address.
+#[derive(Debug)]
+pub(super) struct LaterResolver;
+
+impl Resolver for LaterResolver {
+    fn resolve(
+        &self,
+        _uri: &Uri,
+        _config: &Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let mut nowhere = self.empty();
+        nowhere.push(([0, 0, 0, 0], 0).into());
+        Ok(nowhere)
+    }
+}
+
+/// Name, TCP and proxy.
+#[derive(Debug)]
+pub(super) struct TcpConnector {
+    reach: Reach,
+    proxy: Option<Proxy>,
+}
+
+impl TcpConnector {
+    pub(super) fn new(proxy: Option<Proxy>) -> TcpConnector {
+        TcpConnector {
+            reach: Reach::default(),
+            proxy,
+        }
+    }
+
+    fn open(&self, uri: &Uri, deadline: Instant) -> Result<TcpStream, Unreached> {
+        let authority = uri.authority().ok_or(Cause::NotAnAddress)?;
+        let default = match uri.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        let host = authority.host();
+        let port = port(authority, default).ok_or(Cause::NotAnAddress)?;
+        let named = format!("{host}:{port}");
+        let target = Target {
+            host: bare(host),
+            port,
+            authority: &named,
+        };
+        // This machine is never reached over a proxy.
+        let proxy = self.proxy.as_ref().filter(|_| !is_loopback(host));
+        let tcp = self.reach.open(&target, proxy, PATIENCE, deadline)?;
+        tcp.set_nodelay(true)
+            .map_err(|e| Unreached::new(Cause::Machine, e.to_string()))?;
+        Ok(tcp)
+    }
+}
+
+impl Connector for TcpConnector {
+    type Out = Tcp;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _chained: Option<()>,
+    ) -> Result<Option<Tcp>, Error> {
+        let left = (*details.timeout.after).min(LONGEST);
+        let tcp = self
+            .open(details.uri, Instant::now() + left)
+            .map_err(|e| told(details.uri, e))?;
+        let stream = Arc::new(Handle(tcp));
+        let whole: Arc<dyn ShutdownHandle> = stream.clone();
+        (details.register_shutdown)(Arc::downgrade(&whole))?;
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(Tcp { stream, buffers }))
+    }
+}
+
+/// TLS where the address asks for it.
+#[derive(Debug, Default)]
+pub(super) struct TlsConnector(RustlsConnector);
+
+impl Connector<Tcp> for TlsConnector {
+    type Out = Either<Tcp, Box<dyn Transport>>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<Tcp>,
+    ) -> Result<Option<Self::Out>, Error> {
+        let secured = self.0.connect(details, chained).map_err(|e| {
+            let unreached = match &e {
+                Error::Rustls(tls) => Unreached::new(cause_of_tls(tls), e.to_string()),
+                Error::Io(io) => Unreached::new(cause_of_io(io), e.to_string()),
+                Error::Timeout(_) => Cause::TimedOut.into(),
+                _ => Unreached::new(Cause::Tls, e.to_string()),
+            };
+            told(details.uri, unreached)
+        })?;
+        Ok(secured.map(|either| match either {
+            Either::A(plain) => Either::A(plain),
+            Either::B(tls) => Either::B(Box::new(tls) as Box<dyn Transport>),
+        }))
+    }
+}
+
+/// The addresses that were tried are for whoever looks closely.
+fn told(uri: &Uri, unreached: Unreached) -> Error {
+    let host = uri.host().unwrap_or_default();
+    log::debug!("{host} could not be reached: {unreached}");
+    Error::Other(Box::new(unreached))
+}
+
+/// Breaks off what another thread reads or writes.
+#[derive(Debug)]
+struct Handle(TcpStream);
+
+impl ShutdownHandle for Handle {
+    fn shutdown(&self) {
+        // An error means that it is closed already.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+/// A TCP connection as the HTTP library wants it.
+pub(super) struct Tcp {
+    stream: Arc<Handle>,
+    buffers: LazyBuffers,
+}
+
+impl std::fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tcp")
+    }
+}
+
+/// Until when one read or write may last; `None` without an end.
+fn until(timeout: &NextTimeout) -> Result<Option<Instant>, Error> {
+    let over = || Error::Timeout(timeout.reason);
+    if timeout.after.is_not_happening() {
+        return Ok(None);
+    }
+    let patience = timeout.not_zero().ok_or_else(over)?;
+    Ok(Some(Instant::now() + (*patience).min(LONGEST)))
+}
+
+fn patience(until: Option<Instant>, timeout: &NextTimeout) -> Result<Option<Duration>, Error> {
+    match until.map(left) {
+        Some(Duration::ZERO) => Err(Error::Timeout(timeout.reason)),
+        patience => Ok(patience),
+    }
+}
+
+fn failed(error: io::Error, timeout: &NextTimeout) -> Error {
+    match is_timeout(&error) {
+        true => Error::Timeout(timeout.reason),
+        false => Error::Io(error),
+    }
+}
+
+impl Transport for Tcp {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let timeout = timeout.for_write();
+        let until = until(&timeout)?;
+        let mut stream = &self.stream.0;
+        let mut rest = &self.buffers.output()[..amount];
+        while !rest.is_empty() {
+            stream.set_write_timeout(patience(until, &timeout)?)?;
+            match stream.write(rest) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(n) => rest = &rest[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(failed(e, &timeout)),
+            }
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let timeout = timeout.for_read();
+        let until = until(&timeout)?;
+        let mut stream = &self.stream.0;
+        let amount = loop {
+            stream.set_read_timeout(patience(until, &timeout)?)?;
+            match stream.read(self.buffers.input_append_buf()) {
+                Ok(n) => break n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(failed(e, &timeout)),
+            }
+        };
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    /// Idle, neither closed nor with bytes that nobody asked for.
+    fn is_open(&mut self) -> bool {
+        let stream = &self.stream.0;
+        let idle = |stream: &TcpStream| {
+            stream.set_nonblocking(true)?;
+            let quiet = match stream.peek(&mut [0]) {
+                Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+                Ok(_) => false,
+            };
+            stream.set_nonblocking(false)?;
+            io::Result::Ok(quiet)
+        };
+        idle(stream).unwrap_or(false)
+    }
+}

@@ -1,0 +1,142 @@
+//! What the system and the libraries say, as a [`Cause`]: one classification for
+//! REST, login, WebSockets and the history manager.
+
+use std::fmt;
+use std::io;
+
+use rustls::{CertificateError, Error as Tls};
+
+use crate::cause::Cause;
+
+/// No way to a peer: why, and what was said about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Unreached {
+    /// Why.
+    pub(super) cause: Cause,
+    /// What was said about it; may be empty.
+    pub(super) detail: String,
+}
+
+impl Unreached {
+    pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Unreached {
+        Unreached {
+            cause,
+            detail: detail.into(),
+        }
+    }
+
+    /// What stopped a handshake, TLS or other.
+    pub(super) fn of_io(error: &io::Error) -> Unreached {
+        Unreached::new(cause_of_io(error), error.to_string())
+    }
+}
+
+impl From<Cause> for Unreached {
+    fn from(cause: Cause) -> Unreached {
+        Unreached::new(cause, "")
+    }
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail.is_empty() {
+            true => f.write_str(&self.cause.words()),
+            false => write!(f, "{} ({})", self.cause.words(), self.detail),
+        }
+    }
+}
+
+impl std::error::Error for Unreached {}
+
+/// Why connecting, or a handshake, failed.
+pub(super) fn cause_of_io(error: &io::Error) -> Cause {
+    if let Some(tls) = error.get_ref().and_then(|e| e.downcast_ref()) {
+        return cause_of_tls(tls);
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Cause::Refused,
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Cause::TimedOut,
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Cause::Unreachable,
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Cause::BrokenOff,
+        _ => Cause::Machine,
+    }
+}
+
+/// Why a TLS handshake failed.
+pub(super) fn cause_of_tls(error: &Tls) -> Cause {
+    match error {
+        Tls::InvalidCertificate(e) => match e {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                Cause::CertificateExpired
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Cause::CertificateNotYet
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Cause::CertificateName
+            }
+            CertificateError::UnknownIssuer => Cause::CertificateIssuer,
+            _ => Cause::Certificate,
+        },
+        Tls::NoCertificatesPresented => Cause::Certificate,
+        Tls::InvalidMessage(_) => Cause::NotTls,
+        Tls::General(text) if text.contains("No CA certificates") => Cause::NoRoots,
+        _ => Cause::Tls,
+    }
+}
+
+/// Why a name has no address. The system library's own codes do not come through.
+pub(super) fn cause_of_name(error: &io::Error) -> Cause {
+    let text = error.to_string().to_ascii_lowercase();
+    match text.contains("temporary failure") || text.contains("try again") {
+        true => Cause::NamesDown,
+        false => Cause::NameNotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_is_told_apart() {
+        let wrapped = |e: Tls| io::Error::new(io::ErrorKind::InvalidData, e);
+        for (error, cause) in [
+            (io::ErrorKind::ConnectionRefused.into(), Cause::Refused),
+            (io::ErrorKind::NetworkUnreachable.into(), Cause::Unreachable),
+            (io::ErrorKind::WouldBlock.into(), Cause::TimedOut),
+            (io::ErrorKind::ConnectionReset.into(), Cause::BrokenOff),
+            (
+                wrapped(CertificateError::Expired.into()),
+                Cause::CertificateExpired,
+            ),
+            (
+                wrapped(CertificateError::NotValidForName.into()),
+                Cause::CertificateName,
+            ),
+            (
+                wrapped(CertificateError::UnknownIssuer.into()),
+                Cause::CertificateIssuer,
+            ),
+            (
+                wrapped(rustls::InvalidMessage::InvalidContentType.into()),
+                Cause::NotTls,
+            ),
+        ] {
+            assert_eq!(cause_of_io(&error), cause, "{error}");
+        }
+        for (text, cause) in [
+            ("Temporary failure in name resolution", Cause::NamesDown),
+            ("Name or service not known", Cause::NameNotFound),
+            ("No address associated with hostname", Cause::NameNotFound),
+        ] {
+            let said = format!("failed to lookup address information: {text}");
+            assert_eq!(cause_of_name(&io::Error::other(said)), cause);
+        }
+    }
+}
