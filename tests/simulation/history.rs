@@ -140,9 +140,8 @@ impl History {
                 (quick, answered(200, None))
             }
             Mood::Storm => {
-                if !self.filed.contains_key(&key) {
-                    self.dead.insert(key, STORM);
-                }
+                // Also what it has: the answer to the first try may have been lost.
+                self.dead.insert(key, STORM);
                 (quick, answered(STORM, None))
             }
             Mood::Down { accepts } => {
