@@ -70,6 +70,7 @@ pub mod time;
 pub mod rng;
 pub mod secret;
 pub mod plain;
+pub mod redaction;
 pub mod authority;
 pub mod blame;
 pub mod cause;

@@ -25,6 +25,7 @@ use self::command::Ended;
 use crate::blame::Blame;
 use crate::plain::discreet;
 use crate::platform::saml::{AssertionSettings, SamlError, Signer};
+use crate::redaction;
 use crate::secret::Secret;
 use crate::time::Wall;
 
@@ -129,7 +130,7 @@ fn output(argv: &[String], limit: Duration) -> Result<Vec<u8>, Cause> {
     let complaint = || {
         let text = String::from_utf8_lossy(&run.complaint);
         let line = text.lines().find(|l| !l.trim().is_empty());
-        discreet(line.unwrap_or_default(), COMPLAINT_MAX)
+        discreet(&redaction::foreign(line.unwrap_or_default()), COMPLAINT_MAX)
     };
     match run.ended {
         Ended::Well if run.printed.iter().all(u8::is_ascii_whitespace) => Err(Cause::Failed {

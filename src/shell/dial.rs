@@ -161,7 +161,10 @@ impl Veil {
 
     pub(super) fn cover(&self, text: &str) -> String {
         let hidden: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        one_line(&without(text, &hidden), CAUSE_MAX)
+        one_line(
+            &crate::redaction::foreign(&without(text, &hidden)),
+            CAUSE_MAX,
+        )
     }
 }
 

@@ -200,6 +200,10 @@ fn check(forwarders: &Forwarders) -> Result<(), StartError> {
         if !sendable {
             return Err(StartError::Header(one_line(name, 80)));
         }
+        // It may be a key; short ones are words such as `true`.
+        if value.len() >= 8 {
+            crate::redaction::learn(&Secret::new(value.as_str()));
+        }
     }
     Ok(())
 }
@@ -342,6 +346,7 @@ fn read(path: &Path) -> Result<Held, StartError> {
     let stamp = stamp(path);
     let token =
         crate::config::bearer_token(path).map_err(|why| StartError::Token(path.to_owned(), why))?;
+    crate::redaction::learn(&token);
     Ok(Held { stamp, token })
 }
 

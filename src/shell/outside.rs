@@ -17,9 +17,10 @@ use crate::cause::Cause;
 use crate::config::{self, Config};
 use crate::platform::connect_uri::Streaming;
 use crate::platform::oauth;
-use crate::platform::rest::{Endpoints, Failure, Op, Outcome, decode, encode};
+use crate::platform::rest::{Endpoints, Failure, Op, Outcome, encode};
 use crate::platform::saml::{AssertionSettings, Sign, Signer};
 use crate::platform::session::SessionSettings;
+use crate::redaction;
 use crate::secret::Secret;
 use crate::time::Wall;
 
@@ -89,6 +90,10 @@ impl Login {
                 source: source(assertion)?,
             },
         };
+        // Both together besides: of a very short secret that is the form that can be found.
+        let (id, secret) = (&genesys.oauth.client_id, &genesys.oauth.client_secret);
+        redaction::learn(secret);
+        redaction::learn(&Secret::new(format!("{id}:{}", secret.expose())));
         Ok(Login {
             client_secret: genesys.oauth.client_secret.clone(),
             grant,
@@ -111,13 +116,17 @@ impl Credentials {
     /// The assertion cannot be had; a sentence for the operator.
     pub fn request(&self, now: Wall) -> Result<crate::wire::Request, Failure> {
         let login = self.login.get();
+        redaction::learn(&login.client_secret);
         let grant = match &login.grant {
             Grant::ClientCredentials => oauth::Grant::ClientCredentials,
             Grant::Saml { org_name, source } => match source.obtain(now) {
-                Ok(assertion) => oauth::Grant::Saml2Bearer {
-                    org_name: org_name.clone(),
-                    assertion,
-                },
+                Ok(assertion) => {
+                    redaction::learn_passing(&assertion);
+                    oauth::Grant::Saml2Bearer {
+                        org_name: org_name.clone(),
+                        assertion,
+                    }
+                }
                 Err(error) => {
                     return Err(Failure::Login {
                         label: error.label(),
@@ -249,7 +258,7 @@ impl Outside {
             op => encode(op, &self.endpoints, token),
         };
         match rest::perform(&self.agent.get(), &request, rest::Body::Whole(1024 * 1024)) {
-            Ok(response) => decode(op, &response, self.clock.now().wall),
+            Ok(response) => rest::understood(op, &response, self.clock.now().wall),
             Err(no_answer) => failed(Failure::NoAnswer(no_answer)),
         }
     }

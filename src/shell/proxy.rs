@@ -54,7 +54,9 @@ impl Proxy {
             .rsplit_once('@')
             .map(|(userinfo, _)| {
                 let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-                Ok((decoded(user)?, Secret::new(decoded(password)?)))
+                let password = Secret::new(decoded(password)?);
+                crate::redaction::learn(&password);
+                Ok((decoded(user)?, password))
             })
             .transpose()?;
         Ok(Proxy {

@@ -31,7 +31,8 @@ use super::tls::{Identity, Trust};
 use super::transport::{LaterResolver, TcpConnector, TlsConnector};
 use super::unreached::Unreached;
 use crate::cause::Cause;
-use crate::platform::rest::{Endpoints, Failure, Op, Outcome, decode, encode};
+use crate::platform::rest::{Answer, Channel, Endpoints, Failure, Op, Outcome, decode, encode};
+use crate::redaction;
 use crate::secret::Secret;
 use crate::time::Wall;
 use crate::wire::{NoAnswer, Request, Response};
@@ -168,10 +169,16 @@ fn exchange(agent: &Agent, request: &Request, wanted: Body) -> Result<Response, 
             (name.as_str().to_owned(), value)
         })
         .collect();
+    // Of a good answer the content counts; of any other the words, which people see, and
+    // which may repeat what was sent.
+    let body = match good {
+        true => bytes,
+        false => redaction::foreign_body(bytes),
+    };
     Ok(Response {
         status,
         headers,
-        body: bytes,
+        body,
     })
 }
 
@@ -310,7 +317,7 @@ fn work(workers: &RestWorkers, job: &Job) -> Outcome {
         _ => ANSWER_MAX,
     };
     match exchange(&workers.agent.get(), &request, Body::Whole(limit)) {
-        Ok(response) => decode(&job.op, &response, workers.clock.now().wall),
+        Ok(response) => understood(&job.op, &response, workers.clock.now().wall),
         Err(Spoiled::NoAnswer(no_answer)) => failed(Failure::NoAnswer(no_answer)),
         // As if the platform had refused to send so much: who asked for many asks for fewer.
         Err(Spoiled::TooLarge) => failed(Failure::BadRequest {
@@ -318,6 +325,21 @@ fn work(workers: &RestWorkers, job: &Job) -> Outcome {
             detail: format!("the answer is larger than {} MiB", limit >> 20),
         }),
     }
+}
+
+/// What an answer means; the secrets in it are known from then on.
+pub(super) fn understood(op: &Op, response: &Response, now: Wall) -> Outcome {
+    let outcome = decode(op, response, now);
+    let learn = |channel: &Channel| {
+        let secrets = channel.id.iter().chain(&channel.connect_uri);
+        secrets.for_each(redaction::learn_passing);
+    };
+    match &outcome.result {
+        Ok(Answer::Token { access_token, .. }) => redaction::learn_passing(access_token),
+        Ok(Answer::Channel(channel)) => learn(channel),
+        _ => {}
+    }
+    outcome
 }
 
 /// Threads that take jobs from one bounded queue.

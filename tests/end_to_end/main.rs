@@ -8,6 +8,7 @@ mod support;
 
 mod callers;
 mod chaos;
+mod echoes;
 mod events;
 mod life;
 mod limits;

@@ -34,8 +34,11 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 fn digests<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Arc<[[u8; 32]]> {
-    let digests = tokens.into_iter().map(|t| sha256(t.expose().as_bytes()));
-    digests.collect()
+    let digest = |token: &Secret| {
+        crate::redaction::learn(token);
+        sha256(token.expose().as_bytes())
+    };
+    tokens.into_iter().map(digest).collect()
 }
 
 impl Tokens {
