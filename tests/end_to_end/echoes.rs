@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{History, Setup, http, wait_for};
+use crate::support::{History, Platform, Reply, Setup, http, wait_for};
 
 /// A login host that refuses everybody with what it is told to say.
 fn login_host(says: Arc<Mutex<String>>) -> String {
@@ -98,5 +98,49 @@ fn a_client_secret_that_the_login_host_echoes_is_shown_nowhere_in_no_encoding() 
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_turns_or_hides_text_reaches_no_page_and_no_terminal_as_it_is() {
+    const HIDDEN: [char; 4] = ['\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}'];
+    let notes: String = format!("notes{}marker", HIDDEN.iter().collect::<String>());
+    let (platform, history) = (Platform::start(), History::start());
+    history.script([Reply::Full(400, Vec::new(), notes.clone())]);
+    let setup = Setup::new(&platform, &history);
+    let gateway = setup.start();
+    let id = platform.conversation();
+    gateway.accept(&id).expect(202);
+    gateway.wait_state(&id, "watching");
+    platform.act(&id, "wrap-up", json!({"notes": notes}));
+    let record = gateway.wait_record(&id, "dead");
+    let record = record["recordId"].as_str().unwrap().to_owned();
+    let mut shown = String::new();
+    for path in ["/status", "/records", &format!("/records/{record}")] {
+        shown += &http::get(&format!("{}{path}", gateway.operators)).text;
+    }
+    let body: Value = http::get(&format!("{}/records/{record}", gateway.operators)).json();
+    assert!(
+        body.to_string().contains(&notes),
+        "it is the same text: {body}"
+    );
+    for words in [
+        &["records", "show", &record][..],
+        &["records", "show", &record, "--json"],
+    ] {
+        let told = setup.operate(words).expect(0);
+        shown += &told.out;
+    }
+    assert!(
+        shown.contains("\\u202e") && shown.contains("marker"),
+        "{shown}"
+    );
+    assert!(!shown.contains(HIDDEN), "{shown}");
+    // The page escapes once more whatever it draws.
+    for script in ["/status.js", "/records.js"] {
+        let script = http::get(&format!("{}{script}", gateway.operators))
+            .expect(200)
+            .text;
+        assert!(script.contains("shown("), "{script}");
     }
 }

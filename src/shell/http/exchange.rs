@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here knows the HTTP server; that is `served`'s business alone.
 
+use crate::plain::json_shown;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -87,10 +88,11 @@ impl Reply {
         }
     }
 
-    /// A JSON reply of text that is JSON already.
+    /// A JSON reply of text that is JSON already; what a terminal would obey or hide is escaped
+    /// in it, since people look at it with `curl` too.
     #[must_use]
     pub fn json(status: u16, text: String) -> Reply {
-        Reply::new(status, "application/json", text.into_bytes())
+        Reply::new(status, "application/json", json_shown(&text).into_bytes())
     }
 
     /// A problem.

@@ -8,7 +8,7 @@
  */
 
 import { make } from "./draw.js";
-import { count, counted, duration, time } from "./words.js";
+import { count, counted, duration, shown, time } from "./words.js";
 
 /** How many of each state are shown. */
 export const SHOWN = 50;
@@ -281,6 +281,7 @@ class Row {
   /** @param {string} selector @param {string} text */
   #text(selector, text) {
     const element = this.#find(selector);
-    if (element.textContent !== text) element.textContent = text;
+    const seen = shown(text);
+    if (element.textContent !== seen) element.textContent = seen;
   }
 }

@@ -9,7 +9,7 @@
 
 import { channels, connections, counts, hour, make, shape, topicsLine } from "./draw.js";
 import { Records } from "./records.js";
-import { duration, time } from "./words.js";
+import { duration, shown, time } from "./words.js";
 
 /** Milliseconds between two questions: while it is looked at, in a hidden tab, and while nobody answers at most. */
 const PAUSE = 2_000;
@@ -103,7 +103,7 @@ function show() {
   text("verdict", verdict);
   list("reasons", reasons);
   showLink();
-  document.title = `${{ ok: "✓", warn: "!", bad: "✗" }[level] ?? "…"} ${verdict} · genesys-gateway`;
+  document.title = `${{ ok: "✓", warn: "!", bad: "✗" }[level] ?? "…"} ${shown(verdict)} · genesys-gateway`;
   icon(level);
   if (link === "live" && snapshot !== null) draw(snapshot);
 }
@@ -172,12 +172,13 @@ function once(name, facts, how) {
 /** @param {string} id @param {string} value */
 function text(id, value) {
   const it = element(id);
-  if (it.textContent !== value) it.textContent = value;
+  const seen = shown(value);
+  if (it.textContent !== seen) it.textContent = seen;
 }
 
 /** @param {string} id @param {string[]} lines */
 function list(id, lines) {
-  once(id, lines, () => element(id).replaceChildren(...lines.map((line) => make("li", {}, line))));
+  once(id, lines, () => element(id).replaceChildren(...lines.map((line) => make("li", {}, shown(line)))));
 }
 
 /** A dot in the tab that can be told from afar. @param {string} level */

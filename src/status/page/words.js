@@ -13,6 +13,15 @@ export function count(value) {
   return typeof value === "number" && Number.isFinite(value) ? number.format(value) : "–";
 }
 
+/**
+ * Text of others: what controls, turns or cannot be seen is escaped, as the command line does it.
+ * @param {unknown} text @returns {string}
+ */
+export function shown(text) {
+  const hidden = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/gu;
+  return String(text).replace(hidden, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`);
+}
+
 /** @param {unknown} seconds @returns {string} For example `42 s`, `5 min`, `3 h 20 min`, `2 d 4 h`. */
 export function duration(seconds) {
   if (typeof seconds !== "number" || !Number.isFinite(seconds)) return "–";
