@@ -41,6 +41,15 @@ pub(super) fn genesys(r: &mut Reader<'_>) -> Option<GenesysConfig> {
     let streaming_hosts = r.list("genesys.streaming-hosts", 64, values::streaming_host);
     let ca = r.file("genesys.ca-file", files::certificates);
     let proxy = r.optional("genesys.proxy", values::proxy);
+    let proxy_credentials = r.secret("genesys.proxy-credentials-file", |file| {
+        file.read_credentials()
+    });
+    if matches!((&proxy, &proxy_credentials), (Some(None), Some(Some(_)))) {
+        r.warn(
+            "genesys.proxy-credentials-file",
+            "is not used, because there is no genesys.proxy",
+        );
+    }
     let oauth = oauth(r);
     let region = region?;
     Some(GenesysConfig {
@@ -50,6 +59,7 @@ pub(super) fn genesys(r: &mut Reader<'_>) -> Option<GenesysConfig> {
         streaming_hosts: streaming_hosts?,
         ca: ca?,
         proxy: proxy?,
+        proxy_credentials: proxy_credentials?,
         oauth: oauth?,
     })
 }

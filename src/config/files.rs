@@ -131,6 +131,9 @@ pub struct SecretFile {
     path: PathBuf,
 }
 
+/// User name and password; and a warning about the permissions of their file.
+type Credentials = ((String, Secret), Option<String>);
+
 impl SecretFile {
     /// Resolves `credential:NAME` in `$CREDENTIALS_DIRECTORY`, anything else below `base`.
     pub(super) fn resolve(
@@ -193,6 +196,21 @@ impl SecretFile {
     pub(super) fn read_pem(&self) -> Result<(Secret, Option<String>), Trouble> {
         let (content, seen) = read(&self.path, SECRET_LIMIT)?;
         Ok((Secret::new(written::pem(&content)?), exposure(&seen)))
+    }
+
+    /// User name and password on the one line of the file, with a colon between them (a user
+    /// name cannot hold one: RFC 7617, section 2).
+    pub(super) fn read_credentials(&self) -> Result<Credentials, Trouble> {
+        let (line, warning) = self.read_line()?;
+        match line.expose().split_once(':') {
+            Some((user, password)) if !user.is_empty() => {
+                Ok(((user.to_owned(), Secret::new(password)), warning))
+            }
+            _ => Err(Trouble::new(
+                "the file must hold user:password on one line",
+                "the user name, a colon, the password as it is: nothing is percent-encoded",
+            )),
+        }
     }
 
     /// The token of somebody else's service, on the one line of the file.

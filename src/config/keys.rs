@@ -73,6 +73,7 @@ pub const KEYS: &[Key] = &[
     key("genesys.streaming-hosts", Default("[]"), Whole),
     key("genesys.ca-file", Unset, Whole),
     key("genesys.proxy", Unset, Url),
+    key("genesys.proxy-credentials-file", Unset, SecretPath),
     key("genesys.oauth.grant", Default("\"saml2-bearer\""), Whole),
     key("genesys.oauth.client-id", Required, Whole),
     key("genesys.oauth.client-secret-file", Required, SecretPath),

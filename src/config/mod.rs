@@ -103,6 +103,8 @@ pub struct GenesysConfig {
     pub ca: Option<Certificates>,
     /// Proxy for REST and WebSocket.
     pub proxy: Option<Proxy>,
+    /// What the proxy wants to see: user, password.
+    pub proxy_credentials: Option<(String, Secret)>,
     /// How to log on.
     pub oauth: OauthConfig,
 }

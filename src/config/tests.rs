@@ -446,6 +446,22 @@ fn a_proxy_and_an_origin_are_taken_apart() {
         .unwrap();
     let proxy = c.genesys.proxy.unwrap();
     assert_eq!(proxy.url(), "http://proxy.example:3128");
+    assert_eq!(c.genesys.proxy_credentials, None);
+    desk.write("proxy", "\u{feff}me:p:s%40\r\n", 0o600);
+    let both = "\"http://proxy.example\"\nproxy-credentials-file = \"./proxy\"";
+    let (c, _) = desk.load(&with("genesys.proxy", both)).unwrap();
+    let (user, password) = c.genesys.proxy_credentials.unwrap();
+    assert_eq!((user.as_str(), password.expose()), ("me", "p:s%40"));
+    for bad in ["me", ":secret", "", "a:b\nc:d\n"] {
+        desk.write("proxy", bad, 0o600);
+        let error = desk.load(&with("genesys.proxy", both)).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("genesys.proxy-credentials-file"), "{said}");
+    }
+    let error = desk
+        .load(&with("genesys.proxy", "\"http://me:secret@proxy\""))
+        .unwrap_err();
+    assert!(error.to_string().contains("proxy-credentials-file"));
     let (c, _) = desk
         .load(&with(
             "http.allowed-origins",

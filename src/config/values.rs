@@ -313,7 +313,10 @@ pub(super) fn proxy(text: &str) -> Result<Proxy, Rule> {
     let rule = "must be a proxy as http://host:port";
     let parts = url(text).map_err(|r| {
         if r.rule.contains("password") {
-            r
+            Rule::new(
+                r.rule,
+                "put user:password into a file of its own, see genesys.proxy-credentials-file",
+            )
         } else {
             Rule::new(rule, r.hint)
         }

@@ -193,7 +193,10 @@ impl Outside {
     pub fn new(config: &Config, clock: Arc<Clock>) -> Result<Outside, String> {
         let genesys = &config.genesys;
         let proxy = match &genesys.proxy {
-            Some(proxy) => Some(Proxy::parse(&proxy.url()).map_err(|e| e.to_string())?),
+            Some(proxy) => {
+                let parsed = Proxy::parse(&proxy.url()).map_err(|e| e.to_string())?;
+                Some(parsed.with_credentials(genesys.proxy_credentials.clone()))
+            }
             None => None,
         };
         let trust = trust(genesys.ca.as_ref());

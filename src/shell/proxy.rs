@@ -66,6 +66,13 @@ impl Proxy {
         })
     }
 
+    /// The same proxy, asked in the name of that user.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Option<(String, Secret)>) -> Proxy {
+        self.credentials = credentials.or(self.credentials);
+        self
+    }
+
     /// The value of `Proxy-Authorization`, if the proxy wants a password.
     #[must_use]
     pub fn authorization(&self) -> Option<Secret> {
@@ -89,6 +96,12 @@ mod tests {
         let plain = Proxy::parse("http://proxy.example").unwrap();
         assert_eq!((plain.host.as_str(), plain.port), ("proxy.example", 80));
         assert_eq!(plain.authorization(), None);
+        let known = plain
+            .clone()
+            .with_credentials(Some((String::from("me"), Secret::new("p:ss"))));
+        let said = known.authorization().unwrap();
+        assert_eq!(said.expose(), "Basic bWU6cDpzcw==");
+        assert_eq!(plain.clone().with_credentials(None), plain);
         let six = Proxy::parse("http://[::1]:3128/").unwrap();
         assert_eq!((six.host.as_str(), six.port), ("::1", 3128));
         let full = Proxy::parse("http://me:p%40ss@p:1").unwrap();

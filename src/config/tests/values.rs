@@ -40,6 +40,11 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
         ("http.allowed-origins", "[\"https://*.example\"]", "origin"),
         ("http.allowed-origins", "[\"a.example\"]", "origin"),
         ("http.allowed-origins", "\"https://a.example\"", "array"),
+        (
+            "genesys.proxy-credentials-file",
+            "\"./not-pem\"",
+            "user:password",
+        ),
         ("genesys.streaming-hosts", "[\"*\"]", "host name"),
         ("genesys.streaming-hosts", "[\"*.com\"]", "host name"),
         ("genesys.streaming-hosts", "[\"a.*.example\"]", "host name"),
