@@ -157,6 +157,7 @@ fn rest_answer(data: &[u8]) {
         Op::RemoveAll(Secret::new("c")),
         Op::KeepWarm,
         Op::IdleTimeout,
+        Op::TokenIdles,
         Op::Conversation(id),
         Op::Conversations(vec![id]),
     ];

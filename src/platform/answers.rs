@@ -10,11 +10,17 @@ use super::calls::{Answered, ChannelRef, Done, Purpose, Verdict};
 use super::channel::{Phase, Term};
 use super::client::{Astray, Client, Spare};
 use super::connect_uri::Refused;
-use super::limits::{ASTRAY_PAUSE, ASTRAY_PAUSE_MAX};
+use super::limits::{ASTRAY_PAUSE, ASTRAY_PAUSE_MAX, LOOK_PAUSE};
 use super::rest::{self, Failure, Op, Outcome};
 use super::{CallId, Fact, Fetch, FetchOutcome, Output};
 use crate::notice::{Level, Notice};
-use crate::time::Now;
+use crate::time::{Mono, Now};
+
+/// What is said where keeping the token warm does not.
+pub const TOKEN_COOLS: &str = "calls about the token do not reset the organisation's inactivity timeout: each \
+     token is replaced, and its channels with it, before it idles out; to spare that, let the calls of \
+     /api/v2/tokens count as activity in the organisation's setting for automatic inactivity timeout, \
+     or make that timeout longer";
 
 impl Client {
     pub(super) fn answered(&mut self, call: CallId, outcome: Outcome, now: Now) {
@@ -38,10 +44,6 @@ impl Client {
     }
 
     pub(super) fn done(&mut self, done: Done, now: Now) {
-        let current = self.token.current(now).map(|h| h.serial);
-        if done.outcome.result.is_ok() && current == Some(done.serial) {
-            self.token.warmed(now);
-        }
         if !matches!(done.outcome.result, Err(Failure::NoAnswer(_))) {
             self.platform_heard(now);
         }
@@ -54,7 +56,13 @@ impl Client {
         }
         match done.purpose {
             Purpose::Token => self.token_answered(done.outcome, now),
-            Purpose::Warm => self.warm_answered(done.serial, &done.outcome, now),
+            Purpose::Warm => {
+                if done.outcome.result.is_ok() {
+                    self.token.kept_warm(done.serial, done.asked);
+                }
+                self.warm_answered(done.serial, &done.outcome, now);
+            }
+            Purpose::Look(since) => self.looked(done.serial, &done.outcome, since, done.asked),
             Purpose::Idle => match done.outcome.result {
                 Ok(rest::Answer::IdleTimeout(idle)) => self.token.idle_timeout(idle),
                 // Without the permission to read it the shortest one is assumed.
@@ -85,6 +93,8 @@ impl Client {
             }) => {
                 let first = self.token.failures() > 0;
                 let serial = self.token.got(access_token, expires_in, now);
+                // Nobody keeps the one before warm any more.
+                self.retime(serial.saturating_sub(1));
                 if first {
                     self.notice(Notice::new(
                         Level::Info,
@@ -95,6 +105,7 @@ impl Client {
                 if !self.calls.pending(|p| *p == Purpose::Idle) {
                     self.calls.queue(Op::IdleTimeout, Purpose::Idle, now);
                 }
+                self.look(now);
                 for done in self.calls.verdict(serial, Verdict::Over) {
                     self.done(done, now);
                 }
@@ -133,7 +144,47 @@ impl Client {
         }
     }
 
+    /// Looks at the idle timer of the token.
+    fn look(&mut self, now: Now) {
+        if now.mono < self.look_from || self.calls.pending(|p| matches!(p, Purpose::Look(_))) {
+            return;
+        }
+        self.look_from = now.mono + LOOK_PAUSE;
+        let since = self.token.last_kept_warm();
+        self.calls.queue(Op::TokenIdles, Purpose::Look(since), now);
+    }
+
+    /// The idle timer was looked at: administrators choose which calls reset it, and ours may
+    /// not be among them (protocol, section 14a).
+    fn looked(&mut self, serial: u32, outcome: &Outcome, since: Mono, asked: Now) {
+        let Ok(rest::Answer::TokenIdles(said)) = &outcome.result else {
+            return;
+        };
+        let cools = self.token.looked(serial, *said, since, asked);
+        if cools && !std::mem::replace(&mut self.cold_said, true) {
+            self.notice(Notice::new(Level::Warn, "token-not-kept-warm", TOKEN_COOLS));
+        }
+        self.retime(serial);
+    }
+
+    /// Tells the channels of a token when it ends, where that is known better than before.
+    fn retime(&mut self, serial: u32) {
+        if let Some((mono, wall)) = self.token.end_of(serial) {
+            for c in self.channels.values_mut() {
+                if c.token_serial == serial {
+                    c.token_ends = Term { mono, wall };
+                }
+            }
+        }
+    }
+
     pub(super) fn warm_answered(&mut self, serial: u32, outcome: &Outcome, now: Now) {
+        if !matches!(
+            outcome.result,
+            Err(Failure::Unauthorized | Failure::NoAnswer(_))
+        ) {
+            self.look(now);
+        }
         let verdict = match &outcome.result {
             Ok(_) => Verdict::Good,
             Err(Failure::Unauthorized) => {

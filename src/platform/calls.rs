@@ -57,6 +57,8 @@ pub(super) enum Purpose {
     Token,
     Warm,
     Idle,
+    /// Whether keeping the token warm does; when the last call that should have was made.
+    Look(Mono),
     List,
     Create(ChannelRef),
     Resync(ChannelRef),

@@ -109,6 +109,10 @@ pub struct Client {
     pub(super) totals: Totals,
     pub(super) last_gap: Option<Mono>,
     pub(super) warm_from: Mono,
+    /// The idle timer is not looked at before.
+    pub(super) look_from: Mono,
+    /// It was said that the token is not kept warm.
+    pub(super) cold_said: bool,
     /// Channels given up whose topics are still to be taken off.
     pub(super) abandoned: Abandoned,
     /// Channels made for somebody who had stopped waiting; the next ones are taken from here.
@@ -155,6 +159,8 @@ impl Client {
             totals: Totals::default(),
             last_gap: None,
             warm_from: Mono(0),
+            look_from: Mono(0),
+            cold_said: false,
             abandoned: Abandoned::default(),
             spares: Vec::new(),
             list_from: Mono(0),

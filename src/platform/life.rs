@@ -90,7 +90,8 @@ impl Channel {
     /// From when its token's end is a reason to replace it.
     fn token_lead(&self) -> Duration {
         let known = self.token_ends.wall.since(self.created_at);
-        TOKEN_LEAD_MAX.min((known / 10).max(Duration::from_secs(25)))
+        // A token that idles out is not followed by the next one much earlier than that.
+        TOKEN_LEAD_MAX.min((known / 3).max(Duration::from_secs(25)))
     }
 }
 

@@ -109,6 +109,9 @@ pub const HELD_SUBJECTS_MAX: usize = 64;
 /// the shortest that can be set is 5 minutes (protocol, section 2.6).
 pub const KEEP_WARM: Duration = Duration::from_secs(120);
 
+/// Between two looks at the idle timer, at least.
+pub const LOOK_PAUSE: Duration = Duration::from_secs(20);
+
 /// A token is renewed this long before its end, or a tenth of its life if that is less (design, section 6).
 pub const TOKEN_LEAD_MAX: Duration = Duration::from_secs(300);
 
@@ -142,4 +145,5 @@ const _: () = assert!(TOPICS_PER_MESSAGE_MAX <= TOPICS_PER_CHANNEL_MAX);
 const _: () = assert!(OPEN_AHEAD_PLACES < TOPICS_PER_CHANNEL_MAX);
 const _: () = assert!(REST_WINDOW.as_secs() > 60);
 const _: () = assert!(KEEP_WARM.as_secs() * 2 < 300);
+const _: () = assert!(LOOK_PAUSE.as_secs() < KEEP_WARM.as_secs() / 2);
 const _: () = assert!(HANDOVER_PATIENCE.as_secs() < 60);

@@ -28,6 +28,7 @@ pub mod client;
 mod closing;
 pub mod connect_uri;
 pub mod frames;
+mod idling;
 pub mod life;
 pub mod limits;
 pub mod oauth;
@@ -56,6 +57,7 @@ use session::SocketRef;
 #[cfg(test)]
 mod tests;
 
+pub use answers::TOKEN_COOLS;
 pub use client::Client;
 pub use limits::TOPICS_PER_MESSAGE_MAX;
 

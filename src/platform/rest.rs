@@ -52,6 +52,8 @@ pub enum Op {
     KeepWarm,
     /// `GET /api/v2/tokens/timeout`.
     IdleTimeout,
+    /// `GET /api/v2/tokens/me?preserveIdleTTL=true`: looks at the idle timer without resetting it.
+    TokenIdles,
     /// `GET /api/v2/conversations/{id}`.
     Conversation(ConversationId),
     /// `GET /api/v2/analytics/conversations/details?id=…`.
@@ -77,7 +79,7 @@ pub enum OpKind {
     Removing,
     /// About the token itself.
     Token,
-    /// The idle timeout.
+    /// The idle timeout, and the idle timer.
     IdleTimeout,
     /// One conversation.
     Conversation,
@@ -141,7 +143,7 @@ impl Op {
             Op::Empty(_) => OpKind::Emptying,
             Op::RemoveAll(_) => OpKind::Removing,
             Op::KeepWarm => OpKind::Token,
-            Op::IdleTimeout => OpKind::IdleTimeout,
+            Op::IdleTimeout | Op::TokenIdles => OpKind::IdleTimeout,
             Op::Conversation(_) => OpKind::Conversation,
             Op::Conversations(_) => OpKind::Conversations,
         }
@@ -200,6 +202,8 @@ pub enum Answer {
     Done,
     /// The organisation's idle timeout; `None` if it is switched off.
     IdleTimeout(Option<Duration>),
+    /// When this token idles out (`dateTokenIdles`), by the platform's clock; `None` if never.
+    TokenIdles(Option<Wall>),
     /// A conversation or several: JSON text.
     Json(String),
 }

@@ -86,6 +86,8 @@ pub struct Snapshot {
     pub token_trouble: Option<String>,
     /// Why a channel that was made is not connected: its address is refused.
     pub astray: Option<String>,
+    /// Keeping the token warm does not: each one is replaced before it idles out.
+    pub token_cools: bool,
     /// REST calls allowed a minute.
     pub rest_allowed: u32,
     /// REST calls left in this window.
@@ -176,6 +178,7 @@ impl Client {
             token_expires_in: held.map(|h| h.ends_at.since(now.wall)).unwrap_or_default(),
             token_trouble: self.token.trouble().map(str::to_string),
             astray: self.astray.as_ref().map(|a| a.sentence.clone()),
+            token_cools: self.token.cools(),
             rest_allowed: self.budget.allowed(),
             rest_left: self.budget.left(now.mono),
             rest_quiet: self.budget.quiet_for(now.mono),

@@ -677,7 +677,9 @@ fn awaited(purpose: &Purpose, channels: &BTreeMap<u8, Channel>, abandoned: &Aban
         }
         Purpose::Empty(id) => abandoned.has(id),
         Purpose::List => channels.values().any(|c| c.renew != Renew::Idle),
-        Purpose::Token | Purpose::Warm | Purpose::Idle | Purpose::Fetch(_) => true,
+        Purpose::Token | Purpose::Warm | Purpose::Idle | Purpose::Look(_) | Purpose::Fetch(_) => {
+            true
+        }
     }
 }
 

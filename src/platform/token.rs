@@ -12,7 +12,8 @@
 
 use std::time::Duration;
 
-use super::limits::{KEEP_WARM, TOKEN_LEAD_MAX};
+use super::idling::Idling;
+use super::limits::TOKEN_LEAD_MAX;
 use crate::rng::Rng;
 use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now, Wall};
@@ -43,6 +44,12 @@ impl Held {
     }
 }
 
+/// The end of a token, which idles out at `idles` if that is known.
+fn earlier(held: &Held, idles: Option<Mono>) -> (Mono, Wall) {
+    let by = idles.map_or(Duration::ZERO, |at| held.ends.since(at));
+    (held.ends.minus(by), held.ends_at - by)
+}
+
 /// Keeps one token at hand.
 #[derive(Debug, Default)]
 pub struct Keeper {
@@ -58,9 +65,7 @@ pub struct Keeper {
     refused: bool,
     /// Other credentials came while a request with the old ones was under way.
     overtaken: bool,
-    /// The last call that reset the idle timer.
-    warmed: Mono,
-    idle: Option<Duration>,
+    idling: Idling,
     invalidated: u32,
     invalidated_at: Mono,
 }
@@ -76,7 +81,10 @@ impl Keeper {
     pub fn ask(&mut self, now: Now) -> bool {
         let wanted = match &self.held {
             None => true,
-            Some(h) => h.over(now) || h.renewal_due(now),
+            Some(h) => {
+                let idling = self.idling.renewal().is_some_and(|at| at <= now.mono);
+                h.over(now) || h.renewal_due(now) || idling
+            }
         };
         if !wanted || self.asking || self.retry > now.mono {
             return false;
@@ -96,8 +104,11 @@ impl Keeper {
         self.refused = false;
         self.overtaken = false;
         self.retry = Mono(0);
-        self.warmed = now.mono;
-        self.before = self.held.take().map(|h| (h.serial, h.ends, h.ends_at));
+        self.before = self.held.take().map(|h| {
+            let (mono, wall) = earlier(&h, self.idling.end());
+            (h.serial, mono, wall)
+        });
+        self.idling.begun(now);
         self.held = Some(Held {
             serial: self.serials,
             secret,
@@ -173,7 +184,11 @@ impl Keeper {
     /// When token `serial` ends, if it is the current one or the one before.
     #[must_use]
     pub fn end_of(&self, serial: u32) -> Option<(Mono, Wall)> {
-        let held = self.held.as_ref().map(|h| (h.serial, h.ends, h.ends_at));
+        let held = self.held.as_ref().map(|h| {
+            let cold = self.idling.end().filter(|_| self.idling.cools());
+            let (mono, wall) = earlier(h, cold);
+            (h.serial, mono, wall)
+        });
         [held, self.before]
             .into_iter()
             .flatten()
@@ -181,26 +196,43 @@ impl Keeper {
             .map(|(_, mono, wall)| (mono, wall))
     }
 
-    /// A call with the current token was answered: the idle timer began anew.
-    pub fn warmed(&mut self, now: Now) {
-        self.warmed = now.mono;
+    /// A call that is meant to reset the idle timer of token `serial` was made at `asked`, and
+    /// answered well.
+    pub fn kept_warm(&mut self, serial: u32, asked: Now) {
+        if self.held.as_ref().is_some_and(|h| h.serial == serial) {
+            self.idling.kept_warm(asked);
+        }
+    }
+
+    /// When the last such call was made.
+    #[must_use]
+    pub fn last_kept_warm(&self) -> Mono {
+        self.idling.last_kept_warm()
+    }
+
+    /// When token `serial` idles out was looked up at `asked`, after it was kept warm at `since`
+    /// and that was answered. True if this tells, and did not before, that such calls do not reset
+    /// the idle timer.
+    pub fn looked(&mut self, serial: u32, said: Option<Wall>, since: Mono, asked: Now) -> bool {
+        self.held.as_ref().is_some_and(|h| h.serial == serial)
+            && self.idling.looked(said, since, asked)
+    }
+
+    /// Calls that are meant to reset the idle timer do not.
+    #[must_use]
+    pub fn cools(&self) -> bool {
+        self.idling.cools()
     }
 
     /// What the organisation's idle timeout is; `None` where there is none.
     pub fn idle_timeout(&mut self, idle: Option<Duration>) {
-        self.idle = idle;
-    }
-
-    fn warm_every(&self) -> Duration {
-        self.idle.map_or(KEEP_WARM, |idle| {
-            (idle / 3).clamp(Duration::from_secs(20), KEEP_WARM)
-        })
+        self.idling.organisation(idle);
     }
 
     /// True when a call that resets the idle timer is due.
     #[must_use]
     pub fn warm_due(&self, now: Now) -> bool {
-        self.current(now).is_some() && now.mono.since(self.warmed) >= self.warm_every()
+        self.current(now).is_some() && self.idling.warm_at() <= now.mono
     }
 
     /// Why there is no token, for the status page.
@@ -228,6 +260,8 @@ impl Keeper {
             }),
             Some(h) => {
                 let to_renewal = h.renew.since(now.mono).min(h.renew_at.since(now.wall));
+                let idling = self.idling.renewal().map(|at| at.since(now.mono));
+                let to_renewal = idling.map_or(to_renewal, |i| i.min(to_renewal));
                 Some(Deadline {
                     at: (now.mono + to_renewal).max(self.retry),
                     why: "token renewal",
@@ -240,7 +274,7 @@ impl Keeper {
     #[must_use]
     pub fn warm_deadline(&self, now: Now) -> Option<Deadline> {
         self.current(now).map(|_| Deadline {
-            at: self.warmed + self.warm_every(),
+            at: self.idling.warm_at(),
             why: "token kept warm",
         })
     }
@@ -352,7 +386,46 @@ mod tests {
         assert!(k.warm_due(at(120)));
         k.idle_timeout(Some(Duration::from_secs(300)));
         assert!(k.warm_due(at(100)));
-        k.warmed(at(100));
+        k.kept_warm(1, at(100));
         assert!(!k.warm_due(at(150)));
+    }
+
+    #[test]
+    fn where_calls_do_not_reset_the_idle_timer_the_next_token_comes_before_it_ends() {
+        let mut k = Keeper::default();
+        k.idle_timeout(Some(Duration::from_secs(300)));
+        let day = Duration::from_secs(86_400);
+        let serial = k.got(Secret::new("t"), day, at(0));
+        // The platform's clock is another one.
+        let said = |s: i64| Some(Wall(5_000_000_000 + s * 1000));
+        assert!(!k.looked(serial, said(300), Mono(0), at(1)));
+        k.kept_warm(serial, at(100));
+        assert!(k.looked(serial, said(300), k.last_kept_warm(), at(101)));
+        k.kept_warm(serial, at(200));
+        assert!(!k.looked(serial, said(300), k.last_kept_warm(), at(201)));
+        assert!(k.cools(), "told once");
+        assert!(!k.ask(at(195)), "time for every channel is enough");
+        assert!(k.deadline(at(195)).unwrap().at <= Mono(201_000));
+        assert!(k.ask(at(202)));
+        assert!(k.end_of(serial).unwrap().0 <= Mono(301_000));
+        let next = k.got(Secret::new("u"), day, at(203));
+        assert!(k.end_of(serial).unwrap().0 <= Mono(301_000));
+        assert!(k.end_of(next).unwrap().0 <= Mono(503_000), "known by now");
+        assert!(!k.looked(next, said(503), Mono(0), at(204)));
+        assert!(k.end_of(next).unwrap().0 <= Mono(504_000));
+    }
+
+    #[test]
+    fn the_token_before_ends_when_nobody_keeps_it_warm_any_more() {
+        let mut k = Keeper::default();
+        k.idle_timeout(Some(Duration::from_secs(300)));
+        let day = Duration::from_secs(86_400);
+        let first = k.got(Secret::new("t"), day, at(0));
+        k.looked(first, Some(at(300).wall), Mono(0), at(1));
+        // The calls that should are refused by something in between: no verdict, yet a plan.
+        assert!(!k.ask(at(190)) && k.ask(at(205)) && !k.cools());
+        assert_eq!(k.end_of(first).unwrap().0, Mono(86_400_000));
+        k.got(Secret::new("u"), day, at(206));
+        assert!(k.end_of(first).unwrap().0 <= Mono(301_000));
     }
 }

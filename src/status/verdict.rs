@@ -119,6 +119,9 @@ pub fn of(s: &Snapshot) -> Verdict {
         let text = format!("not-live: {topics} not live, one of them {since}");
         say(Level::Warn, text);
     }
+    if s.platform.token_cools {
+        say(Level::Warn, crate::platform::TOKEN_COOLS.into());
+    }
     match s.history_state {
         "closed" => say(
             Level::Bad,
@@ -251,6 +254,10 @@ mod tests {
         let mut s = Snapshot::default();
         s.platform.token_held = true;
         assert_eq!(of(&s).level, Level::Ok);
+        s.platform.token_cools = true;
+        assert_eq!(of(&s).reasons, [crate::platform::TOKEN_COOLS]);
+        assert_eq!(of(&s).level, Level::Warn);
+        s.platform.token_cools = false;
         s.platform.topics_waiting = 3;
         assert_eq!(of(&s).level, Level::Warn);
         s.records = vec![("deferred", 2)];

@@ -163,6 +163,15 @@ pub(crate) fn inject(
             let after = [1, 5, 42, 180, 900][rng.below(5) as usize];
             rest(net, clock, rng, status(429, Some(after)))
         }
+        Kind::LimitedLong => {
+            let (after, times) = [(3600, 1), (60, 60)][rng.below(2) as usize];
+            let fault = Fault::FailRest {
+                call: None,
+                times,
+                failure: status(429, Some(after)),
+            };
+            command(net, clock, fault)
+        }
         Kind::LimitedWithoutTime => rest(net, clock, rng, status(429, None)),
         Kind::ServerError => {
             let code = [500, 502, 503, 504][rng.below(4) as usize];

@@ -6,6 +6,7 @@
 
 use genesys_gateway::rng::Rng;
 use genesys_gateway::simulator::model::Switches;
+use genesys_gateway::simulator::model::switches::IdleReset;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 
@@ -76,6 +77,8 @@ pub(crate) enum Kind {
     DiskStall,
     /// The disk fails or stalls, and in the middle of that the process is asked to stop.
     StopInTrouble,
+    /// 429 for an hour: said once, or again and again.
+    LimitedLong,
 }
 
 pub(crate) const PLATFORM_KINDS: &[Kind] = &[
@@ -147,6 +150,9 @@ const OUTBOX_KINDS: &[Kind] = &[
 ];
 /// The same, with draws of their own.
 const DISK_KINDS: &[Kind] = &[Kind::DiskStall, Kind::StopInTrouble];
+
+/// With either world; drawn for themselves as well.
+const REST_KINDS: &[Kind] = &[Kind::LimitedLong];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -240,6 +246,21 @@ impl Plan {
                 set.expect("the table has this value");
             }
         }
+        // Drawn for themselves, too.
+        let mut own = Rng::new(seed ^ 0x72_65_73_74);
+        for (percent, name, value) in [
+            (15, "rate-limit-headers", "good-only"),
+            (15, "idle-reset", "some"),
+        ] {
+            if own.chance(percent) {
+                let set = switches.set(name, value);
+                set.expect("the table has this value");
+            }
+        }
+        if switches.idle_reset == IdleReset::Some && switches.idle_timeout_seconds == 0 {
+            switches.idle_timeout_seconds = pick(&mut own, &[300, 300, 900, 3600]);
+        }
+        kinds.extend(REST_KINDS.iter().filter(|_| own.chance(12)));
         Plan {
             seed,
             switches,

@@ -86,6 +86,7 @@ fn answer(op: &Op, response: &Response) -> Result<Answer, Failure> {
             Err(_) => Answer::Done,
         }),
         Op::IdleTimeout => idle_timeout(&object(response)?),
+        Op::TokenIdles => token_idles(&object(response)?),
         Op::Conversation(_) | Op::Conversations(_) => match foreign::text(&response.body) {
             Some(text) if text.trim_start().starts_with('{') => Ok(Answer::Json(text.into_owned())),
             _ => Err(Failure::Garbled),
@@ -155,6 +156,17 @@ fn idle_timeout(body: &Value) -> Result<Answer, Failure> {
         )))),
         (Some(true), None) => Err(Failure::Garbled),
         (None, None) => Ok(Answer::IdleTimeout(None)),
+    }
+}
+
+/// A token that never idles out has no date; a date that cannot be read says nothing.
+fn token_idles(body: &Value) -> Result<Answer, Failure> {
+    match body.get("dateTokenIdles") {
+        None | Some(Value::Null) => Ok(Answer::TokenIdles(None)),
+        Some(date) => match date.as_str().and_then(Wall::parse_rfc3339) {
+            Some(at) => Ok(Answer::TokenIdles(Some(at))),
+            None => Err(Failure::Garbled),
+        },
     }
 }
 
@@ -230,4 +242,70 @@ fn limits(response: &Response) -> Option<Limits> {
         allowed: number("inin-ratelimit-allowed").filter(|n| *n > 0)?,
         reset: Duration::from_secs(u64::from(number("inin-ratelimit-reset")?)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(op: &Op, status: u16, body: &str) -> Result<Answer, Failure> {
+        let response = Response {
+            status,
+            headers: vec![],
+            body: body.as_bytes().to_vec(),
+        };
+        decode(op, &response, Wall(0)).result
+    }
+
+    #[test]
+    fn a_token_idles_out_at_its_date_or_never_and_a_date_that_is_none_says_nothing() {
+        let at = Wall::parse_rfc3339("2026-01-08T15:35:12.345Z");
+        for (body, expected) in [
+            (
+                r#"{"dateTokenIdles":"2026-01-08T15:35:12.345Z","OAuthClient":{}}"#,
+                Ok(Answer::TokenIdles(at)),
+            ),
+            ("{}", Ok(Answer::TokenIdles(None))),
+            (r#"{"dateTokenIdles":null}"#, Ok(Answer::TokenIdles(None))),
+            (r#"{"dateTokenIdles":"soon"}"#, Err(Failure::Garbled)),
+            (r#"{"dateTokenIdles":1767886512}"#, Err(Failure::Garbled)),
+            ("[]", Err(Failure::Garbled)),
+            ("", Err(Failure::Garbled)),
+            ("<html>", Err(Failure::Garbled)),
+        ] {
+            assert_eq!(of(&Op::TokenIdles, 200, body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_idle_timeout_counts_only_if_it_is_switched_on() {
+        for (body, expected) in [
+            (
+                r#"{"idleTokenTimeoutSeconds":900,"enableIdleTokenTimeout":true}"#,
+                Ok(Some(900)),
+            ),
+            (
+                r#"{"idleTokenTimeoutSeconds":900,"enableIdleTokenTimeout":false}"#,
+                Ok(None),
+            ),
+            (r#"{"idleTokenTimeoutSeconds":900}"#, Ok(Some(900))),
+            ("{}", Ok(None)),
+            (r#"{"enableIdleTokenTimeout":true}"#, Err(())),
+            (
+                r#"{"enableIdleTokenTimeout":true,"idleTokenTimeoutSeconds":-3}"#,
+                Err(()),
+            ),
+            (
+                r#"{"enableIdleTokenTimeout":true,"idleTokenTimeoutSeconds":1e300}"#,
+                Err(()),
+            ),
+            ("[]", Err(())),
+        ] {
+            let expected = match expected {
+                Ok(seconds) => Ok(Answer::IdleTimeout(seconds.map(Duration::from_secs))),
+                Err(()) => Err(Failure::Garbled),
+            };
+            assert_eq!(of(&Op::IdleTimeout, 200, body), expected, "{body}");
+        }
+    }
 }

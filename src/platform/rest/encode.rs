@@ -38,6 +38,11 @@ pub fn encode(op: &Op, endpoints: &Endpoints, token: Option<&Secret>) -> Request
         Op::RemoveAll(id) => ("DELETE", subscriptions(id), Vec::new()),
         Op::KeepWarm => ("HEAD", "/api/v2/tokens/me".into(), Vec::new()),
         Op::IdleTimeout => ("GET", "/api/v2/tokens/timeout".into(), Vec::new()),
+        Op::TokenIdles => (
+            "GET",
+            "/api/v2/tokens/me?preserveIdleTTL=true".into(),
+            Vec::new(),
+        ),
         Op::Conversation(id) => ("GET", format!("/api/v2/conversations/{id}"), Vec::new()),
         Op::Conversations(ids) => {
             // The machine-readable definition repeats the parameter; only its prose

@@ -29,6 +29,7 @@ fn every_op() -> Vec<Op> {
         Op::Empty(channel()),
         Op::RemoveAll(channel()),
         Op::KeepWarm,
+        Op::TokenIdles,
         Op::IdleTimeout,
         Op::Conversation(conversation()),
         Op::Conversations(vec![conversation(), conversation()]),
@@ -64,6 +65,11 @@ fn every_call_has_its_method_address_and_body() {
         ("PUT", format!("{n}/{CHANNEL}/subscriptions"), "[]"),
         ("DELETE", format!("{n}/{CHANNEL}/subscriptions"), ""),
         ("HEAD", "https://api.example/api/v2/tokens/me".into(), ""),
+        (
+            "GET",
+            "https://api.example/api/v2/tokens/me?preserveIdleTTL=true".into(),
+            "",
+        ),
         (
             "GET",
             "https://api.example/api/v2/tokens/timeout".into(),
@@ -204,38 +210,6 @@ fn a_body_that_is_not_defined_may_be_anything() {
             assert_eq!(of(&every_op()[5], status, body), Ok(Answer::Done));
             assert_eq!(of(&Op::KeepWarm, status, body), Ok(Answer::Done));
         }
-    }
-}
-
-#[test]
-fn the_idle_timeout_counts_only_if_it_is_switched_on() {
-    for (body, expected) in [
-        (
-            r#"{"idleTokenTimeoutSeconds":900,"enableIdleTokenTimeout":true}"#,
-            Ok(Some(900)),
-        ),
-        (
-            r#"{"idleTokenTimeoutSeconds":900,"enableIdleTokenTimeout":false}"#,
-            Ok(None),
-        ),
-        (r#"{"idleTokenTimeoutSeconds":900}"#, Ok(Some(900))),
-        ("{}", Ok(None)),
-        (r#"{"enableIdleTokenTimeout":true}"#, Err(())),
-        (
-            r#"{"enableIdleTokenTimeout":true,"idleTokenTimeoutSeconds":-3}"#,
-            Err(()),
-        ),
-        (
-            r#"{"enableIdleTokenTimeout":true,"idleTokenTimeoutSeconds":1e300}"#,
-            Err(()),
-        ),
-        ("[]", Err(())),
-    ] {
-        let expected = match expected {
-            Ok(seconds) => Ok(Answer::IdleTimeout(seconds.map(Duration::from_secs))),
-            Err(()) => Err(Failure::Garbled),
-        };
-        assert_eq!(of(&Op::IdleTimeout, 200, body), expected, "{body}");
     }
 }
 

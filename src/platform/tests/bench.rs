@@ -31,6 +31,10 @@ pub(super) struct Bench {
     pub(super) token_life: u64,
     /// Where new channels lead.
     pub(super) leads: &'static str,
+    /// The idle timeout, whose timer nothing resets.
+    pub(super) idle: Option<Duration>,
+    /// When the last token was given.
+    pub(super) token_given: Wall,
     /// When the platform says that a new channel ends, seen from our wall clock.
     pub(super) life_said: i64,
     /// How emptying a channel is answered; `None`: not at all.
@@ -82,6 +86,8 @@ impl Bench {
             opening: true,
             token_life,
             leads: "wss://host",
+            idle: None,
+            token_given: now.wall,
             life_said: 86_400_000,
             emptying: Some(rest::Answer::Topics(Vec::new())),
         }
@@ -159,10 +165,13 @@ impl Bench {
             return;
         }
         let answer = match op {
-            Op::Token => rest::Answer::Token {
-                access_token: Secret::new("t"),
-                expires_in: Duration::from_secs(self.token_life),
-            },
+            Op::Token => {
+                self.token_given = self.now.wall;
+                rest::Answer::Token {
+                    access_token: Secret::new("t"),
+                    expires_in: Duration::from_secs(self.token_life),
+                }
+            }
             Op::CreateChannel => {
                 self.made += 1;
                 rest::Answer::Channel(rest::Channel {
@@ -171,7 +180,8 @@ impl Bench {
                     expires: Some(Wall(self.now.wall.0 + self.life_said)),
                 })
             }
-            Op::IdleTimeout => rest::Answer::IdleTimeout(None),
+            Op::IdleTimeout => rest::Answer::IdleTimeout(self.idle),
+            Op::TokenIdles => rest::Answer::TokenIdles(self.idle.map(|i| self.token_given + i)),
             Op::ListChannels => rest::Answer::Channels(Vec::new()),
             Op::Subscriptions(_) => rest::Answer::Topics(Vec::new()),
             Op::Empty(_) | Op::RemoveAll(_) => match self.emptying.clone() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::limits::{
     CHANNELS_MAX, EMPTYING_PAUSE_MAX, EMPTYING_PRECEDES, NOTING_PATIENCE, PROBE_AFTER,
 };
-use super::super::rest::{self, Failure, Op};
+use super::super::rest::{self, Failure, Op, Outcome};
 use super::super::session::{self, End, SocketRef};
 use super::super::*;
 use super::bench::{Bench, gaps, settings, topic};
@@ -414,4 +414,72 @@ fn sockets_that_fall_silent_one_after_the_other_are_allowed_twice_the_silence() 
     assert!(b.labels.contains(&"heartbeats-seldom"));
     assert_eq!((b.made, b.live()), (1, 1));
     assert!(patient(&b, b.sockets[0].0));
+}
+
+#[test]
+fn a_token_that_nothing_keeps_warm_is_replaced_with_its_channels_before_it_idles_out() {
+    for idle in [300, 900, 28_800] {
+        let mut b = Bench::with(settings(), &[], 86_400);
+        b.idle = Some(Duration::from_secs(idle));
+        b.drain();
+        b.watch(1);
+        let begun = b.now.mono;
+        while b.now.mono.since(begun) < Duration::from_secs(3 * idle) {
+            b.pass(Duration::from_secs(1));
+            let age = b.now.wall.since(b.token_given);
+            assert!(age < Duration::from_secs(idle), "{idle}: {age:?}");
+            for channel in &b.client.snapshot(b.now).channels {
+                assert!(channel.age < Duration::from_secs(idle), "{idle}");
+            }
+            assert_eq!(b.live(), 1);
+        }
+        let snapshot = b.client.snapshot(b.now);
+        assert!(snapshot.token_cools);
+        assert!(snapshot.handovers_total >= 3, "{idle}");
+        assert_eq!((snapshot.gaps_total, snapshot.channels_died_total), (0, 0));
+        let told = |l: &&&str| **l == "token-not-kept-warm";
+        assert_eq!(b.labels.iter().filter(told).count(), 1);
+        let tokens = b.calls.iter().filter(|(_, op)| *op == Op::Token).count();
+        assert!(tokens <= 6, "{tokens} tokens in three times {idle} s");
+    }
+}
+
+#[test]
+fn a_look_at_the_idle_timer_that_is_never_allowed_is_not_taken_again_and_again() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.answering = false;
+    let made = b.calls.len();
+    let mut answered = made;
+    for _ in 0..600 {
+        b.pass(Duration::from_secs(1));
+        while let Some((call, op)) = b.calls.get(answered).cloned() {
+            answered += 1;
+            let result = match op {
+                Op::TokenIdles => Err(Failure::Unauthorized),
+                _ => Ok(rest::Answer::Done),
+            };
+            let outcome = Outcome::of(result);
+            b.give(Input::Answered { call, outcome });
+        }
+    }
+    let calls = b.calls.len() - made;
+    assert!((8..40).contains(&calls), "{calls} calls in ten minutes");
+    assert_eq!(b.live(), 1);
+}
+
+#[test]
+fn other_calls_do_not_stand_for_the_one_that_is_looked_at() {
+    let mut b = Bench::new(settings());
+    let id = "3f1d2c4b-0000-4000-8000-000000000001".parse().unwrap();
+    let warm = |b: &Bench| b.calls.iter().filter(|(_, op)| *op == Op::KeepWarm).count();
+    let before = warm(&b);
+    for _ in 0..30 {
+        b.pass(Duration::from_secs(20));
+        b.give(Input::Fetch(Fetch::One(id)));
+    }
+    assert!(
+        warm(&b) >= before + 4,
+        "administrators choose which calls count"
+    );
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::Platform;
 use super::faults::RestFailure;
-use super::switches::{RateHeaders, RateRetryAfter};
+use super::switches::{IdleReset, RateHeaders, RateRetryAfter};
 use crate::time::Now;
 use crate::wire::{Request, Response};
 
@@ -336,7 +336,11 @@ impl Platform {
     ) -> Outcome {
         let token = self.authenticate(request)?;
         // "preserveIdleTTL" looks at the token without keeping it alive.
-        if !(call == Call::TokenMe && parts.is_true("preserveIdleTTL")) {
+        let counts = match self.switches.idle_reset {
+            IdleReset::All => !(call == Call::TokenMe && parts.is_true("preserveIdleTTL")),
+            IdleReset::Some => matches!(call, Call::Conversation | Call::AnalyticsDetails),
+        };
+        if counts {
             self.note_use(token, now);
         }
         self.rate(token, now)?;

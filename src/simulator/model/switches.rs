@@ -287,6 +287,10 @@ switches! {
             GoodOnly "good-only" "Good ones only.",
             Never "never" "None.",
         }
+        idle_reset "idle-reset" "Which API calls reset the idle timer of a token.": IdleReset = "all" {
+            All "all" "All but those with `preserveIdleTTL`.",
+            Some "some" "Only those about conversations: calls about the token do not.",
+        }
         rate_retry_after "rate-limit-retry-after" "Whether 429 says when to come back.": RateRetryAfter = "with" {
             With "with" "Yes, in `Retry-After`.",
             Without "without" "No: the code is `too.many.requests`.",

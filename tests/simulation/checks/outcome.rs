@@ -75,6 +75,7 @@ impl Full {
             Kind::Garbage,
             Kind::WebPage,
             Kind::Limited,
+            Kind::LimitedLong,
         ];
         kinds.iter().any(|k| self.plan.has(*k))
     }

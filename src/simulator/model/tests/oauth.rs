@@ -363,6 +363,27 @@ fn an_idle_token_dies_and_any_call_but_one_keeps_it_alive() {
 }
 
 #[test]
+fn where_some_calls_alone_reset_the_idle_timer_keeping_warm_does_not() {
+    let mut w = World::with(&[
+        ("idle-token-timeout-seconds", "300"),
+        ("idle-reset", "some"),
+    ]);
+    let idles =
+        |w: &mut World| body(&w.get("/tokens/me?preserveIdleTTL=true"))["dateTokenIdles"].clone();
+    let first = idles(&mut w);
+    w.seconds(200);
+    assert_eq!(w.call("HEAD", "/tokens/me", Value::Null).status, 200);
+    assert_eq!(idles(&mut w), first);
+    let unknown = "/conversations/00000000-0000-4000-8000-000000000000";
+    assert_eq!(w.get(unknown).status, 404);
+    assert_ne!(idles(&mut w), first);
+    w.seconds(299);
+    assert_eq!(w.call("HEAD", "/tokens/me", Value::Null).status, 200);
+    w.seconds(2);
+    assert_eq!(w.get("/tokens/me").status, 401);
+}
+
+#[test]
 fn the_idle_timeout_also_finds_tokens_that_were_there_when_it_was_switched_on() {
     let mut w = World::with(&[]);
     w.set("idle-token-timeout-seconds", "300");
