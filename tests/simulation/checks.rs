@@ -6,6 +6,7 @@ mod refused;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use genesys_gateway::filing::rows::{Change, InteractionState, RecordState, StoreOrder};
 use genesys_gateway::filing::{Answer, CallerId, PostOutcome, conversation_of};
@@ -17,7 +18,7 @@ use genesys_gateway::secret::Secret;
 use genesys_gateway::simulator::model::WrapUp;
 use uuid::Uuid;
 
-use crate::agenda::{HOUR, MINUTE, SECOND, Time};
+use crate::agenda::{MINUTE, SECOND, Time};
 use crate::full::{Ask, Full};
 use crate::history::STORM;
 
@@ -64,6 +65,8 @@ pub(crate) struct Checks {
     pub(crate) leaked: BTreeSet<String>,
     /// Topics that the platform took off with their channel, and when.
     pub(crate) dropped: BTreeMap<String, Time>,
+    /// When a record was first posted.
+    first_posts: BTreeMap<RecordId, Time>,
     held_looks: u32,
     /// When its end was first ordered: what happens later is another story.
     decided: BTreeMap<ConversationId, Time>,
@@ -90,6 +93,18 @@ impl Checks {
         if let Some(last) = self.processes.last_mut() {
             last.1 = now;
         }
+    }
+
+    /// For how long there was a process since a record was first posted: no longer was it tried.
+    fn tried_at_most(&self, record: RecordId, now: Time) -> Time {
+        let Some(first) = self.first_posts.get(&record) else {
+            return 0;
+        };
+        let up = |(began, ended): &(Time, Time)| {
+            let from = (*began).max(*first);
+            (*ended).min(now).saturating_sub(from)
+        };
+        self.processes.iter().map(up).sum()
     }
 
     fn died_within(&self, from: Time, to: Time) -> bool {
@@ -344,11 +359,14 @@ impl Full {
                 ));
             }
             if row.state == RecordState::Dead && !self.history.dead.contains_key(&row.record) {
-                let waited = self.clock.time;
-                if waited < 60 * HOUR {
+                // Neither an outage of ours nor the wall clock is patience.
+                let tried = self.checks.tried_at_most(row.record, now);
+                if Duration::from_millis(tried) < self.settings.give_up_after {
                     return self.fail(format!(
-                        "{} is dead without a cause: {:?}",
-                        row.record, row.last_error
+                        "{} is dead without a cause, tried for {} s: {:?}",
+                        row.record,
+                        tried / SECOND,
+                        row.last_error
                     ));
                 }
             }
@@ -359,7 +377,8 @@ impl Full {
     pub(crate) fn said_of_history(&self) -> Option<(&'static str, bool)> {
         let now = self.clock.now();
         let seen = self.gateway.as_ref()?.filing().snapshot(now).destination;
-        Some((seen.state, seen.closed))
+        let said = (seen.state, seen.closed);
+        Some(self.sabotage.as_ref().map_or(said, |s| s.said(said)))
     }
 
     /// That is what it did last; and what was never sent says nothing.
@@ -399,6 +418,8 @@ impl Full {
 
     /// A post is ordered: its record is committed and not over.
     pub(crate) fn check_post(&mut self, record: RecordId) {
+        let now = self.clock.time;
+        self.checks.first_posts.entry(record).or_insert(now);
         match self.disk.records.get(&record) {
             None => self.fail(format!("{record} is posted before its commit")),
             Some(r) if r.row.state == RecordState::Delivered => {

@@ -29,7 +29,7 @@ use crate::net::{Incoming, Net};
 use crate::pace::Pace;
 use crate::plan::{Kind, Plan};
 use crate::report::Tally;
-use crate::saboteur::Sabotage;
+use crate::sabotage::Sabotage;
 use crate::trace::Trace;
 
 pub(crate) enum Event {

@@ -28,6 +28,7 @@ mod pace;
 mod plan;
 mod report;
 mod runner;
+mod sabotage;
 mod saboteur;
 mod scenarios;
 mod short_gap;

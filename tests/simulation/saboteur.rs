@@ -19,32 +19,7 @@ use genesys_gateway::secret::Secret;
 use crate::agenda::{HOUR, Time};
 use crate::full::Full;
 use crate::plan::{Kind, Plan};
-
-/// Alters what goes in and comes out.
-pub(crate) trait Sabotage {
-    fn input(&mut self, input: Input) -> Vec<Input> {
-        vec![input]
-    }
-    fn output(&mut self, output: Output) -> Vec<Output> {
-        vec![output]
-    }
-    /// What is said without an occasion.
-    fn more(&mut self) -> Vec<Output> {
-        Vec::new()
-    }
-    fn recovered(&mut self, _recovered: &mut Recovered) {}
-    fn settings(&mut self, _settings: &mut Settings) {}
-    fn key(&mut self, record: RecordId) -> RecordId {
-        record
-    }
-    fn lies(&mut self) -> bool {
-        false
-    }
-    fn farewell(&mut self, _left: &mut Farewell) {}
-    fn due(&mut self, due: Option<Time>) -> Option<Time> {
-        due
-    }
-}
+use crate::sabotage::Sabotage;
 
 /// What is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +52,8 @@ enum Breakage {
     NeverAsksForASignOfLife,
     NeverLingers,
     LeavesADeadlineInThePast,
+    SendsWhatNobodyWaitsFor,
+    SaysItIsOpen,
 }
 
 struct Broken {
@@ -230,7 +207,11 @@ impl Sabotage for Broken {
                 if matches!(op, Op::Conversation(_)) {
                     self.calls.insert(*call, true);
                 }
-                if self.what == Breakage::AsksWithoutBudget && self.extra == 0 {
+                let asks = matches!(
+                    self.what,
+                    Breakage::AsksWithoutBudget | Breakage::SendsWhatNobodyWaitsFor
+                );
+                if asks && self.extra == 0 {
                     let own = self.own_call();
                     all.extend(own);
                 }
@@ -387,7 +368,14 @@ impl Sabotage for Broken {
                 for change in &mut changes {
                     match change {
                         Change::Take { row, .. } if early => row.state = RecordState::Delivered,
-                        Change::Record(row) if !early && row.state == RecordState::Deferred => {
+                        Change::Record(row)
+                            if !early
+                                && row.last_error.is_some()
+                                && matches!(
+                                    row.state,
+                                    RecordState::Queued | RecordState::Deferred
+                                ) =>
+                        {
                             row.state = RecordState::Dead;
                         }
                         _ => {}
@@ -487,6 +475,17 @@ impl Sabotage for Broken {
         self.extra.is_multiple_of(20)
     }
 
+    fn calls(&self) -> bool {
+        self.what == Breakage::AsksWithoutBudget
+    }
+
+    fn said(&self, said: (&'static str, bool)) -> (&'static str, bool) {
+        match self.what {
+            Breakage::SaysItIsOpen => ("open", false),
+            _ => said,
+        }
+    }
+
     fn due(&mut self, due: Option<Time>) -> Option<Time> {
         if self.what != Breakage::LeavesADeadlineInThePast {
             return due;
@@ -510,7 +509,7 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
     plan.max_age = 6 * HOUR;
     plan.kinds = match what {
         Breakage::ChangesTheKeyAtARetry => vec![Kind::HistorySlow],
-        Breakage::GivesUpAtTheFirstFailure => vec![Kind::HistoryDown],
+        Breakage::GivesUpAtTheFirstFailure | Breakage::SaysItIsOpen => vec![Kind::HistoryDown],
         Breakage::CallsEverythingDurable => vec![Kind::StopInTrouble],
         Breakage::ForgetsChannelsAtRestart => vec![Kind::Kill],
         Breakage::LeavesTopicsBehind => vec![Kind::ResetAll, Kind::UpgradeTrouble],
@@ -588,4 +587,6 @@ breakages! {
     topics_left_on_channels_given_up_are_caught: LeavesTopicsBehind by "channels are held";
     a_channel_never_asked_for_a_sign_of_life_is_caught: NeverAsksForASignOfLife by "believed live";
     a_deadline_in_the_past_is_caught: LeavesADeadlineInThePast by "the core spins";
+    a_call_that_nobody_waits_for_is_caught: SendsWhatNobodyWaitsFor by "nobody waits for";
+    a_history_manager_said_to_be_open_while_it_is_not_is_caught: SaysItIsOpen by "is said to be";
 }

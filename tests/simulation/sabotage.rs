@@ -1,0 +1,42 @@
+//! Where a deliberate breakage takes hold, between core and world.
+
+use genesys_gateway::filing::rows::Recovered;
+use genesys_gateway::filing::{Farewell, Settings};
+use genesys_gateway::gateway::{Input, Output};
+use genesys_gateway::ids::RecordId;
+
+use crate::agenda::Time;
+
+/// Alters what goes in and comes out.
+pub(crate) trait Sabotage {
+    fn input(&mut self, input: Input) -> Vec<Input> {
+        vec![input]
+    }
+    fn output(&mut self, output: Output) -> Vec<Output> {
+        vec![output]
+    }
+    /// What is said without an occasion.
+    fn more(&mut self) -> Vec<Output> {
+        Vec::new()
+    }
+    fn recovered(&mut self, _recovered: &mut Recovered) {}
+    fn settings(&mut self, _settings: &mut Settings) {}
+    fn key(&mut self, record: RecordId) -> RecordId {
+        record
+    }
+    fn lies(&mut self) -> bool {
+        false
+    }
+    fn farewell(&mut self, _left: &mut Farewell) {}
+    /// It makes calls of its own, for which nobody waits.
+    fn calls(&self) -> bool {
+        false
+    }
+    /// What is said of the history manager: its state, and whether it is closed to us.
+    fn said(&self, said: (&'static str, bool)) -> (&'static str, bool) {
+        said
+    }
+    fn due(&mut self, due: Option<Time>) -> Option<Time> {
+        due
+    }
+}
