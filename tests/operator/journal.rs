@@ -169,18 +169,21 @@ fn what_the_outside_can_bring_about_is_said_a_few_times_and_names_what_it_concer
     let gateway = setup.start();
     gateway.wait_ready();
     // Records that the history manager refuses: an error each, because a person is needed.
-    history.always(Reply::Status(422));
     let ids: Vec<String> = (0..40).map(|_| platform.conversation()).collect();
     for id in &ids {
         gateway.accept(id).expect(202);
     }
-    for id in &ids {
-        gateway.wait_state(id, "watching");
-        platform.act(id, "end", json!({}));
-        platform.act(id, "wrap-up", json!({"code": "done"}));
-    }
-    for id in &ids {
-        gateway.wait_record(id, "dead");
+    // Ten with one status would be an outage.
+    for (some, status) in ids.chunks(8).zip([400, 404, 410, 413, 422]) {
+        history.always(Reply::Status(status));
+        for id in some {
+            gateway.wait_state(id, "watching");
+            platform.act(id, "end", json!({}));
+            platform.act(id, "wrap-up", json!({"code": "done"}));
+        }
+        for id in some {
+            gateway.wait_record(id, "dead");
+        }
     }
     // Sockets that drop again and again.
     for _ in 0..4 {

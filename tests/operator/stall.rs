@@ -219,6 +219,8 @@ fn a_crowd_that_waits_for_the_disk_leaves_room_for_quick_refusals_and_for_readin
     gateway.wait_ready();
     let id = platform.conversation();
     gateway.accept(&id).expect(202);
+    // Else the sync that is slow is that of another commit.
+    gateway.wait_state(&id, "watching");
     let first = stall(&gateway, &shim, 20.0);
     let crowd: Vec<Asked> = (1..=CROWD)
         .map(|n| {
