@@ -58,8 +58,9 @@
 //! The gate bounds what is there at once, not how often something comes: a caller that keeps
 //! inventing conversation ids takes places on channels (1,000 each) from others, until the platform
 //! refuses the topic or `max-age` is over, and from 200,000 live interactions on all callers are
-//! answered `503`. Give tokens to whom you trust with that, and count in the reverse proxy where
-//! several share the listener.
+//! answered `503`. `[http] accepts-per-minute` bounds the new conversations of one token, or of one
+//! peer where there are no tokens; it is off by default, and recommended where several callers
+//! share the listener.
 //!
 //! # The most memory
 //!

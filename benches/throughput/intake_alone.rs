@@ -150,6 +150,7 @@ fn measure(turns: Option<Turns>, connections: usize) -> (usize, Duration) {
         listener: listener.into(),
         tokens: None,
         origins: Origins::new(std::iter::empty()),
+        accepts_per_minute: 0,
         conversation_id_at: Pointer::parse("/conversationId").unwrap(),
         pages: Pages {
             assets: &[],

@@ -159,12 +159,18 @@ fn http(r: &mut Reader<'_>) -> Option<HttpConfig> {
             ))
         }
     });
+    let accepts_per_minute = r.count(
+        "http.accepts-per-minute",
+        0..=1_000_000,
+        "new conversations of one token, or of one peer without tokens; 0 is no quota",
+    );
     let conversation_id_at = r.text("http.conversation-id-at", values::json_pointer);
     Some(HttpConfig {
         listen: listen?,
         api_tokens: api_tokens?,
         allowed_origins: allowed_origins?,
         max_body: max_body?,
+        accepts_per_minute: accepts_per_minute?,
         conversation_id_at: conversation_id_at?,
     })
 }

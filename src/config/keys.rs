@@ -60,6 +60,7 @@ pub const KEYS: &[Key] = &[
     key("http.api-tokens-file", Unset, SecretPath),
     key("http.allowed-origins", Default("[]"), Whole),
     key("http.max-body", Default("\"64KiB\""), Whole),
+    key("http.accepts-per-minute", Default("0"), Whole),
     key(
         "http.conversation-id-at",
         Default("\"/conversationId\""),

@@ -74,6 +74,8 @@ pub struct HttpConfig {
     pub allowed_origins: Vec<String>,
     /// Largest body in bytes.
     pub max_body: usize,
+    /// New conversations that one token, or one peer without tokens, may report in a minute; 0 is no quota.
+    pub accepts_per_minute: usize,
     /// Where a body names its conversation.
     pub conversation_id_at: JsonPointer,
 }

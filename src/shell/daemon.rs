@@ -306,6 +306,7 @@ fn serve(
         conversation_id_at: Pointer::parse(config.http.conversation_id_at.as_str()).ok_or_else(
             || io::Error::other("the JSON Pointer of the conversation id is not one"),
         )?,
+        accepts_per_minute: u32::try_from(config.http.accepts_per_minute).unwrap_or(u32::MAX),
         pages: Pages {
             assets: agent_desktop::assets(),
             made: vec![Made {

@@ -12,5 +12,6 @@ pub mod exchange;
 pub mod host;
 pub mod intake;
 pub mod json;
+mod quota;
 pub mod served;
 pub mod view;

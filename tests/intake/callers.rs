@@ -413,3 +413,25 @@ fn pages_are_served_with_their_types() {
         assert_eq!(house.get(other).status, 404, "{other}");
     }
 }
+
+#[test]
+fn a_caller_beyond_its_quota_is_told_when_to_come_back_and_live_ones_may_be_repeated() {
+    let house = house(With {
+        accepts_per_minute: 2,
+        ..With::default()
+    });
+    let body = |n: u32| format!("{{\"conversationId\":\"7c1f4b9e-5d0a-4c58-9a3e-{n:012}\"}}");
+    assert_eq!(house.post(INTERACTIONS, &body(1)).status, 202);
+    // A repetition costs nothing, nor does what is refused.
+    assert_eq!(house.post(INTERACTIONS, &body(1)).status, 200);
+    assert_eq!(house.post(INTERACTIONS, "{}").status, 400);
+    assert_eq!(house.post(INTERACTIONS, &body(2)).status, 202);
+    let asked = house.port.asked().len();
+    let got = house.post(INTERACTIONS, &body(3));
+    assert_eq!(got.status, 503);
+    let wait: u64 = got.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(house.port.asked().len(), asked, "nothing was asked for");
+    assert_eq!(house.post(INTERACTIONS, &body(1)).status, 200);
+    assert_eq!(house.post(RESULTS, "{}").status, 202);
+}

@@ -65,6 +65,7 @@ struct With {
     tokens: &'static [&'static str],
     origins: &'static [&'static str],
     id_at: Option<&'static str>,
+    accepts_per_minute: u32,
     port: Option<Arc<MemoryPort>>,
 }
 
@@ -78,6 +79,7 @@ fn house(with: With) -> House {
         tokens: (!secrets.is_empty()).then(|| Tokens::new(&secrets)),
         origins: Origins::new(with.origins.iter().map(|o| (*o).to_owned())),
         conversation_id_at: Pointer::parse(with.id_at.unwrap_or("/conversationId")).unwrap(),
+        accepts_per_minute: with.accepts_per_minute,
         pages: Pages {
             assets: &ASSETS,
             made: vec![Made {

@@ -62,6 +62,7 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
         ("genesys.streaming-hosts", "[\"a.localhost\"]", "host name"),
         ("genesys.streaming-hosts", "[\"a.example.\"]", "host name"),
         ("http.allowed-origins", "[3]", "element 1"),
+        ("http.accepts-per-minute", "-1", "from 0"),
         ("http.max-body", "\"64KB\"", "KiB"),
         ("http.max-body", "\"0B\"", "from 1B"),
         ("http.max-body", "\"5MiB\"", "to 4MiB"),

@@ -9,7 +9,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::assets::Pages;
 use super::auth::{Tokens, sha256};
@@ -18,6 +18,7 @@ use super::event;
 use super::exchange::{Exchange, Reply};
 use super::host;
 use super::json::{self, Document, Flaw, Pointer};
+use super::quota::{self, Quota};
 use super::served::{Handler, Served, ServedSettings};
 use super::view;
 use crate::foreign;
@@ -48,6 +49,8 @@ pub struct IntakeSettings {
     pub origins: Origins,
     /// Where callers put the conversation id.
     pub conversation_id_at: Pointer,
+    /// New conversations that one token, or one peer, may report in a minute; 0 is no quota.
+    pub accepts_per_minute: u32,
     /// The page of Agent Desktop, all of it under `/agent-desktop/`.
     pub pages: Pages,
     /// Bounds of the gate, `[http] max-body` among them.
@@ -66,6 +69,7 @@ pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served
         tokens: settings.tokens,
         origins: settings.origins,
         conversation_id_at: settings.conversation_id_at,
+        quota: Quota::new(settings.accepts_per_minute),
         pages: settings.pages,
         port,
         complaints: Seldom::new(Duration::from_secs(60)),
@@ -110,6 +114,7 @@ struct Intake {
     tokens: Option<Tokens>,
     origins: Origins,
     conversation_id_at: Pointer,
+    quota: Option<Quota>,
     pages: Pages,
     port: Arc<dyn Port>,
     complaints: Seldom,
@@ -239,10 +244,36 @@ impl Intake {
         let others = members
             .iter()
             .filter(|m| place.top_level() != Some(m.name.as_str()));
-        Ok(answered(self.port.ask(CallerRequest::Accept {
+        let charged = self.charge(x, conversation)?;
+        let answer = self.port.ask(CallerRequest::Accept {
             conversation,
             members: json::object(others),
-        })))
+        });
+        if !matches!(answer, Answer::Interaction { fresh: true, .. })
+            && let (Some(quota), Some(whose)) = (&self.quota, charged)
+        {
+            quota.give_back(whose);
+        }
+        Ok(answered(answer))
+    }
+
+    /// Takes one from the caller's quota, unless it is the repetition of a live one.
+    fn charge(&self, x: &Exchange, of: ConversationId) -> Result<Option<[u8; 32]>, Refused> {
+        let Some(quota) = &self.quota else {
+            return Ok(None);
+        };
+        let whose = quota::whose(x, self.tokens.is_some());
+        let Err(wait) = quota.take(whose, Instant::now()) else {
+            return Ok(Some(whose));
+        };
+        match self.port.interaction(of) {
+            Ok(Some(known)) if known.finished_at.is_none() => Ok(None),
+            Ok(_) => Err(Box::new(busy(
+                wait,
+                "This caller has reported as many new conversations as it may in a minute.",
+            ))),
+            Err(e) => Err(Box::new(unreadable(&e, &self.complaints))),
+        }
     }
 
     /// An event that came another way than over the WebSocket. Its words are the platform's, so
