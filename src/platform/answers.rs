@@ -93,6 +93,7 @@ impl Client {
             }) => {
                 let first = self.token.failures() > 0;
                 let serial = self.token.got(access_token, expires_in, now);
+                self.way.other_token(now);
                 // Nobody keeps the one before warm any more.
                 self.retime(serial.saturating_sub(1));
                 if first {

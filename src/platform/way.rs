@@ -222,6 +222,13 @@ impl Way {
         self.trouble.take().filter(|_| gated)
     }
 
+    /// Another token is held: what may have been about the old one's channels is tried at once.
+    pub(super) fn other_token(&mut self, now: Now) {
+        if self.trouble.is_some_and(Trouble::of_channel) {
+            self.from = self.from.min(now.mono);
+        }
+    }
+
     /// All channels wait for one that tries.
     pub(super) fn gated(&self) -> bool {
         match self.trouble {
@@ -309,6 +316,19 @@ mod tests {
             let n = way.before + 1;
             way.failed(&end, n, n, at(0), &mut rng);
             assert_eq!(way.pause(), Duration::from_secs(kept));
+        }
+    }
+
+    #[test]
+    fn another_token_is_tried_at_once_where_the_old_one_may_be_to_blame() {
+        for (status, soon) in [(401, true), (404, true), (403, false), (503, false)] {
+            let (mut way, mut rng) = (Way::default(), Rng::new(1));
+            for n in 1..=6 {
+                way.failed(&End::refused(status), n, n, at(0), &mut rng);
+            }
+            assert!(way.from() > at(0).mono);
+            way.other_token(at(0));
+            assert_eq!(way.from() <= at(0).mono, soon, "{status}");
         }
     }
 

@@ -169,8 +169,8 @@ fn an_answer_that_never_comes_or_breaks_off_is_tried_again() {
 #[test]
 fn a_history_manager_that_is_down_loses_nothing_and_is_not_stampeded() {
     let (platform, history) = (Platform::start(), History::start());
-    // An address that nobody listens on, and that stays ours.
-    let place = TcpListener::bind("127.0.0.1:0").unwrap();
+    // An address that nobody listens on, and that stays ours: other tests take other addresses.
+    let place = TcpListener::bind("127.0.0.77:0").unwrap();
     let address = place.local_addr().unwrap();
     let mut setup = Setup::new(&platform, &history);
     setup.set(
