@@ -93,7 +93,14 @@ impl Client {
             }) => {
                 let first = self.token.failures() > 0;
                 let serial = self.token.got(access_token, expires_in, now);
-                self.way.other_token(now);
+                if self.way.other_token(now) {
+                    // They are tried at once, and replaced if it was that.
+                    for c in self.channels.values_mut() {
+                        if let Phase::Waiting(until) = &mut c.phase {
+                            *until = (*until).min(now.mono);
+                        }
+                    }
+                }
                 // Nobody keeps the one before warm any more.
                 self.retime(serial.saturating_sub(1));
                 if first {

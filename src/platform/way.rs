@@ -222,11 +222,15 @@ impl Way {
         self.trouble.take().filter(|_| gated)
     }
 
-    /// Another token is held: what may have been about the old one's channels is tried at once.
-    pub(super) fn other_token(&mut self, now: Now) {
-        if self.trouble.is_some_and(Trouble::of_channel) {
+    /// Another token is held: what may have been about the old one's channels proves nothing
+    /// about the new one's. True if there was such.
+    pub(super) fn other_token(&mut self, now: Now) -> bool {
+        let of_channel = self.trouble.is_some_and(Trouble::of_channel);
+        if of_channel {
+            self.failures = 0;
             self.from = self.from.min(now.mono);
         }
+        of_channel
     }
 
     /// All channels wait for one that tries.
@@ -327,8 +331,9 @@ mod tests {
                 way.failed(&End::refused(status), n, n, at(0), &mut rng);
             }
             assert!(way.from() > at(0).mono);
-            way.other_token(at(0));
+            assert_eq!(way.other_token(at(0)), soon, "{status}");
             assert_eq!(way.from() <= at(0).mono, soon, "{status}");
+            assert_eq!(way.gated(), !soon, "{status}");
         }
     }
 

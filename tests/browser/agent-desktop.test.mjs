@@ -106,6 +106,8 @@ describe("reporting", () => {
     await open({ config: { conversationIdKey: "genesys.cloud.id" } });
     await ring({ Genesys: { Cloud: { ID } } });
     await posted();
+    // Else the page may still ask for what is forgotten.
+    await text(/Reported/);
     gateway.forget();
     await open({ config: { conversationIdKey: "unused" }, query: "?conversation-id-key=GC_Conversation" });
     await ring({ GC_Conversation: ID });
