@@ -62,6 +62,15 @@ impl Client {
         self.read_expiries(now);
         self.finish_handovers(now);
         self.begin_handover(now);
+        // What this brought about may be what another channel waited for.
+        while let Some(slot) = self.due_to_dial(now) {
+            self.roll_socket(slot, now);
+        }
+    }
+
+    fn due_to_dial(&self, now: Now) -> Option<u8> {
+        let due = |c: &&Channel| self.dial_at(c).is_some_and(|at| at <= now.mono);
+        self.channels.values().find(due).map(|c| c.slot)
     }
 
     fn roll_socket(&mut self, slot: u8, now: Now) {
