@@ -24,7 +24,7 @@
 //! | | | `check_farewell` | `CallsEverythingDurable` | `stopped_with_records_in_memory_alone_it_says_how_many_and_the_next_start_rebuilds_them` |
 //! | 3 | Never more than 1,000 topics on a channel, never more channels held than configured (20 at most), hand-over included; two sockets on one channel only to hand over. | `check_core` | `SubscribesMoreTopics` | `topics_beyond_a_channel_go_on_the_next_and_beyond_all_they_wait` |
 //! | | | `check_open` | `OpensOneChannelMore`, `OpensASecondSocket` | `all_channels_are_used_and_one_more_interaction_waits_for_a_place` |
-//! | | | `look` | | `a_restart_without_a_stop_leaks_no_channel` |
+//! | | | `look` | `ForgetsChannelsAtRestart`, `LeavesTopicsBehind` | `a_restart_without_a_stop_leaks_no_channel` |
 //! | 4 | A watched conversation is live on a channel, being subscribed, or due for a check over REST; a gap of any cause is followed by a check of every conversation it touched. | `look` | `MissesTheEndOfSockets` | `a_wrap_up_while_the_socket_is_down_is_rebuilt` |
 //! | | | `all_twenty_sockets_dropped_with_twenty_thousand_conversations_become_whole_within_the_budget` | `BelievesWithoutSubscribing` | `a_silent_socket_is_found_out_by_its_heartbeat`, `an_evicted_channel_is_replaced_however_its_socket_goes` |
 //! | | | `for_two_days_of_short_tokens_every_conversation_is_live_or_due` | `NeverAsksForASignOfLife` | `a_quiet_channel_that_expired_behind_a_beating_socket_is_found_out_by_itself`, `a_revoked_token_costs_nothing_however_the_platform_lets_it_die` |

@@ -206,6 +206,10 @@ const NAMED: &[(u64, &str)] = &[
         "rate limits for hours: making channels overtook emptying those before them",
     ),
     (
+        8323,
+        "heartbeats once a minute; a channel is dropped between a confirmation and its arrival",
+    ),
+    (
         77002,
         "opened again and over again between two looks: it lingered for the end before",
     ),

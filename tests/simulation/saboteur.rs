@@ -35,8 +35,6 @@ enum Breakage {
     OpensOneChannelMore,
     SubscribesMoreTopics,
     AsksWithoutBudget,
-    #[allow(dead_code)]
-    // Its occasion has to be found anew since sockets that fail are tried more seldom.
     ForgetsChannelsAtRestart,
     PostsUnderTwoKeys,
     LosesACommit,
@@ -50,7 +48,6 @@ enum Breakage {
     ShowsASecret,
     OpensASecondSocket,
     PostsBeforeTheCommit,
-    #[allow(dead_code)] // As above.
     LeavesTopicsBehind,
     NeverAsksForASignOfLife,
     NeverLingers,
@@ -574,6 +571,7 @@ breakages! {
     a_channel_too_many_is_caught: OpensOneChannelMore by "a socket for slot";
     a_topic_too_many_is_caught: SubscribesMoreTopics by "topics on a channel";
     a_request_beyond_the_budget_is_caught: AsksWithoutBudget by "REST requests within a minute";
+    channels_leaked_at_a_restart_are_caught: ForgetsChannelsAtRestart by "channels are held";
     a_post_under_two_keys_is_caught: PostsUnderTwoKeys by "filed twice";
     a_lost_commit_is_caught: LosesACommit by "its commit";
     a_check_that_sees_nothing_is_caught: BelievesEmptyAnswers by "called finished";
@@ -586,6 +584,7 @@ breakages! {
     a_secret_in_a_notice_is_caught: ShowsASecret by "shows a secret";
     a_second_socket_without_a_notice_is_caught: OpensASecondSocket by "two sockets on one channel";
     a_post_before_the_commit_is_caught: PostsBeforeTheCommit by "before its commit";
+    topics_left_on_channels_given_up_are_caught: LeavesTopicsBehind by "channels are held";
     a_channel_never_asked_for_a_sign_of_life_is_caught: NeverAsksForASignOfLife by "believed live";
     a_deadline_in_the_past_is_caught: LeavesADeadlineInThePast by "the core spins";
     a_call_that_nobody_waits_for_is_caught: SendsWhatNobodyWaitsFor by "nobody waits for";
