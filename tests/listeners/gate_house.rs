@@ -186,6 +186,16 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// What was said to whom the gate has ended, or is about to; nothing while it waits.
+pub(crate) fn ended(s: &mut TcpStream) -> Option<String> {
+    s.set_nonblocking(true).unwrap();
+    let waits = s
+        .peek(&mut [0])
+        .is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+    s.set_nonblocking(false).unwrap();
+    (!waits).then(|| read_to_end(s))
+}
+
 pub(crate) fn read_to_end(s: &mut impl Read) -> String {
     let mut got = Vec::new();
     let mut chunk = [0; 65536];

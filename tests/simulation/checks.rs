@@ -29,7 +29,8 @@ const DEAF_MAX: Time = 5 * MINUTE;
 const HELD_LOOKS_MAX: u32 = 20;
 /// A caller is answered within this time, if only with 503.
 const ANSWER_MAX: Time = 60 * SECOND;
-/// A confirmation that was sent before its channel went arrives within this time.
+/// A confirmation that was sent before its channel went arrives, and what follows from
+/// it is done, within this time.
 const CONFIRMATION_MAX: Time = 10 * SECOND;
 /// Rebuilt and announced times of one wrap-up differ by less.
 const SKEW_MAX: i64 = 2_500;
@@ -63,8 +64,8 @@ pub(crate) struct Checks {
     pub(crate) noticed: BTreeSet<SocketRef>,
     /// Channels of a process that ended before its failing disk had them.
     pub(crate) leaked: BTreeSet<String>,
-    /// Topics that the platform took off with their channel, and when.
-    pub(crate) dropped: BTreeMap<String, Time>,
+    /// Topics that the platform took off with their channel, with which, and when.
+    pub(crate) dropped: BTreeMap<String, (String, Time)>,
     /// When a record was first posted.
     first_posts: BTreeMap<RecordId, Time>,
     held_looks: u32,
@@ -297,12 +298,15 @@ impl Full {
                         .channels()
                         .any(|c| c.socket != Some(here) && c.has_topic(topic.as_str()));
                     // The platform dropped the channel that holds it while the confirmation was
-                    // on the way, which nobody could know.
-                    let just_dropped = self
-                        .checks
-                        .dropped
-                        .get(topic.as_str())
-                        .is_some_and(|at| self.clock.time - at < CONFIRMATION_MAX);
+                    // on the way, or has just come, which nobody could know.
+                    let just_dropped =
+                        self.checks
+                            .dropped
+                            .get(topic.as_str())
+                            .is_some_and(|(from, at)| {
+                                !self.net.is_on(socket, from)
+                                    && self.clock.time - at < CONFIRMATION_MAX
+                            });
                     if !elsewhere && !just_dropped {
                         return self.fail(format!(
                             "{topic} is unsubscribed on {socket:?}, its interaction has not ended and it is nowhere else"

@@ -475,6 +475,13 @@ impl Net {
             .map(|(s, _)| *s)
     }
 
+    /// The socket was opened on the channel with this id.
+    pub(crate) fn is_on(&self, socket: SocketRef, channel: &str) -> bool {
+        self.links
+            .get(&socket)
+            .is_some_and(|l| l.uri.ends_with(&format!("/{channel}")))
+    }
+
     /// The platform's end of a socket.
     pub(crate) fn platform_socket(&self, socket: SocketRef) -> Option<SocketId> {
         self.links.get(&socket)?.platform

@@ -24,8 +24,9 @@ impl Full {
         match faults::inject(kind, &plan, &mut self.net, &mut self.clock, &mut self.rng) {
             Blow::Done(relief) => {
                 self.tally.fault(kind);
-                for topic in held.difference(&self.held_topics(kind)) {
-                    self.checks.dropped.insert(topic.clone(), now);
+                for (topic, from) in held.difference(&self.held_topics(kind)) {
+                    let last = (from.clone(), now);
+                    self.checks.dropped.insert(topic.clone(), last);
                 }
                 if let Some(at) = relief {
                     self.agenda.plan(at, Event::Relieve(kind));
@@ -50,13 +51,15 @@ impl Full {
         }
     }
 
-    /// The topics on all channels, where a fault may take some of them off.
-    fn held_topics(&self, kind: Kind) -> BTreeSet<String> {
+    /// The topics on all channels, each with its channel, where a fault may take some of
+    /// them off.
+    fn held_topics(&self, kind: Kind) -> BTreeSet<(String, String)> {
         match kind {
             Kind::ExpireChannel | Kind::Evict | Kind::RevokeTokens | Kind::ExpireTokens => {
                 let mut held = BTreeSet::new();
                 for channel in self.net.platform.truth().channels() {
-                    held.extend(channel.topic_names().map(str::to_owned));
+                    let id = channel.id.to_owned();
+                    held.extend(channel.topic_names().map(|t| (t.to_owned(), id.clone())));
                 }
                 held
             }
