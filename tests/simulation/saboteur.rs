@@ -511,8 +511,18 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
         Breakage::ChangesTheKeyAtARetry => vec![Kind::HistorySlow],
         Breakage::GivesUpAtTheFirstFailure | Breakage::SaysItIsOpen => vec![Kind::HistoryDown],
         Breakage::CallsEverythingDurable => vec![Kind::StopInTrouble],
-        Breakage::ForgetsChannelsAtRestart => vec![Kind::Kill],
-        Breakage::LeavesTopicsBehind => vec![Kind::ResetAll, Kind::UpgradeTrouble],
+        Breakage::ForgetsChannelsAtRestart => {
+            tokens_last(&mut plan);
+            vec![Kind::Kill]
+        }
+        Breakage::LeavesTopicsBehind => {
+            tokens_last(&mut plan);
+            // A channel whose socket fails is given up seldom; what it holds has to last.
+            plan.max_channels = 1;
+            plan.conversations = 40;
+            plan.talk = 3 * HOUR;
+            vec![Kind::ResetAll, Kind::UpgradeTrouble]
+        }
         Breakage::NeverAsksForASignOfLife => {
             let stays = plan.switches.set("channel-expiry", "socket-stays");
             stays.expect("the switch takes this value");
@@ -528,6 +538,18 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
         _ => vec![Kind::ResetOne],
     };
     plan
+}
+
+/// What hangs on a token stays: nobody has to empty a channel that died with its token.
+fn tokens_last(plan: &mut Plan) {
+    for (name, value) in [
+        ("token-lifetime-seconds", "86400"),
+        ("idle-token-timeout-seconds", "0"),
+        ("channels-of-other-tokens", "reachable"),
+    ] {
+        let set = plan.switches.set(name, value);
+        set.expect("the switch takes this value");
+    }
 }
 
 fn caught(what: Breakage, by: &str) {
