@@ -27,6 +27,7 @@ pub mod channel;
 pub mod client;
 mod closing;
 pub mod connect_uri;
+mod dialling;
 pub mod frames;
 mod idling;
 pub mod life;

@@ -17,10 +17,9 @@ use super::rest::Op;
 use super::session::{self, End, SocketRef};
 use super::way::Trouble;
 use super::{Fact, Output};
-use crate::blame::Blame;
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
-use crate::time::{Mono, Now};
+use crate::time::Now;
 
 impl Client {
     pub(super) fn session(&mut self, socket: SocketRef, fact: session::Fact, now: Now) {
@@ -104,125 +103,7 @@ impl Client {
         }
     }
 
-    /// The first sign of life on a socket: sockets can be had. Channels that were refused as
-    /// if they were gone are gone, and the others need not wait any longer.
-    fn socket_serves(&mut self, slot: u8, now: Now) {
-        if let Some(channel) = self.channels.get_mut(&slot) {
-            channel.served = true;
-            channel.doubted = false;
-        }
-        if let Some(trouble) = self.way.serves() {
-            let text = format!("sockets are served again ({})", trouble.label());
-            self.notice(Notice::new(Level::Info, "socket-again", text));
-        }
-        if let Some(name) = self.evicted.take() {
-            self.blame_competitor(name);
-        }
-        let waiting = self.channels.values().filter(|c| c.waits_for_socket());
-        let (gone, others): (Vec<&Channel>, Vec<&Channel>) = waiting.partition(|c| c.doubted);
-        let gone: Vec<u8> = gone.iter().map(|c| c.slot).collect();
-        let others: Vec<u8> = others.iter().map(|c| c.slot).collect();
-        for slot in others {
-            let soon = now.mono + self.rng.between(Duration::ZERO, Duration::from_secs(2));
-            if let Some(c) = self.channels.get_mut(&slot)
-                && let Phase::Waiting(until) = &mut c.phase
-            {
-                *until = soon.min(*until);
-            }
-        }
-        for slot in gone {
-            self.die_of(slot, "upgrade-refused", false, now);
-        }
-    }
-
-    /// A socket ended before it had served. True if its channel may be to blame after all
-    /// and is to be replaced.
-    fn not_served(&mut self, socket: SocketRef, end: &End, now: Now) -> bool {
-        let latest = self.generation;
-        let step = self
-            .way
-            .failed(end, socket.generation, latest, now, &mut self.rng);
-        if self.way.gated() {
-            self.evicted = None;
-        }
-        if step.say
-            && let Some(trouble) = Trouble::of(end)
-        {
-            let level = match trouble.blame() {
-                Blame::Operator | Blame::Us => Level::Error,
-                Blame::Peer | Blame::Environment => Level::Warn,
-            };
-            let detail = match end {
-                End::NotConnected { detail, .. } if !detail.is_empty() => format!(" ({detail})"),
-                _ => String::new(),
-            };
-            let next = self.way.pause().as_secs().max(1);
-            let text = format!("{trouble}{detail}; the next try is in {next} s");
-            self.notice(Notice::new(level, trouble.label(), text));
-        }
-        step.replace
-    }
-
-    /// The channel whose socket is tried while all others wait; `None` while one is being
-    /// opened. New channels first: they tell whether it is the channel or the way.
-    pub(super) fn prober(&self) -> Option<u8> {
-        let serving = |c: &&Channel| !c.retiring();
-        let all = || self.channels.values().filter(serving);
-        if all().any(|c| c.phase == Phase::Connecting) {
-            return None;
-        }
-        all()
-            .filter(|c| c.waits_for_socket())
-            .min_by_key(|c| (c.served, c.attempts, c.slot))
-            .map(|c| c.slot)
-    }
-
-    /// When a channel without a socket may try again; `None` if it waits for another one.
-    pub(super) fn dial_at(&self, channel: &Channel) -> Option<Mono> {
-        let Phase::Waiting(until) = channel.phase else {
-            return None;
-        };
-        if self.way.gated() {
-            return (self.prober() == Some(channel.slot)).then(|| until.max(self.way.from()));
-        }
-        // What became of the channel made instead of another tells about this one, too.
-        if channel.doubted && self.first_socket_pending() {
-            return None;
-        }
-        Some(until)
-    }
-
-    /// A channel is being made, or waits for its first socket.
-    pub(super) fn first_socket_pending(&self) -> bool {
-        self.channels
-            .values()
-            .any(|c| !c.served && !c.retiring() && c.phase != Phase::Open)
-    }
-
-    /// No channel is made while sockets cannot be had and one waits for its first.
-    pub(super) fn may_create(&self, now: Now) -> bool {
-        self.create_at(now.mono).is_some_and(|at| at <= now.mono)
-    }
-
-    /// When the next channel may be made; `None` until a socket that is tried has served, or
-    /// has not.
-    pub(super) fn create_at(&self, now: Mono) -> Option<Mono> {
-        let callable = self.may_create_at(now);
-        if !self.way.gated() {
-            return Some(callable);
-        }
-        let from = callable.max(self.way.from());
-        (!self.first_socket_pending()).then_some(from)
-    }
-
-    /// A successor got no socket: each try costs a place.
-    pub(super) fn successor_in_vain(&mut self, now: Now) {
-        if self.way.gated() {
-            self.create_from = self.create_from.max(now.mono + self.way.successor_pause());
-        }
-    }
-
-    fn blame_competitor(&mut self, name: String) {
+    pub(super) fn blame_competitor(&mut self, name: String) {
         let text = "a channel died young: another program may be using the same OAuth client";
         self.notice(Notice::new(Level::Error, "channel-evicted", text).on(name));
     }
