@@ -31,14 +31,26 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 12] = [
     Target {
         name: "head",
         run: crate::shell::gate::fuzz_head,
     },
     Target {
+        name: "body",
+        run: crate::shell::gate::fuzz_body,
+    },
+    Target {
         name: "intake_body",
         run: intake_body,
+    },
+    Target {
+        name: "event",
+        run: crate::shell::http::fuzz_event,
+    },
+    Target {
+        name: "upgrade",
+        run: crate::shell::fuzz_upgrade,
     },
     Target {
         name: "frames",
@@ -55,6 +67,10 @@ pub const TARGETS: [Target; 8] = [
     Target {
         name: "configuration",
         run: configuration,
+    },
+    Target {
+        name: "files",
+        run: files,
     },
     Target {
         name: "template",
@@ -245,6 +261,12 @@ fn configuration(data: &[u8]) {
             );
         }
     }
+}
+
+/// A file that a key names, read at the start and at every reload.
+fn files(data: &[u8]) {
+    let (kind, data) = choice(data);
+    crate::config::fuzz_files(kind, data);
 }
 
 /// A template of the operator's, and a record's body: JSON, or an error.

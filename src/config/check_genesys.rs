@@ -294,7 +294,7 @@ fn self_signed(r: &mut Reader<'_>, org_name: Option<&str>) -> Option<SignedAsser
 }
 
 /// A certificate holds its public key as the same DER that the key gives, so looking for the bytes is enough.
-fn belongs(certificates: &Certificates, public: &[u8]) -> bool {
+pub(super) fn belongs(certificates: &Certificates, public: &[u8]) -> bool {
     certificates
         .der
         .first()

@@ -16,6 +16,8 @@ mod check_genesys;
 mod documents;
 mod environment;
 mod files;
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 pub mod keys;
 mod place;
 mod problem;
@@ -31,6 +33,8 @@ use std::time::Duration;
 
 pub use environment::Environment;
 pub use files::{Certificates, SecretFile, Template, bearer_token};
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzzing::fuzz_files;
 pub use problem::{ConfigError, Problem, SyntaxError, Warning};
 pub use values::{JsonPointer, Listen, Proxy, REGIONS};
 

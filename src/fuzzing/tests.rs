@@ -157,11 +157,15 @@ macro_rules! fuzzed {
 
 fuzzed! {
     any_start_of_a_connection_is_read_one_way_or_refused: "head";
+    any_body_ends_at_one_place_however_it_is_framed_and_cut: "body";
     any_body_of_a_caller_is_strict_json_or_refused: "intake_body";
+    any_event_over_http_is_one_that_can_be_filed_or_refused: "event";
+    any_answer_to_an_upgrade_is_read_one_way: "upgrade";
     any_frames_leave_each_order_with_one_answer_at_most: "frames";
     any_answer_of_the_platform_is_an_outcome: "rest_answer";
     any_answer_of_the_login_is_a_token_or_an_error_with_a_hint: "oauth_answer";
     any_configuration_is_taken_or_refused_in_words: "configuration";
+    any_file_that_a_key_names_can_be_put_to_use_or_is_refused_in_words: "files";
     any_template_gives_json_or_an_error: "template";
     any_row_is_read_or_left_alone_and_the_core_starts: "rows";
 }

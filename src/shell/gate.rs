@@ -22,6 +22,8 @@
 
 mod chunked;
 mod connection;
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 mod guesses;
 mod head;
 mod listener;
@@ -44,6 +46,8 @@ use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
 use super::seldom::Seldom;
 use crate::filing::settings::CALLER_OUTCOME_MAX;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzzing::{fuzz_body, fuzz_head};
 use guesses::Guesses;
 pub use listener::Listener;
 use refusal::Refusal;
@@ -471,65 +475,4 @@ fn fitting_connections(in_flight: usize) -> usize {
     };
     let half = usize::try_from(soft / 2).unwrap_or(usize::MAX);
     half.saturating_sub(in_flight.saturating_mul(3)).max(8)
-}
-
-/// Any bytes as the start of a connection: what is clean is so however it comes in,
-/// and what is passed on reads the same.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn fuzz_head(data: &[u8]) {
-    use chunked::Chunked;
-    use head::{Framing, HeadRules, Reading};
-    let rules = HeadRules {
-        body_max: 1000,
-        length_required: true,
-        hostless: &["/healthz"],
-    };
-    let Reading::Whole(head, used) = head::read(data, rules) else {
-        return;
-    };
-    assert!(used <= data.len());
-    for cut in [used / 2, used.saturating_sub(1)] {
-        let part = head::read(data.get(..cut).unwrap_or_default(), rules);
-        assert!(
-            !matches!(part, Reading::Whole(..)),
-            "a part is not the whole"
-        );
-    }
-    let names: Vec<_> = head.fields.iter().map(|(name, _)| *name).collect();
-    let mut once = names.clone();
-    once.sort_unstable();
-    once.dedup();
-    assert_eq!(once.len(), names.len(), "no field twice");
-    assert!(head.target.starts_with('/') || head.target == "*");
-    let canonical = relay::canonical(&head, 3, Peer::Local(None), start_of_time());
-    assert_eq!(canonical.matches("Content-Length: ").count(), 1);
-    let fields = canonical.trim_end().lines().skip(1);
-    assert_eq!(
-        fields.count(),
-        names.len() + 4,
-        "no field hides in another's value"
-    );
-    let rest = data.get(used..).unwrap_or_default();
-    if head.body != Framing::Chunked {
-        return;
-    }
-    let (mut whole, mut single) = (Vec::new(), Vec::new());
-    let mut at_once = Chunked::new(rules.body_max);
-    let taken = at_once.feed(rest, &mut whole);
-    let mut by_byte = Chunked::new(rules.body_max);
-    let mut used = 0;
-    let mut outcome = Ok(());
-    for byte in rest {
-        if by_byte.is_done() || outcome.is_err() {
-            break;
-        }
-        outcome = by_byte.feed(&[*byte], &mut single).map(|n| used += n);
-    }
-    assert_eq!(taken.is_ok(), outcome.is_ok());
-    assert_eq!(at_once.is_done(), by_byte.is_done());
-    if let Ok(taken) = taken {
-        assert_eq!((taken, whole.len()), (used, single.len()));
-        assert_eq!(whole, single, "however it is cut");
-    }
-    assert!(single.len() as u64 <= rules.body_max);
 }

@@ -15,3 +15,6 @@ pub mod json;
 mod quota;
 pub mod served;
 pub mod view;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use event::fuzz_event;

@@ -34,3 +34,6 @@ pub mod tls;
 mod transport;
 mod unreached;
 mod upgrade;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use upgrade::fuzz_upgrade;

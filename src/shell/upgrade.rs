@@ -184,6 +184,77 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, Unreached> {
     Ok(Some((Answer { status, fields }, length)))
 }
 
+/// Any bytes as the answer to an upgrade: however they are cut, the same comes of them; what is an
+/// upgrade answers this very request; nothing behind the head is lost. `KEY` stands for the
+/// answer to our key.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_upgrade(data: &[u8]) {
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    let accept = derive_accept_key(key.as_bytes());
+    let mut bytes = Vec::with_capacity(data.len() + 32);
+    let mut rest = data;
+    while let Some(at) = rest.windows(3).position(|w| w == b"KEY") {
+        bytes.extend_from_slice(&rest[..at]);
+        bytes.extend_from_slice(accept.as_bytes());
+        rest = &rest[at + 3..];
+    }
+    bytes.extend_from_slice(rest);
+
+    let mut stream = bytes.as_slice();
+    let at_once = read(&mut stream);
+    let mut crumbs = Crumbs(&bytes);
+    let (answer, end) = match (at_once, read(&mut crumbs)) {
+        (Ok((answer, behind)), Ok((other, begun))) => {
+            let end = bytes.len() - stream.len() - behind.len();
+            assert_eq!(
+                bytes[end..].strip_suffix(stream),
+                Some(behind.as_slice()),
+                "what stands behind the head comes along as it is"
+            );
+            assert_eq!(end, bytes.len() - crumbs.0.len() - begun.len());
+            assert_eq!(
+                (answer.status, &answer.fields),
+                (other.status, &other.fields)
+            );
+            (answer, end)
+        }
+        (Err(one), Err(other)) => {
+            for odd in [one, other] {
+                let printable = odd.detail.chars().all(|c| !c.is_control());
+                assert!(printable && odd.detail.len() < 500, "{}", odd.detail);
+            }
+            return;
+        }
+        (one, other) => panic!("whole {}, in crumbs {}", one.is_ok(), other.is_ok()),
+    };
+    assert!(end <= HEAD_MAX);
+    assert!(answer.status == 101 || !(100..=199).contains(&answer.status));
+    if answer.status == 101 && answer.check(key).is_ok() {
+        let head = String::from_utf8_lossy(&bytes[..end]);
+        assert!(head.contains(&accept), "it answers this very request");
+        let other = answer.check("AAAAAAAAAAAAAAAAAAAAAA==");
+        assert!(other.is_err(), "and no other");
+    }
+    for wait in answer.of("retry-after") {
+        let _ = retry_after::parse(wait, Wall(1_767_886_512_000));
+    }
+}
+
+/// A stream that gives seven bytes at a time.
+#[cfg(any(test, fuzzing))]
+struct Crumbs<'a>(&'a [u8]);
+
+#[cfg(any(test, fuzzing))]
+impl Read for Crumbs<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.0.len().min(7).min(buf.len());
+        let (now, later) = self.0.split_at(n);
+        buf[..n].copy_from_slice(now);
+        self.0 = later;
+        Ok(n)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -312,7 +312,7 @@ impl Connection<'_> {
                 if !self.seat.works() {
                     return Err(refused(Refusal::Busy));
                 }
-                return Ok(intake.body);
+                return Ok(intake.into_body());
             }
             self.seat.waits();
             match self.stream.read_until(deadline, &mut self.chunk) {
@@ -391,7 +391,7 @@ fn timespec(of: Duration) -> Timespec {
 }
 
 /// A body that is being taken in; memory grows by what arrives, whatever was declared.
-struct BodyIntake {
+pub(super) struct BodyIntake {
     body: Vec<u8>,
     rest: Rest,
 }
@@ -402,7 +402,7 @@ enum Rest {
 }
 
 impl BodyIntake {
-    fn new(framing: Framing, max: u64) -> BodyIntake {
+    pub(super) fn new(framing: Framing, max: u64) -> BodyIntake {
         BodyIntake {
             body: Vec::new(),
             rest: match framing {
@@ -412,15 +412,20 @@ impl BodyIntake {
         }
     }
 
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         match &self.rest {
             Rest::Bytes(left) => *left == 0,
             Rest::Chunks(chunked) => chunked.is_done(),
         }
     }
 
+    /// The body as far as it has come.
+    pub(super) fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
     /// Takes what belongs to the body, and gives how many bytes that was.
-    fn feed(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         match &mut self.rest {
             Rest::Bytes(left) => {
                 let n = bytes
