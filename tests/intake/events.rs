@@ -1,5 +1,7 @@
 //! Events over HTTP: what is taken, in which wrapping, and from whom.
 
+use serde_json::json;
+
 use super::*;
 
 const TOKEN: (&str, &str) = ("Authorization", "Bearer t");
@@ -158,5 +160,55 @@ fn the_platforms_odd_text_is_taken_as_far_as_it_can_be_told() {
             assert_eq!(got.status, 202, "{}", got.text());
             assert!(reached(&house).1.contains(told));
         }
+    }
+}
+
+#[test]
+fn what_the_description_says_of_an_event_is_what_is_taken() {
+    let house = guarded();
+    let whole: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+    let mut schema = whole["components"]["schemas"]["AfterCallWorkEvent"].clone();
+    schema["components"] = whole["components"].clone();
+    let validator = jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft202012)
+        .should_validate_formats(true)
+        .build(&schema)
+        .unwrap();
+    let topic = format!("v2.detail.events.conversation.{ID}.acw");
+    let templated = "v2.detail.events.conversation.{id}.acw";
+    let bare = json!({ "conversationId": ID });
+    let frame = json!({ "topicName": topic, "eventBody": {} });
+    for (event, taken) in [
+        (bare.clone(), true),
+        (json!({ "detail": bare }), true),
+        (frame.clone(), true),
+        (json!({ "detail": frame, "detail-type": templated }), true),
+        (json!({ "topicName": templated, "eventBody": bare }), true),
+        (json!({ "eventBody": bare }), true),
+        // The frame counts, not what stands beside it.
+        (
+            json!({ "conversationId": "x", "topicName": topic, "eventBody": {} }),
+            true,
+        ),
+        (json!({}), false),
+        (json!([]), false),
+        (json!({ "conversationId": "x" }), false),
+        (json!({ "conversationId": 7 }), false),
+        (json!({ "conversationId": ID, "eventBody": {} }), false),
+        (json!({ "conversationId": ID, "detail": {} }), false),
+        (json!({ "conversationId": ID, "detail": null }), false),
+        (json!({ "conversationId": ID, "topicName": topic }), false),
+        (json!({ "topicName": topic }), false),
+        (json!({ "topicName": topic, "eventBody": "x" }), false),
+        (json!({ "topicName": templated, "eventBody": {} }), false),
+        (
+            json!({ "topicName": "v2.users.x.presence", "eventBody": bare }),
+            false,
+        ),
+        (json!({ "topicName": 7, "eventBody": bare }), false),
+    ] {
+        let got = sent(&house, event.to_string().as_bytes());
+        assert_eq!(got.status == 202, taken, "{event}: {got:?}");
+        assert_eq!(validator.is_valid(&event), taken, "described: {event}");
     }
 }
