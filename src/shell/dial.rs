@@ -43,7 +43,7 @@ pub struct Connector {
     /// Whom to trust, or why nobody can be: only what speaks TLS needs to know.
     pub tls: Shared<Result<Arc<ClientConfig>, Cause>>,
     /// The way out, if it is not direct. This machine is never reached over it.
-    pub proxy: Option<Proxy>,
+    pub proxy: Shared<Option<Proxy>>,
     /// For the connection to one address; others are tried meanwhile.
     pub connect_timeout: Duration,
     /// For everything from the name to the answer of the upgrade.
@@ -60,7 +60,7 @@ impl Connector {
     pub fn new(tls: Result<Arc<ClientConfig>, Cause>) -> Connector {
         Connector {
             tls: Shared::new(tls),
-            proxy: None,
+            proxy: Shared::new(None),
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(20),
             dead_peer_timeout: Duration::from_secs(30),
@@ -83,7 +83,7 @@ impl Connector {
     fn open(&self, uri: &str, now: Wall) -> Result<Socket, End> {
         let address = Address::parse(uri).ok_or_else(|| End::unreached(Cause::NotAnAddress))?;
         let deadline = Instant::now() + self.handshake_timeout;
-        let proxy = self.proxy.as_ref().filter(|_| !is_loopback(&address.host));
+        let proxy = self.proxy.get().filter(|_| !is_loopback(&address.host));
         let target = Target {
             host: &address.host,
             port: address.port,
@@ -91,7 +91,7 @@ impl Connector {
         };
         let tcp = self
             .reach
-            .open(&target, proxy, self.connect_timeout, deadline)
+            .open(&target, proxy.as_ref(), self.connect_timeout, deadline)
             .map_err(not_connected)?;
         self.tune(&tcp)
             .map_err(|e| not_connected(Unreached::new(Cause::Machine, e.to_string())))?;

@@ -200,12 +200,12 @@ impl Outside {
             None => None,
         };
         let trust = trust(genesys.ca.as_ref());
-        let mut connector = Connector::new(match trust.rustls() {
+        let connector = Connector::new(match trust.rustls() {
             // Said when something needs them: on loopback nothing does.
             Err(TlsError::NoRoots(_)) => Err(Cause::NoRoots),
             other => Ok(other.map_err(|e| e.to_string())?),
         });
-        connector.proxy = proxy.clone();
+        connector.proxy.set(proxy.clone());
         let http = HttpSettings {
             trust,
             identity: None,
@@ -236,6 +236,7 @@ impl Outside {
         self.credentials.login.set(other.credentials.login.get());
         self.agent.set(other.agent.get());
         self.connector.tls.set(other.connector.tls.get());
+        self.connector.proxy.set(other.connector.proxy.get());
     }
 
     /// For the REST workers.

@@ -1,5 +1,6 @@
 //! What is read again while the gateway runs (SIGHUP; design, section 6): API tokens,
-//! certificates, the client secret, the signing key, the history manager's token.
+//! certificates, the client secret, the signing key, the history manager's token, the proxy's
+//! user and password.
 //!
 //! All or nothing: a new configuration is read and checked as at a start, and only if nothing is
 //! wrong with it do its secrets and certificates take the place of the old ones. Whatever else
@@ -20,10 +21,11 @@ use super::shared::Shared;
 use crate::config::{AssertionSource, Config, Grant};
 
 /// Keys that a reload applies; the files that they name are read again.
-pub const APPLIED: [&str; 11] = [
+pub const APPLIED: [&str; 12] = [
     "http.api-tokens-file",
     "status.api-tokens-file",
     "genesys.ca-file",
+    "genesys.proxy-credentials-file",
     "genesys.oauth.client-secret-file",
     "genesys.oauth.assertion.private-key-file",
     "genesys.oauth.assertion.certificate-file",
@@ -107,6 +109,7 @@ fn merged(old: &Config, new: &Config, kept: &[&str]) -> Config {
     if !kept.contains(&"[genesys]") {
         let (mine, theirs) = (&mut merged.genesys, &new.genesys);
         mine.ca.clone_from(&theirs.ca);
+        mine.proxy_credentials.clone_from(&theirs.proxy_credentials);
         mine.oauth.client_secret = theirs.oauth.client_secret.clone();
         if let (
             Grant::Saml2Bearer {

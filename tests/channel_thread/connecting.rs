@@ -128,9 +128,10 @@ fn a_proxy_is_asked_for_a_tunnel_and_believed_only_if_it_says_yes() {
         "HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n",
         port,
     );
-    let mut setup = Setup::new(format!("ws://streaming.invalid:8080/channels/{CHANNEL}"));
+    let setup = Setup::new(format!("ws://streaming.invalid:8080/channels/{CHANNEL}"));
     let address = format!("http://me:secret@127.0.0.1:{proxy_port}");
-    setup.connector.proxy = Some(Proxy::parse(&address).unwrap());
+    let parsed = Proxy::parse(&address).unwrap();
+    setup.connector.proxy.set(Some(parsed));
     let rig = setup.start().opened();
     rig.handle.send(Order::Close).unwrap();
     assert_eq!(rig.end(), End::Ordered);
@@ -159,7 +160,8 @@ fn a_proxy_is_asked_for_a_tunnel_and_believed_only_if_it_says_yes() {
         let (proxy_port, _asked) = proxy(answer, 0);
         let mut setup = Setup::new(format!("wss://streaming.invalid/channels/{CHANNEL}"));
         let address = format!("http://127.0.0.1:{proxy_port}");
-        setup.connector.proxy = Some(Proxy::parse(&address).unwrap());
+        let parsed = Proxy::parse(&address).unwrap();
+        setup.connector.proxy.set(Some(parsed));
         assert_eq!(not_connected(setup.start()), cause);
     }
 }
@@ -168,6 +170,7 @@ fn a_proxy_is_asked_for_a_tunnel_and_believed_only_if_it_says_yes() {
 fn this_machine_is_never_reached_over_a_proxy() {
     let (port, _server) = listen(|tcp| confirm_all(&mut accept(tcp)));
     let mut setup = Setup::plain(port);
-    setup.connector.proxy = Some(Proxy::parse("http://127.0.0.1:1").unwrap());
+    let parsed = Proxy::parse("http://127.0.0.1:1").unwrap();
+    setup.connector.proxy.set(Some(parsed));
     setup.start().opened();
 }
