@@ -34,7 +34,9 @@ pub enum Cause {
     Certificate,
     /// What answers does not speak TLS.
     NotTls,
-    /// Both speak TLS and found no way to agree, a refused certificate of ours included.
+    /// It wants a certificate of ours, or does not take the one that it was shown.
+    ClientCertificate,
+    /// Both speak TLS and found no way to agree.
     Tls,
     /// This machine has no root certificates.
     NoRoots,
@@ -60,13 +62,14 @@ pub enum Cause {
 
 impl Cause {
     /// Every label, for metrics.
-    pub const LABELS: [&str; 22] = [
+    pub const LABELS: [&str; 23] = [
         "broken-off",
         "certificate",
         "certificate-expired",
         "certificate-issuer",
         "certificate-name",
         "certificate-not-yet",
+        "client-certificate",
         "machine",
         "name-not-found",
         "names-down",
@@ -100,6 +103,7 @@ impl Cause {
             Cause::CertificateIssuer => "certificate-issuer",
             Cause::Certificate => "certificate",
             Cause::NotTls => "not-tls",
+            Cause::ClientCertificate => "client-certificate",
             Cause::Tls => "tls",
             Cause::NoRoots => "no-roots",
             Cause::BrokenOff => "broken-off",
@@ -136,7 +140,13 @@ impl Cause {
             }
             Cause::Certificate => "its certificate cannot be accepted",
             Cause::NotTls => "what answers there does not speak TLS",
-            Cause::Tls => "no TLS connection could be agreed on",
+            Cause::ClientCertificate => {
+                "it wants a client certificate of ours, or does not accept the one we show"
+            }
+            Cause::Tls => {
+                "no TLS connection could be agreed on (1.2 or 1.3 is needed; perhaps it wants a \
+                 client certificate of ours)"
+            }
             Cause::NoRoots => {
                 "this machine has no root certificates to check its certificate with: install \
                  ca-certificates, or name a ca-file"
@@ -166,6 +176,7 @@ impl Cause {
         match self {
             Cause::NameNotFound
             | Cause::CertificateIssuer
+            | Cause::ClientCertificate
             | Cause::NoRoots
             | Cause::ProxyName
             | Cause::ProxyCredentials

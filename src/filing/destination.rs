@@ -82,8 +82,8 @@ pub(super) enum Turn {
     /// It refuses everything with this status (said again at each probe); the ten records whose
     /// refusal showed it, the first time.
     Outage(u16, Vec<RecordId>),
-    /// It cannot be reached.
-    Down,
+    /// It cannot be reached, or does not answer.
+    Down(NoAnswer),
     /// It answers again, but has filed nothing yet.
     Answers(u16),
     /// It takes records again.
@@ -221,7 +221,7 @@ impl Destination {
                 match *how {
                     Later::Unreachable(why) => {
                         self.last = Last::NoAnswer(why);
-                        self.not_reached(now, rng)
+                        self.not_reached(why, now, rng)
                     }
                     Later::BrokenOff(why) => {
                         self.last = Last::NoAnswer(why);
@@ -298,7 +298,7 @@ impl Destination {
         self.reached(status, now)
     }
 
-    fn not_reached(&mut self, now: Now, rng: &mut Rng) -> Option<Turn> {
+    fn not_reached(&mut self, why: NoAnswer, now: Now, rng: &mut Rng) -> Option<Turn> {
         self.failures = self.failures.saturating_add(1);
         match self.health {
             Health::Closed { .. } | Health::Down { .. } => {
@@ -312,7 +312,7 @@ impl Destination {
                     probe_at: now.mono + rng.jitter(DOWN_PROBE_MIN),
                     pause: DOWN_PROBE_MIN,
                 };
-                Some(Turn::Down)
+                Some(Turn::Down(why))
             }
         }
     }

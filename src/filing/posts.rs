@@ -248,10 +248,13 @@ impl Filing {
                     self.bring_back(id, now);
                 }
             }
-            Turn::Down => self.say(
+            Turn::Down(why) => self.say(
                 Level::Warn,
                 "history-down",
-                "the history manager cannot be reached; records wait, and it is probed",
+                format!(
+                    "the history manager {}; records wait, and it is probed",
+                    why.sentence()
+                ),
             ),
             Turn::Answers(status) => self.say(
                 Level::Info,

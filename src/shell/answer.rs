@@ -25,7 +25,9 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time,
 };
 
-use head::{Head, Read};
+use self::head::{Head, Read};
+use super::transport::gone;
+use super::unreached::refused_certificate;
 
 /// Where nobody can tell how long a body is, it ends with so much silence.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -113,9 +115,13 @@ impl<In: Transport> Answer<In> {
                     self.stage = Stage::Body { endless };
                     self.put(&bytes)
                 }
-                (None, more) => match self.broken.take() {
-                    Some(error) => Err(error),
-                    None => more,
+                (None, more) => match (self.broken.take(), more) {
+                    // Why nothing could be sent any more.
+                    (_, Err(Error::Io(alert))) if refused_certificate(&alert) => {
+                        Err(Error::Io(alert))
+                    }
+                    (Some(error), _) => Err(error),
+                    (None, more) => more,
                 },
             };
         }
@@ -226,15 +232,6 @@ impl<In: Transport> Transport for Answer<In> {
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
     }
-}
-
-fn gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-    )
 }
 
 #[cfg(test)]

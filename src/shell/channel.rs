@@ -412,7 +412,11 @@ impl Runner {
     fn broken(&self, error: Error) -> End {
         match error {
             Error::ConnectionClosed | Error::AlreadyClosed => End::Closed(NO_CODE),
+            // Over TLS the library's words for it are a page long.
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                End::Broken("the connection ended without a close frame".into())
+            }
+            Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 End::Broken("the connection ended without a close frame".into())
             }
             Error::Io(e) => End::Broken(self.veil.cover(&e.to_string())),

@@ -29,7 +29,7 @@ use super::proxy::Proxy;
 use super::shared::Shared;
 use super::tls::{Identity, Trust};
 use super::transport::{LaterResolver, TcpConnector, TlsConnector};
-use super::unreached::Unreached;
+use super::unreached::{Unreached, refused_certificate};
 use crate::cause::Cause;
 use crate::platform::rest::{Answer, Channel, Endpoints, Failure, Op, Outcome, decode, encode};
 use crate::redaction;
@@ -210,6 +210,7 @@ fn fate(error: Error) -> NoAnswer {
         }
         Error::Io(e) => match e.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => NoAnswer::TimedOut,
+            _ if refused_certificate(&e) => NoAnswer::Unreached(Cause::ClientCertificate),
             _ => NoAnswer::Unknown,
         },
         _ => NoAnswer::Unknown,

@@ -101,7 +101,11 @@ impl Connector for TcpConnector {
         (details.register_shutdown)(Arc::downgrade(&whole))?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(Tcp { stream, buffers }))
+        Ok(Some(Tcp {
+            stream,
+            buffers,
+            broken: None,
+        }))
     }
 }
 
@@ -155,6 +159,10 @@ impl ShutdownHandle for Handle {
 pub(super) struct Tcp {
     stream: Arc<Handle>,
     buffers: LazyBuffers,
+    /// Nothing can be sent any more. Whoever closed may have said why before: a TLS server that
+    /// does not take our certificate sends an alert. So the first failure is told when nothing
+    /// is left to read.
+    broken: Option<io::ErrorKind>,
 }
 
 impl std::fmt::Debug for Tcp {
@@ -187,6 +195,16 @@ fn failed(error: io::Error, timeout: &NextTimeout) -> Error {
     }
 }
 
+/// The other side has closed.
+pub(super) fn gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+    )
+}
+
 impl Transport for Tcp {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
@@ -195,6 +213,9 @@ impl Transport for Tcp {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let timeout = timeout.for_write();
         let until = until(&timeout)?;
+        if let Some(broken) = self.broken {
+            return Err(io::Error::from(broken).into());
+        }
         let mut stream = &self.stream.0;
         let mut rest = &self.buffers.output()[..amount];
         while !rest.is_empty() {
@@ -203,6 +224,10 @@ impl Transport for Tcp {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(n) => rest = &rest[n..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if gone(&e) => {
+                    self.broken = Some(e.kind());
+                    return Ok(());
+                }
                 Err(e) => return Err(failed(e, &timeout)),
             }
         }
@@ -215,10 +240,11 @@ impl Transport for Tcp {
         let mut stream = &self.stream.0;
         let amount = loop {
             stream.set_read_timeout(patience(until, &timeout)?)?;
-            match stream.read(self.buffers.input_append_buf()) {
-                Ok(n) => break n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(failed(e, &timeout)),
+            match (stream.read(self.buffers.input_append_buf()), self.broken) {
+                (Ok(0) | Err(_), Some(broken)) => return Err(io::Error::from(broken).into()),
+                (Ok(n), _) => break n,
+                (Err(e), _) if e.kind() == io::ErrorKind::Interrupted => {}
+                (Err(e), _) => return Err(failed(e, &timeout)),
             }
         };
         self.buffers.input_appended(amount);
@@ -237,6 +263,6 @@ impl Transport for Tcp {
             stream.set_nonblocking(false)?;
             io::Result::Ok(quiet)
         };
-        idle(stream).unwrap_or(false)
+        self.broken.is_none() && idle(stream).unwrap_or(false)
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 
-use rustls::{CertificateError, Error as Tls};
+use rustls::{AlertDescription, CertificateError, Error as Tls};
 
 use crate::cause::Cause;
 
@@ -80,14 +80,43 @@ pub(super) fn cause_of_tls(error: &Tls) -> Cause {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Cause::CertificateName
             }
-            CertificateError::UnknownIssuer => Cause::CertificateIssuer,
+            // A signature that does not fit: an authority of a name that we trust, with another
+            // key, as after its renewal.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Cause::CertificateIssuer
+            }
             _ => Cause::Certificate,
         },
         Tls::NoCertificatesPresented => Cause::Certificate,
         Tls::InvalidMessage(_) => Cause::NotTls,
+        Tls::AlertReceived(alert) if about_our_certificate(*alert) => Cause::ClientCertificate,
         Tls::General(text) if text.contains("No CA certificates") => Cause::NoRoots,
         _ => Cause::Tls,
     }
+}
+
+/// What a server says of a client's certificate, the lack of one included (RFC 8446, 6.2).
+fn about_our_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired
+    )
+}
+
+/// The same, of an error that came when the handshake seemed to be over: in TLS 1.3 a server
+/// judges our certificate after we have begun to send, and reads nothing of that if it does
+/// not take it.
+pub(super) fn refused_certificate(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|e| e.downcast_ref());
+    tls.is_some_and(|e: &Tls| cause_of_tls(e) == Cause::ClientCertificate)
 }
 
 /// Why a name has no address. The system library's own codes do not come through.
@@ -122,6 +151,22 @@ mod tests {
             (
                 wrapped(CertificateError::UnknownIssuer.into()),
                 Cause::CertificateIssuer,
+            ),
+            (
+                wrapped(CertificateError::BadSignature.into()),
+                Cause::CertificateIssuer,
+            ),
+            (
+                wrapped(Tls::AlertReceived(AlertDescription::CertificateRequired)),
+                Cause::ClientCertificate,
+            ),
+            (
+                wrapped(Tls::AlertReceived(AlertDescription::UnknownCA)),
+                Cause::ClientCertificate,
+            ),
+            (
+                wrapped(Tls::AlertReceived(AlertDescription::ProtocolVersion)),
+                Cause::Tls,
             ),
             (
                 wrapped(rustls::InvalidMessage::InvalidContentType.into()),

@@ -39,7 +39,9 @@ fn five_failures_in_a_row_mean_down_and_then_one_probe_at_a_time() {
     }
     assert_eq!(
         d.learn(id(1), &unreachable(), at(1), &mut rng),
-        Some(Turn::Down)
+        Some(Turn::Down(NoAnswer::Unreached(
+            crate::cause::Cause::Refused
+        )))
     );
     assert_eq!(d.limit(at(1).mono), 0);
     let mut t = at(1).mono;
