@@ -478,4 +478,32 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn every_metric_has_a_place_on_the_dashboard_and_what_is_asked_for_exists() {
+        let dashboard = include_str!("../../systemd/grafana/genesys-gateway.json");
+        let rules = include_str!("../../systemd/prometheus/genesys-gateway.rules.yml");
+        let text = render(&Snapshot::default());
+        let names: Vec<&str> = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
+        let asked = |of: &'static str| {
+            of.split("genesys_gateway_").skip(1).map(|rest| {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                rest[..end.unwrap_or(rest.len())].trim_end_matches("_bucket")
+            })
+        };
+        for name in &names {
+            let name = name.trim_start_matches("genesys_gateway_");
+            assert!(
+                asked(dashboard).any(|n| n == name),
+                "{name} is shown nowhere"
+            );
+        }
+        for name in asked(dashboard).chain(asked(rules)) {
+            let name = format!("genesys_gateway_{name}");
+            assert!(names.contains(&name.as_str()), "there is no {name}");
+        }
+    }
 }
