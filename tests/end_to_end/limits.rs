@@ -73,3 +73,72 @@ fn a_conversation_that_is_answered_500_again_and_again_does_not_keep_the_others_
         gateway.wait_state(&other, "finished");
     }
 }
+
+/// Accepted and on a channel, all of them.
+fn all_watched(platform: &Platform, gateway: &Gateway, n: usize) -> Vec<String> {
+    let ids: Vec<String> = (0..n).map(|_| platform.conversation()).collect();
+    for id in &ids {
+        gateway.accept(id).expect(202);
+    }
+    for id in &ids {
+        wait_within(Duration::from_secs(90), "it to be watched", || {
+            match gateway.interaction(id)["state"].as_str() {
+                Some("watching") => Ok(()),
+                _ => Err(gateway.status()["channels"].to_string()),
+            }
+        });
+    }
+    ids
+}
+
+/// A channel on which the platform counts more topics than we do, then with nothing to do.
+#[test]
+fn a_channel_whose_places_are_freed_late_costs_no_processor_and_is_used_again() {
+    let (platform, history) = (
+        Platform::switched(&[("topics-max", "10"), ("places-freed-seconds", "20")]),
+        History::start(),
+    );
+    let mut setup = Setup::new(&platform, &history);
+    setup.set("channels", "topics-per-channel = 10");
+    setup.set("channels", "max-channels = 3");
+    setup.env("RUST_LOG", "info");
+    let gateway = setup.start();
+    // The second ten find places that are free here and not there.
+    for n in [20, 10] {
+        let ids = all_watched(&platform, &gateway, n);
+        for id in &ids {
+            platform.act(id, "finish", json!({}));
+        }
+        for id in &ids {
+            history.wait_filed(id, 1);
+            gateway.wait_state(id, "finished");
+        }
+    }
+    let refusals = platform.journal();
+    let full = refusals
+        .iter()
+        .filter(|e| e.what.contains("too.many"))
+        .count();
+    // Nobody asks it anything meanwhile.
+    let (idle, before) = (Duration::from_secs(30), gateway.processor());
+    std::thread::sleep(idle);
+    let used = gateway.processor() - before;
+    assert!(
+        used < idle / 100,
+        "{used:?} of a core in {idle:?}, {full} refusals"
+    );
+    let lines = gateway.lines().len();
+    assert!(lines < 30, "{lines} lines");
+    // Used again, or gone.
+    for id in all_watched(&platform, &gateway, 20) {
+        platform.act(&id, "finish", json!({}));
+        history.wait_filed(&id, 1);
+    }
+    let model = platform.0.model();
+    let ledger = model.platform().truth().ledger();
+    assert!(
+        ledger.topics_most <= 10 && ledger.held_most <= 3,
+        "{ledger:?}"
+    );
+    assert_eq!(ledger.evicted_connected, 0);
+}

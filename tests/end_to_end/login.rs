@@ -132,6 +132,49 @@ fn an_assertion_comes_from_a_file_that_is_read_again_at_every_request() {
 }
 
 #[test]
+fn an_assertion_file_in_the_middle_of_its_replacement_is_read_again_soon() {
+    let good = assertion();
+    let half = good.len() / 2;
+    for broken in [
+        None,
+        Some(String::new()),
+        Some("\n".into()),
+        Some(good[..half].to_owned()),
+        Some(good[..half - half % 4].to_owned()),
+        Some(format!("{}=", &good[..16])),
+        Some("<html>Sign in, please</html>".into()),
+    ] {
+        let (platform, history) = (strict(), History::start());
+        let mut setup = bearer(&platform, &history);
+        setup.write("assertion", &good);
+        setup.set("genesys.oauth.assertion", "file = \"./assertion\"");
+        let gateway = setup.start();
+        gateway.wait_ready();
+        // The token dies while somebody writes the file.
+        match &broken {
+            None => std::fs::remove_file(setup.path("assertion")).unwrap(),
+            Some(text) => setup.write("assertion", text),
+        }
+        platform.fault(json!({"fault": "revoke-tokens"}));
+        let id = platform.conversation();
+        gateway.accept(&id).expect(202);
+        platform.fault(json!({"fault": "drop-socket", "channel": "all"}));
+        let tokens = platform.count("token");
+        gateway.wait_log("token-refused");
+        // A second refusal: the pause grows.
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(platform.count("token"), tokens, "{broken:?}");
+        setup.write("assertion", &format!("{good}\n"));
+        let mended = std::time::Instant::now();
+        gateway.wait_ready();
+        let took = mended.elapsed();
+        assert!(took < Duration::from_secs(8), "{took:?} after {broken:?}");
+        works(&platform, &history, &gateway);
+        assert!(!gateway.log().contains(&good[..16]));
+    }
+}
+
+#[test]
 fn an_assertion_comes_from_a_command() {
     let (platform, history) = (strict(), History::start());
     let mut setup = bearer(&platform, &history);

@@ -1,15 +1,18 @@
-/* Preloaded into the gateway: a disk that is slow, or fails, and a loop that hangs, as long as
-   a file in $DISK_SHIM says so.
+/* Preloaded into the gateway: a disk that is slow, or fails, a loop that hangs, and names, as
+   long as a file in $DISK_SHIM says so.
      slow    the seconds that every sync takes
      broken  every sync fails with EIO
-     hang    the thread named "loop" never comes back from looking at the clock */
+     hang    the thread named "loop" never comes back from looking at the clock
+     name-X  the addresses of the name X, one a line; or "again", or "none", as name servers say */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,4 +69,30 @@ int clock_gettime(clockid_t id, struct timespec *t) {
         }
     }
     return real(id, t);
+}
+
+typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **found) {
+    static lookup *real;
+    if (!real) real = (lookup *)dlsym(RTLD_NEXT, "getaddrinfo");
+    char name[300], word[100];
+    snprintf(name, sizeof name, "name-%s", node ? node : "");
+    FILE *f = switched(name);
+    if (!f) return real(node, service, hints, found);
+    struct addrinfo numeric = {0}, **end = found;
+    if (hints) numeric = *hints;
+    numeric.ai_flags = AI_NUMERICHOST;
+    *found = NULL;
+    int result = EAI_NONAME;
+    while (fscanf(f, "%99s", word) == 1) {
+        if (!strcmp(word, "again")) { result = EAI_AGAIN; break; }
+        if (real(word, service, &numeric, end)) continue;
+        result = 0;
+        /* The system's own freeaddrinfo frees them one by one. */
+        while (*end) end = &(*end)->ai_next;
+    }
+    fclose(f);
+    return result;
 }

@@ -367,6 +367,20 @@ impl Gateway {
         }))
     }
 
+    /// Processor time so far.
+    pub(crate) fn processor(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in brackets may hold anything; utime and stime are the 12th and 13th after it.
+        let after = stat.rsplit_once(") ").unwrap().1.split(' ');
+        let ticks: u64 = after
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse::<u64>().unwrap())
+            .sum();
+        // Linux counts in hundredths of a second here, whatever the kernel's own tick is.
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Ends it without a chance to say goodbye.
     pub(crate) fn kill9(&mut self) {
         let _ = self.child.kill();

@@ -197,7 +197,8 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
             .unwrap_or(Reply::Status(201));
         let answered = match &reply {
             Reply::Status(s) | Reply::Full(s, ..) | Reply::Late(_, s) => Some(*s),
-            Reply::Raw(_) | Reply::Close | Reply::Hang => None,
+            Reply::Raw(text) => last_status(text),
+            Reply::Close | Reply::Hang => None,
         };
         locked.receipts.push(Receipt {
             at: Instant::now(),
@@ -232,6 +233,12 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
             return;
         }
     }
+}
+
+/// Of the final answer, behind interim ones.
+fn last_status(text: &str) -> Option<u16> {
+    let last = text.rsplit("HTTP/1.").next()?;
+    last.split_whitespace().nth(1)?.parse().ok()
 }
 
 type Incoming = (String, Vec<(String, String)>, String);

@@ -6,15 +6,19 @@
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
+pub(crate) mod authority;
 pub(crate) mod gateway;
 pub(crate) mod history;
 pub(crate) mod http;
+pub(crate) mod middlebox;
 pub(crate) mod platform;
 pub(crate) mod shim;
 pub(crate) mod wait;
 
+pub(crate) use authority::{Authority, Time};
 pub(crate) use gateway::{Gateway, Setup};
 pub(crate) use history::{History, Reply};
+pub(crate) use middlebox::Middlebox;
 pub(crate) use platform::Platform;
 pub(crate) use shim::Shim;
 pub(crate) use wait::{PATIENCE, never_within, wait_for, wait_within};

@@ -1,4 +1,4 @@
-//! A disk that is slow or broken, and a loop that hangs: a small library between the gateway
+//! A disk that is slow or broken, a loop that hangs, and names: a small library between the gateway
 //! and the system's own, made by the system's C compiler.
 
 use std::fs;
@@ -61,6 +61,11 @@ impl Shim {
     /// The loop does not come back.
     pub(crate) fn hang(&self) {
         self.turn("hang", "");
+    }
+
+    /// The name has these addresses, one after the other; `again`: no name server answers.
+    pub(crate) fn name(&self, name: &str, addresses: &[&str]) {
+        self.turn(&format!("name-{name}"), &addresses.join("\n"));
     }
 
     /// The disk is as good as any.

@@ -1,0 +1,50 @@
+//! Networks as they are, not as they should be: refused upgrades, middleboxes, proxies,
+//! certificates, names, odd text, and what an operator does about it. What stands in between
+//! is `tests/support/middlebox.rs`.
+
+mod causes;
+mod odd_text;
+pub(crate) mod places;
+mod refused;
+mod rotation;
+
+use crate::support::{Gateway, History, Platform, wait_for};
+use genesys_gateway::simulator::model::Call;
+use serde_json::{Value, json};
+
+/// How often the platform got that call.
+fn asked(platform: &Platform, call: Call) -> u64 {
+    let model = platform.0.model();
+    let truth = model.platform().truth();
+    truth.ledger().calls.get(&call).copied().unwrap_or(0)
+}
+
+/// Accepted and on a channel.
+fn watched(platform: &Platform, gateway: &Gateway) -> String {
+    let id = platform.conversation();
+    gateway.accept(&id).expect(202);
+    gateway.wait_state(&id, "watching");
+    id
+}
+
+/// A conversation from its acceptance to its filing, announced over the WebSocket.
+fn works(platform: &Platform, history: &History, gateway: &Gateway) {
+    let id = watched(platform, gateway);
+    platform.act(&id, "finish", json!({}));
+    let filed = history.wait_filed(&id, 1).remove(0).json();
+    assert_eq!(filed["source"], "notification");
+    gateway.wait_state(&id, "finished");
+}
+
+/// The status, once one of its reasons has all these words.
+fn wait_reason(gateway: &Gateway, words: &[&str]) -> Value {
+    wait_for(&format!("a reason with {words:?}"), || {
+        let status = gateway.status();
+        let reasons = status["reasons"].as_array().unwrap();
+        let has = |reason: &Value| words.iter().all(|w| reason.as_str().unwrap().contains(w));
+        match reasons.iter().any(has) {
+            true => Ok(status),
+            false => Err(status["reasons"].to_string()),
+        }
+    })
+}
