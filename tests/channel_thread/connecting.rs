@@ -158,7 +158,7 @@ fn a_proxy_is_asked_for_a_tunnel_and_believed_only_if_it_says_yes() {
         ("hello\r\n\r\n", Cause::ProxyOdd),
     ] {
         let (proxy_port, _asked) = proxy(answer, 0);
-        let mut setup = Setup::new(format!("wss://streaming.invalid/channels/{CHANNEL}"));
+        let setup = Setup::new(format!("wss://streaming.invalid/channels/{CHANNEL}"));
         let address = format!("http://127.0.0.1:{proxy_port}");
         let parsed = Proxy::parse(&address).unwrap();
         setup.connector.proxy.set(Some(parsed));
@@ -169,7 +169,7 @@ fn a_proxy_is_asked_for_a_tunnel_and_believed_only_if_it_says_yes() {
 #[test]
 fn this_machine_is_never_reached_over_a_proxy() {
     let (port, _server) = listen(|tcp| confirm_all(&mut accept(tcp)));
-    let mut setup = Setup::plain(port);
+    let setup = Setup::plain(port);
     let parsed = Proxy::parse("http://127.0.0.1:1").unwrap();
     setup.connector.proxy.set(Some(parsed));
     setup.start().opened();
