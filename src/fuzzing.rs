@@ -14,9 +14,12 @@ use crate::filing::template::Renderer;
 use crate::filing::{reconcile, rows};
 use crate::foreign;
 use crate::ids::{ConversationId, Topic};
+use crate::platform::limits::RATE_HOLD_MAX;
+use crate::platform::pacing::Budget;
 use crate::platform::rest::{self, Op};
 use crate::platform::session::{Fact, Input, Order, Output, Session, SessionSettings};
 use crate::platform::{frames, oauth};
+use crate::rng::Rng;
 use crate::secret::Secret;
 use crate::shell::http::json::Document;
 use crate::time::{Now, Wall};
@@ -104,14 +107,16 @@ fn intake_body(data: &[u8]) {
     let Ok(document) = Document::parse(data) else {
         return;
     };
-    let value: serde_json::Value =
-        serde_json::from_slice(data).expect("what is taken is JSON for others, too");
+    // A number may be beyond every machine type: it is kept digit for digit.
+    let strict: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(data);
+    assert!(strict.is_ok(), "what is taken is JSON for others, too");
+    let value = foreign::value(data).expect("a document");
     let members = document.members();
     assert_eq!(members.is_some(), value.is_object());
     if let (Some(members), Some(object)) = (members, value.as_object()) {
         assert_eq!(members.len(), object.len(), "no name twice, none lost");
         let text = crate::shell::http::json::object(members.iter());
-        let again: serde_json::Value = serde_json::from_str(&text).expect("written as read");
+        let again = foreign::value(text.as_bytes()).expect("written as read");
         assert_eq!(again, value);
     }
 }
@@ -179,13 +184,20 @@ fn rest_answer(data: &[u8]) {
     ];
     let (n, rest) = choice(data);
     let response = response(rest);
-    let outcome = rest::decode(&ops[n % ops.len()], &response, Wall(1_767_886_512_345));
-    if let Some(wait) = outcome.retry_after {
-        assert!(
-            wait.as_secs() <= 366 * 24 * 3600,
-            "no wait for ever: {wait:?}"
-        );
-    }
+    let op = &ops[n % ops.len()];
+    let outcome = rest::decode(op, &response, Wall(1_767_886_512_345));
+    // Whatever is asked for, nothing is silent for ever.
+    let now = Now::default()
+        .plus(std::time::Duration::from_secs(1000))
+        .mono;
+    let mut budget = Budget::default();
+    budget.learn(op, &outcome, now, &mut Rng::new(7));
+    let most = RATE_HOLD_MAX * 9 / 8 + std::time::Duration::from_secs(1);
+    assert!(budget.quiet_for(now) <= most);
+    assert!(budget.held_until(op).since(now) <= most);
+    let subject = budget.subject_held_until(op);
+    assert!(subject.is_none_or(|until| until.since(now) <= most));
+    assert!(budget.allowed() > 0);
     // What is handed on of a conversation is read by the other half.
     let text = String::from_utf8_lossy(&response.body);
     if let Ok(view) = reconcile::read_conversation(&text, id) {

@@ -2,7 +2,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::rng::Rng;
 
 /// What a mutation may put in, besides noise: what these readers trip over.
 const WORDS: [&str; 40] = [
