@@ -228,7 +228,7 @@ impl Filing {
                 );
             }
             (Some(_), _) => None,
-            (None, Some(Found::Interaction(row, records))) if !self.orphaned_since(id, ask) => {
+            (None, Some(Found::Interaction(row, records))) if !self.outdated(id, records, ask) => {
                 Some((row.clone(), records.clone()))
             }
             (None, _) => return Weighed::LookUp,

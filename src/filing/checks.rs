@@ -29,8 +29,10 @@ const ONE_BY_ONE_MAX: usize = 60;
 const BULK_MAX: usize = 50;
 /// After a bulk question was too large even for two, or refused: a pause.
 const BULK_PAUSE: Duration = Duration::from_secs(600);
-/// Of so many questions about what gaps touched, one goes to what comes next instead.
-const TURNS: u32 = 16;
+/// Of so many questions about what gaps touched, one goes to what comes next instead. More often,
+/// and a full channel of which everybody is just wrapping up is not asked about within three
+/// minutes.
+const TURNS: u32 = 32;
 /// Questions in no hurry that may be unanswered: the rest is for those that are.
 const CALM_OUTSTANDING_MAX: usize = 2;
 /// Questions about many that may be unanswered.
@@ -428,20 +430,20 @@ mod tests {
     }
 
     #[test]
-    fn after_a_gap_the_likeliest_go_first_and_every_sixteenth_turn_is_somebody_elses() {
+    fn after_a_gap_the_likeliest_go_first_and_every_thirty_second_turn_is_somebody_elses() {
         let mut c = Checks::new();
-        for n in 0..20 {
+        for n in 0..40 {
             c.schedule(id(n), at(n as u64), Class::Gap(100 - n as u64));
         }
         c.schedule(id(50), at(9), Class::Prompt);
         c.schedule(id(51), at(8), Class::Prompt);
         c.schedule(id(60), at(0), Class::Routine);
-        let order: Vec<_> = drain(&mut c, at(20));
-        let mut alone: Vec<_> = (0..20).rev().collect();
+        let order: Vec<_> = drain(&mut c, at(40));
+        let mut alone: Vec<_> = (0..40).rev().collect();
         alone.insert(TURNS as usize - 1, 51);
         let alone: Vec<_> = alone.into_iter().map(|n| Fetch::One(id(n))).collect();
         let calm = [50, 60].map(|n| Fetch::Calm(id(n)));
-        assert_eq!((&order[..21], &order[21..]), (&alone[..], &calm[..]));
+        assert_eq!((&order[..41], &order[41..]), (&alone[..], &calm[..]));
     }
 
     #[test]

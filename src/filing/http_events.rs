@@ -37,7 +37,7 @@ impl Filing {
                 let rows = self.rows_of(w).into_iter().cloned().collect();
                 (Some(w.row.state), rows)
             }
-            (None, Some(Found::Interaction(row, records))) if !self.orphaned_since(id, ask) => {
+            (None, Some(Found::Interaction(row, records))) if !self.outdated(id, records, ask) => {
                 let rows: Vec<RecordRow> = records
                     .iter()
                     .map(|r| {
@@ -149,9 +149,14 @@ impl Filing {
         }
     }
 
-    /// A record without an interaction was added since the store was asked for this request.
-    pub(super) fn orphaned_since(&self, id: ConversationId, ask: &Ask) -> bool {
-        self.orphaned.get(&id).is_some_and(|t| *t > ask.looked_at)
+    /// A record without an interaction was added since the store was asked for this request, or
+    /// one that it showed is over by now, and forgotten: it would be taken for waiting.
+    pub(super) fn outdated(&self, id: ConversationId, records: &[RecordRow], ask: &Ask) -> bool {
+        let added = self.orphaned.get(&id).is_some_and(|t| *t > ask.looked_at);
+        added
+            || records
+                .iter()
+                .any(|r| !r.state.over() && !self.records.contains_key(&r.record))
     }
 
     /// The record of an event over HTTP is on its way into the store.

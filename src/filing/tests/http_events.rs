@@ -217,3 +217,38 @@ fn an_interaction_goes_on_after_an_event_over_http_as_after_an_announcement() {
     assert_eq!(told(&mut w, 1, "a", at), Taken);
     assert_eq!(w.state(1), "finished");
 }
+
+#[test]
+fn what_was_filed_and_forgotten_while_a_look_up_was_on_its_way_is_neither_lost_nor_waiting_again() {
+    for again in [false, true] {
+        let mut w = World::new(filing_everything());
+        let at = w.now.wall;
+        assert_eq!(told(&mut w, 1, "a", at), Taken);
+        let record = w.only_record();
+        w.hold_lookups = true;
+        let caller = match again {
+            true => sent(&mut w, 1, World::event_body(1, "a", at)),
+            false => w.accept(1),
+        };
+        // The store has looked; the answer comes after the record is delivered.
+        let (ticket, what) = w.lookups.pop_front().unwrap();
+        let found = what.iter().map(|l| w.store.look(l)).collect();
+        w.post_ends(filed());
+        assert_eq!(w.record(record).state, RecordState::Delivered);
+        w.hold_lookups = false;
+        w.tell(Fact::Store(StoreFact::Looked { ticket, found }));
+        if again {
+            assert_eq!(w.answer_to(caller), Some(&Answer::Event(Known)));
+        } else {
+            assert!(matches!(
+                w.answer_to(caller),
+                Some(Answer::Interaction { .. })
+            ));
+            w.live(1);
+            w.event(1, "a", at);
+        }
+        w.pass(secs(600));
+        assert_eq!(w.only_record(), record);
+        assert_eq!(w.record(record).state, RecordState::Delivered);
+    }
+}
