@@ -41,6 +41,21 @@ enum Step {
     Break,
 }
 
+/// A channel that has to be replaced, for those who look at who goes first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Replacement {
+    /// Which.
+    pub slot: u8,
+    /// It watches no more.
+    pub suspect: bool,
+    /// The platform said that it will close it.
+    pub closing: bool,
+    /// A successor is being made.
+    pub under_way: bool,
+    /// It holds topics that are wanted, and no pause keeps anybody from making a successor.
+    pub due: bool,
+}
+
 /// An end as seen from now on the monotonic clock.
 pub(super) fn mono_of(term: Term, now: Now) -> Mono {
     now.mono + term.left(now)
@@ -393,6 +408,19 @@ impl Client {
             .filter(|(_, _, at, _)| *at <= now.mono)
             .min_by_key(|(c, r, ..)| (!c.suspect, r.by, Reverse(c.subs.len()), c.slot))
             .map(|(c, r, _, step)| (c.slot, r, step))
+    }
+
+    /// Channels that have to be replaced.
+    pub fn to_be_replaced(&self, now: Now) -> impl Iterator<Item = Replacement> + '_ {
+        let serving = self.channels.values().filter(|c| !c.retiring());
+        let of = move |c: &'_ Channel, r: Replace| Replacement {
+            slot: c.slot,
+            suspect: c.suspect,
+            closing: r.why == CLOSING,
+            under_way: c.successor.is_some(),
+            due: r.from <= now.mono && self.wanted_on(c).any(|_| true),
+        };
+        serving.filter_map(move |c| c.replace.map(|r| of(c, r)))
     }
 
     fn begin_handover(&mut self, now: Now) {

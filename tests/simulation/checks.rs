@@ -5,11 +5,12 @@ mod outcome;
 mod refused;
 mod standing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use genesys_gateway::filing::rows::{Change, InteractionState, RecordState, StoreOrder};
 use genesys_gateway::filing::{Answer, CallerId, PostOutcome, conversation_of};
+use genesys_gateway::foreign;
 use genesys_gateway::ids::{ConversationId, RecordId, Topic};
 use genesys_gateway::notice::Notice;
 use genesys_gateway::platform::limits;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use crate::agenda::{MINUTE, SECOND, Time};
 use crate::full::{Ask, Full};
 use crate::history::STORM;
+use crate::net::PLACE;
 
 /// Silence, a lost pong and a dead token are noticed within this time.
 const DEAF_MAX: Time = 5 * MINUTE;
@@ -32,8 +34,10 @@ const ANSWER_MAX: Time = 60 * SECOND;
 /// A confirmation that was sent before its channel went arrives, and what follows from
 /// it is done, within this time.
 const CONFIRMATION_MAX: Time = 10 * SECOND;
+/// Channels that one process makes within an hour in which no socket can be had.
+const MADE_MAX: u64 = 100;
 /// Rebuilt and announced times of one wrap-up differ by less.
-const SKEW_MAX: i64 = 2_500;
+pub(crate) const SKEW_MAX: i64 = 2_500;
 
 #[derive(Default)]
 pub(crate) struct Checks {
@@ -54,6 +58,12 @@ pub(crate) struct Checks {
     deaf: BTreeMap<ConversationId, Time>,
     processes: Vec<(Time, Time)>,
     results: BTreeSet<u64>,
+    /// Wrap-ups whose events were taken over HTTP, or known there.
+    pub(crate) by_http: BTreeSet<usize>,
+    /// Channels made so far, as of each look while sockets are refused.
+    made: VecDeque<(Time, u64)>,
+    /// Channels that had to be replaced after the step before, without those with a successor.
+    waited: BTreeSet<u8>,
     /// Requests, by what tells each try apart: refused, and done.
     refused: BTreeSet<String>,
     done: BTreeSet<String>,
@@ -86,6 +96,8 @@ impl Checks {
     pub(crate) fn process_began(&mut self, now: Time) {
         self.processes.push((now, Time::MAX));
         self.deaf.clear();
+        // It knows nothing of what was tried.
+        self.made.clear();
     }
 
     pub(crate) fn process_ended(&mut self, now: Time) {
@@ -120,7 +132,7 @@ const CALL: u128 = 0xca11;
 
 /// Tells whether a record or an event of that session is of this wrap-up: one that is tagged on
 /// a callback and on the call it led to may come by either.
-fn same_session(w: &WrapUp, session: &str) -> bool {
+pub(crate) fn same_session(w: &WrapUp, session: &str) -> bool {
     let session: Option<Uuid> = session.parse().ok();
     session.is_some_and(|s| s == w.session || s.as_u128() ^ CALL == w.session.as_u128())
 }
@@ -150,15 +162,14 @@ impl Full {
             self.tally.wrap_ups += 1;
             self.checks.wraps.entry(w.conversation).or_default().push(n);
         }
-        self.checks.wraps_seen = wraps.len();
+        let first = std::mem::replace(&mut self.checks.wraps_seen, wraps.len());
+        self.send_events(first);
     }
 
     /// An announcement is handed to the core.
     pub(crate) fn note_event(&mut self, topic: &Topic, body: &str) {
-        let (Some(id), Ok(body)) = (
-            conversation_of(topic),
-            serde_json::from_str::<serde_json::Value>(body),
-        ) else {
+        let body = foreign::value(body.as_bytes());
+        let (Some(id), Some(body)) = (conversation_of(topic), body) else {
             return;
         };
         let text = |n: &str| {
@@ -253,6 +264,9 @@ impl Full {
                 }
                 self.unanswered -= 1;
             }
+            (Ask::Event(wrap, _), Answer::Event(outcome)) => {
+                self.event_answered(*wrap, *outcome);
+            }
             (ask, _) => {
                 let ask = ask.clone();
                 self.fail(format!("{ask:?} was answered with something else"));
@@ -329,6 +343,9 @@ impl Full {
             return self.fail(format!("a socket for slot {}", socket.slot));
         }
         let others: Vec<SocketRef> = self.net.sockets_on(uri.expose()).collect();
+        if !uri.expose().starts_with(&format!("{PLACE}/")) {
+            return self.fail("a socket to a foreign host");
+        }
         if others.iter().any(|s| !self.checks.noticed.contains(s)) {
             self.fail(format!(
                 "two sockets on one channel: {others:?} and {socket:?}"

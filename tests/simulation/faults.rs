@@ -307,6 +307,64 @@ pub(crate) fn inject(
             clock.wall_off -= (1 + rng.below(6 * HOUR)) as i64;
             Blow::Done(None)
         }
+        Kind::ClockLeap => {
+            let days = (1 + rng.below(96 * HOUR)) as i64;
+            clock.wall_off += if rng.chance(50) { days } else { -days };
+            Blow::Done(None)
+        }
+        Kind::OddText => {
+            net.odd_until = clock.time + 30 * MINUTE + rng.below(2 * HOUR);
+            Blow::Done(None)
+        }
+        Kind::UpgradeRefused => {
+            let status = [403, 404, 429, 503][rng.below(4) as usize];
+            let after = [None, None, Some(30), Some(600)][rng.below(4) as usize];
+            let until = clock.time + HOUR + rng.below(4 * HOUR);
+            net.refuse_upgrades(status, after, until, clock.time);
+            // Else only who loses its socket finds out.
+            if rng.chance(60) {
+                net.reset(false, clock);
+            }
+            Blow::Done(None)
+        }
+        Kind::LedAstray => {
+            net.astray_until = clock.time + 10 * MINUTE + rng.below(2 * HOUR);
+            // Else only who needs a new channel finds out.
+            if rng.chance(60) {
+                return command(net, clock, Fault::ExpireChannel { channel: any() });
+            }
+            Blow::Done(None)
+        }
+        Kind::FullHouse => {
+            let truth = net.platform.truth();
+            let heard = |s| net.heard_by_session(s);
+            let used = truth
+                .channels()
+                .filter(|c| c.topics > 0 && c.socket.is_some_and(heard))
+                .count();
+            if used < usize::from(plan.max_channels) {
+                return Blow::Missed;
+            }
+            // Whichever is first: that all are about to be closed, or that one is gone.
+            let gone = match rng.chance(50) {
+                true => Fault::ExpireChannel { channel: any() },
+                false => Fault::Evict { channel: any() },
+            };
+            let closing = Fault::Closing { channel: all() };
+            let (first, second) = match rng.chance(50) {
+                true => (gone, closing),
+                false => (closing, gone),
+            };
+            command(net, clock, first);
+            command(net, clock, second)
+        }
+        Kind::MachineOff => {
+            let longest = [3 * HOUR, 20 * HOUR, 96 * HOUR][rng.below(3) as usize];
+            Blow::Die {
+                orderly: rng.chance(50),
+                down_for: HOUR + rng.below(longest),
+            }
+        }
         Kind::Kill | Kind::Restart => {
             let down_for = [200, 5 * SECOND, 90 * SECOND, 20 * MINUTE][rng.below(4) as usize];
             Blow::Die {
@@ -368,5 +426,6 @@ pub(crate) fn clear(plan: &Plan, net: &mut Net, clock: &Clock) {
         relieve(kind, plan, net, clock);
     }
     net.fair_weather();
+    net.odd_until = 0;
     command(net, clock, Fault::Clear);
 }

@@ -3,6 +3,7 @@
 //! What is checked after every step is in [`checks`](crate::checks); here is
 //! how the world turns.
 
+mod events;
 mod orders;
 mod stops;
 mod trouble;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use genesys_gateway::filing::rows::RecordState;
-use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Until};
+use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Unreported, Until};
 use genesys_gateway::gateway::{Gateway, Input};
 use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::platform::session;
@@ -55,6 +56,8 @@ pub(crate) enum Ask {
     Result(u64),
     /// A result without an idempotency key.
     Keyless(u64),
+    /// The event of that wrap-up over HTTP, and which of all that come so it is.
+    Event(usize, u64),
 }
 
 pub(crate) struct Waiting {
@@ -83,6 +86,12 @@ pub(crate) struct Full {
     pub(crate) posts: usize,
     /// Forwarders cannot read the database until then.
     pub(crate) unread_until: Time,
+    /// The process is not there before then.
+    pub(crate) off_until: Time,
+    /// Events come over HTTP as well until then, with draws of their own.
+    pub(super) http_until: Time,
+    pub(super) http_rng: Rng,
+    pub(super) http_events: u64,
     due: Option<Time>,
     rng: Rng,
     last_caller: u64,
@@ -135,11 +144,18 @@ impl Full {
             },
             max_age: Duration::from_millis(plan.max_age),
             workers: plan.workers,
+            give_up_after: Duration::from_millis(plan.give_up_after),
+            unreported: match plan.unreported {
+                true => Unreported::File,
+                false => Unreported::Ignore,
+            },
             ..filing::Settings::default()
         };
+        let mut net = Net::new(platform, rng.next_u64(), trace.clone());
+        net.odd_notes = plan.has(Kind::OddText);
         Full {
             clock: Clock::new(),
-            net: Net::new(platform, rng.next_u64(), trace.clone()),
+            net,
             disk: Disk::new(),
             history: History::new(),
             gateway: None,
@@ -154,6 +170,10 @@ impl Full {
             settings,
             posts: 0,
             unread_until: 0,
+            off_until: 0,
+            http_until: 0,
+            http_rng: Rng::new(plan.seed ^ 0x68_74_74_70_65),
+            http_events: 0,
             due: None,
             rng,
             last_caller: 0,
@@ -177,7 +197,7 @@ impl Full {
     pub(crate) fn run(&mut self) -> Result<(), String> {
         self.run_until(self.plan.trouble);
         self.peace();
-        let end = self.clock.time + self.plan.max_age + 6 * HOUR;
+        let end = self.clock.time.max(self.off_until) + self.plan.max_age + 6 * HOUR;
         self.settle(end)
     }
 
@@ -190,6 +210,7 @@ impl Full {
         self.disk.latency = (1, 15);
         self.history.until = 0;
         self.unread_until = 0;
+        self.http_until = 0;
     }
 
     /// Goes on until everything is in order, at the latest until then.
@@ -367,17 +388,21 @@ impl Full {
         let control = Control::Life(life);
         let ahead = self.rng.chance(4);
         self.checks.life(id, now + length + asked);
-        self.agenda
-            .plan(now + asked, Event::Ask(Ask::Accept(id, 1), 0));
-        if ahead {
+        // Nobody reports some of those whose events come over HTTP.
+        let unreported = self.plan.has(Kind::EventsOverHttp) && self.http_rng.chance(8);
+        if !unreported {
+            self.agenda
+                .plan(now + asked, Event::Ask(Ask::Accept(id, 1), 0));
+        }
+        if ahead && !unreported {
             // The caller is quicker than the platform.
             self.agenda.plan(now, Event::Ask(Ask::Accept(id, 0), 0));
         }
-        if self.rng.chance(5) {
+        if self.rng.chance(5) && !unreported {
             let again = now + asked + self.rng.below(length);
             self.agenda.plan(again, Event::Ask(Ask::Accept(id, 2), 0));
         }
-        if self.rng.chance(3) {
+        if self.rng.chance(3) && !unreported {
             let stop = now + asked + self.rng.below(2 * length);
             self.agenda.plan(stop, Event::Ask(Ask::Stop(id), 0));
         }
@@ -399,7 +424,9 @@ impl Full {
             self.unanswered += 1;
         }
         if self.gateway.is_none() {
-            let again = now + SECOND + self.rng.below(10 * SECOND);
+            // Callers knock until it is there again; only the last knocks are worth a step.
+            let knock = now.max(self.off_until.saturating_sub(10 * MINUTE));
+            let again = knock + SECOND + self.rng.below(10 * SECOND);
             self.agenda.plan(again, Event::Ask(ask, tries + 1));
             return;
         }
@@ -425,6 +452,7 @@ impl Full {
                 conversation: None,
                 result: format!("{{\"keyless\":{n},\"try\":{tries}}}"),
             },
+            Ask::Event(wrap, n) => self.event_over_http(*wrap, *n, tries),
         };
         self.trace
             .add(&self.clock, "ask", caller.0, || format!("{ask:?}"));

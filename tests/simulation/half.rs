@@ -163,7 +163,13 @@ impl Half {
         faults::clear(&self.plan.clone(), &mut self.net, &self.clock);
         // Where sockets of expired channels go on beating, only the next look at the
         // channel's life finds it.
-        let patience = if self.plan.has(Kind::ExpireChannel) || self.plan.has(Kind::Evict) {
+        let gone = [
+            Kind::ExpireChannel,
+            Kind::Evict,
+            Kind::LedAstray,
+            Kind::FullHouse,
+        ];
+        let patience = if gone.iter().any(|k| self.plan.has(*k)) {
             26 * HOUR
         } else {
             90 * MINUTE

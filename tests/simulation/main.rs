@@ -6,6 +6,12 @@
 //! under faults with the invariants checked after every step, then the faults
 //! stop and everything has to come to its end.
 //!
+//! What is decided by the threads that dial and post is not modelled here, because the core has no
+//! say in it: which of a host's addresses is tried next and when (the dead ones before a living
+//! one) is tested in `src/shell/eyeballs.rs`, interim answers and odd field lines of the history
+//! manager in `src/shell/answer/tests.rs` and, over real sockets, in
+//! `whatever_stands_around_the_status_line_a_record_is_filed_once`.
+//!
 //! `SEEDS=10000 FROM=1 cargo test --release --test simulation -- seeds --nocapture`
 //! runs many, of the platform half and of the whole gateway (`seeds_of_the_whole` for
 //! that one alone); `SEED=7 cargo test --release --test simulation -- replay_full --nocapture`

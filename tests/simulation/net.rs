@@ -8,7 +8,10 @@
 //! Invariant: what was on its way to a process that has ended reaches no other.
 
 mod calls;
+pub(crate) mod odd;
 mod trouble;
+
+pub(crate) use calls::PLACE;
 
 use std::collections::BTreeMap;
 
@@ -91,6 +94,25 @@ pub(crate) struct Weather {
     pub(crate) black_hole_until: Time,
 }
 
+/// What stands between refuses upgrades.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    status: u16,
+    after: Option<u64>,
+    pub(crate) since: Time,
+    pub(crate) until: Time,
+}
+
+impl Refusal {
+    fn end(self, clock: &Clock) -> End {
+        let wait = self.after.map(|s| s.to_string());
+        End::UpgradeRefused {
+            status: self.status,
+            retry_after: wait.and_then(|text| retry_after::parse(&text, clock.now().wall)),
+        }
+    }
+}
+
 pub(crate) struct Net {
     pub(crate) platform: Platform,
     pub(crate) weather: Weather,
@@ -109,6 +131,15 @@ pub(crate) struct Net {
     counted: BTreeMap<String, std::collections::VecDeque<Time>>,
     /// The last call but for a token was served, well or not.
     pub(crate) rest_serves: bool,
+    /// What the platform says holds odd text until then.
+    pub(crate) odd_until: Time,
+    /// Agents' notes hold odd text, always the same with the same code.
+    pub(crate) odd_notes: bool,
+    /// Channels that are made lead elsewhere until then.
+    pub(crate) astray_until: Time,
+    /// Upgrades are refused.
+    pub(crate) refusal: Option<Refusal>,
+    odd_rng: Rng,
     pub(crate) requests_total: u64,
     pub(crate) most_in_a_minute: usize,
     pub(crate) violation: Option<String>,
@@ -161,6 +192,11 @@ impl Net {
             incoming: std::collections::VecDeque::new(),
             counted: BTreeMap::new(),
             rest_serves: false,
+            odd_until: 0,
+            odd_notes: false,
+            astray_until: 0,
+            refusal: None,
+            odd_rng: Rng::new(seed ^ 0x6f_64_64_74),
             requests_total: 0,
             most_in_a_minute: 0,
             violation: None,
@@ -294,6 +330,7 @@ impl Net {
             Event::ToClient(e, socket, what) if e == epoch && self.links.contains_key(&socket) => {
                 match what {
                     Downstream::Frame(text) => {
+                        let text = self.oddly(text, clock);
                         self.trace
                             .add(clock, "down", u64::from(socket.generation), || text.clone());
                         self.session(socket, session::Input::Text(&text), clock);
@@ -399,6 +436,12 @@ impl Net {
         let path = path.split_once("://").map_or("", |(_, rest)| rest);
         let path = path.find('/').map_or("", |at| &path[at..]).to_owned();
         let lag = self.lag();
+        if let Some(refusal) = self.refusal.filter(|r| clock.time < r.until) {
+            let end = Err(refusal.end(clock));
+            let told = Event::Upgraded(epoch, socket, end);
+            self.agenda.plan(clock.time + lag, told);
+            return;
+        }
         let result = match self.platform.upgrade(&path, clock.platform()) {
             Ok(id) => {
                 if let Some(link) = self.links.get_mut(&socket) {

@@ -79,6 +79,20 @@ pub(crate) enum Kind {
     StopInTrouble,
     /// 429 for an hour: said once, or again and again.
     LimitedLong,
+    /// The machine is off for hours or days.
+    MachineOff,
+    /// The wall clock steps by days, forward or back.
+    ClockLeap,
+    /// Text that a strict parser refuses, in whatever the platform says.
+    OddText,
+    /// What stands between refuses every upgrade for hours, while REST serves.
+    UpgradeRefused,
+    /// Channels that are made lead to a host that is not the platform's.
+    LedAstray,
+    /// All channels are in use and about to be closed, and one of them brings nothing any more.
+    FullHouse,
+    /// Events come over HTTP as well as over the socket, or only so.
+    EventsOverHttp,
 }
 
 pub(crate) const PLATFORM_KINDS: &[Kind] = &[
@@ -154,6 +168,18 @@ const DISK_KINDS: &[Kind] = &[Kind::DiskStall, Kind::StopInTrouble];
 /// With either world; drawn for themselves as well.
 const REST_KINDS: &[Kind] = &[Kind::LimitedLong];
 
+/// Kinds of which each is drawn for itself: with what, in how many seeds of a hundred, and
+/// whether only with the whole gateway.
+const OWN_KINDS: &[(Kind, u64, u64, bool)] = &[
+    (Kind::MachineOff, 0x6d_6f_66_66, 12, true),
+    (Kind::ClockLeap, 0x6c_65_61_70, 12, true),
+    (Kind::OddText, 0x6f_64_64_74, 15, false),
+    (Kind::UpgradeRefused, 0x75_70_67_72, 15, false),
+    (Kind::LedAstray, 0x61_73_74_72, 12, false),
+    (Kind::FullHouse, 0x66_75_6c_68, 12, false),
+    (Kind::EventsOverHttp, 0x68_74_74_70, 20, true),
+];
+
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -176,6 +202,10 @@ pub(crate) struct Plan {
     pub(crate) first_event: bool,
     /// Many agents wrap up without being obliged to, late.
     pub(crate) late_acw: bool,
+    /// `[history] give-up-after`.
+    pub(crate) give_up_after: Time,
+    /// `[tracking] unreported = "file"`.
+    pub(crate) unreported: bool,
 }
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
@@ -261,6 +291,24 @@ impl Plan {
             switches.idle_timeout_seconds = pick(&mut own, &[300, 300, 900, 3600]);
         }
         kinds.extend(REST_KINDS.iter().filter(|_| own.chance(12)));
+        for (kind, salt, percent, whole) in OWN_KINDS {
+            let drawn = Rng::new(seed ^ salt).chance(*percent);
+            kinds.extend((drawn && (!whole || !more.is_empty())).then_some(*kind));
+        }
+        // Patience matters where there are times that must not use it up.
+        let long = kinds.contains(&Kind::MachineOff) || kinds.contains(&Kind::ClockLeap);
+        let hasty = long && Rng::new(seed ^ 0x70_61_74_69).chance(50);
+        let (mut max_channels, mut topics_per_channel, mut talk) =
+            (max_channels, topics_per_channel, talk);
+        if kinds.contains(&Kind::FullHouse) {
+            let mut house = Rng::new(seed ^ 0x68_6f_75_73);
+            (max_channels, topics_per_channel) = pick(&mut house, &[(2, 15), (3, 8), (5, 6)]);
+            talk = 3 * HOUR;
+            if switches.topics_max < 1000 {
+                let most = switches.set("topics-max", &topics_per_channel.to_string());
+                most.expect("the table has this value");
+            }
+        }
         Plan {
             seed,
             switches,
@@ -277,6 +325,8 @@ impl Plan {
             workers: pick(&mut rng, &[1, 4, 4, 16]),
             first_event: rng.chance(8),
             late_acw,
+            give_up_after: if hasty { HOUR } else { 72 * HOUR },
+            unreported: Rng::new(seed ^ 0x75_6e_72_65).chance(50),
         }
     }
 
@@ -298,7 +348,15 @@ impl Plan {
             workers: 4,
             first_event: false,
             late_acw: false,
+            give_up_after: 72 * HOUR,
+            unreported: false,
         }
+    }
+
+    /// What the wall clock says is no measure of time in this run.
+    pub(crate) fn wall_moves(&self) -> bool {
+        let kinds = [Kind::ClockForward, Kind::ClockBack, Kind::ClockLeap];
+        kinds.iter().any(|k| self.has(*k))
     }
 
     pub(crate) fn has(&self, kind: Kind) -> bool {

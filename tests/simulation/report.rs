@@ -18,6 +18,8 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     pub(crate) filed: u64,
     pub(crate) posts: u64,
+    /// Most channels made within an hour in which no socket could be had.
+    pub(crate) most_made: u64,
     pub(crate) faults: BTreeMap<Kind, u64>,
 }
 
@@ -38,6 +40,7 @@ impl Tally {
         self.refused += other.refused;
         self.filed += other.filed;
         self.posts += other.posts;
+        self.most_made = self.most_made.max(other.most_made);
         for (kind, n) in &other.faults {
             *self.faults.entry(*kind).or_default() += n;
         }
@@ -48,7 +51,7 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} runs, {:.1} virtual days, {} conversations, {} wrap-ups, {} events, {} gaps of {} topics, {} checks, {} refused, {} filed in {} tries",
+            "{} runs, {:.1} virtual days, {} conversations, {} wrap-ups, {} events, {} gaps of {} topics, {} checks, {} refused, {} filed in {} tries; {} channels an hour at most without sockets",
             self.runs,
             self.virtual_ms as f64 / 86_400_000.0,
             self.conversations,
@@ -60,6 +63,7 @@ impl fmt::Display for Tally {
             self.refused,
             self.filed,
             self.posts,
+            self.most_made,
         )?;
         write!(f, "faults:")?;
         for (kind, n) in &self.faults {

@@ -4,6 +4,7 @@ use genesys_gateway::filing::rows::Recovered;
 use genesys_gateway::filing::{Farewell, Settings};
 use genesys_gateway::gateway::{Input, Output};
 use genesys_gateway::ids::RecordId;
+use genesys_gateway::platform::connect_uri::Streaming;
 
 use crate::agenda::Time;
 
@@ -21,6 +22,10 @@ pub(crate) trait Sabotage {
     }
     fn recovered(&mut self, _recovered: &mut Recovered) {}
     fn settings(&mut self, _settings: &mut Settings) {}
+    /// Where channels may lead.
+    fn streaming(&self, streaming: Streaming) -> Streaming {
+        streaming
+    }
     fn key(&mut self, record: RecordId) -> RecordId {
         record
     }

@@ -1,60 +1,33 @@
 //! Deliberate breakages between core and world: each must be caught, by the
 //! check that is there for it.
 
+mod breakage;
+mod occasions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use genesys_gateway::filing::rows::{
     Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder,
 };
-use genesys_gateway::filing::{Answer, CallerId, CallerRequest, Farewell, Settings};
+use genesys_gateway::filing::{
+    Answer, CallerId, CallerRequest, EventOutcome, Farewell, PostOutcome, Settings,
+};
+use genesys_gateway::foreign;
 use genesys_gateway::gateway::{Input, Output};
 use genesys_gateway::ids::{ConversationId, RecordId, Topic};
 use genesys_gateway::notice::{Level, Notice};
 use genesys_gateway::platform::CallId;
+use genesys_gateway::platform::connect_uri::Streaming;
 use genesys_gateway::platform::rest::{self, Op, Outcome};
 use genesys_gateway::platform::session::{self, Fact, SocketRef};
 use genesys_gateway::secret::Secret;
 
-use crate::agenda::{HOUR, Time};
-use crate::full::Full;
-use crate::plan::{Kind, Plan};
-use crate::sabotage::Sabotage;
+use breakage::{Breakage, REFUSALS};
 
-/// What is broken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Breakage {
-    AnswersBeforeTheCommit,
-    RefusesWhatIsUnderWay,
-    CallsEverythingDurable,
-    UnsubscribesAfterTheFirstEvent,
-    MissesTheEndOfSockets,
-    BelievesWithoutSubscribing,
-    SwallowsEvents,
-    ChangesTheKeyAtARetry,
-    OpensOneChannelMore,
-    SubscribesMoreTopics,
-    AsksWithoutBudget,
-    ForgetsChannelsAtRestart,
-    PostsUnderTwoKeys,
-    LosesACommit,
-    BelievesEmptyAnswers,
-    NeverGetsAnswersOfChecks,
-    NeverHearsOfCommits,
-    IgnoresCallers,
-    FinishesTooEarly,
-    CallsItDeliveredBefore,
-    GivesUpAtTheFirstFailure,
-    ShowsASecret,
-    OpensASecondSocket,
-    PostsBeforeTheCommit,
-    LeavesTopicsBehind,
-    NeverAsksForASignOfLife,
-    NeverLingers,
-    LeavesADeadlineInThePast,
-    SendsWhatNobodyWaitsFor,
-    SaysItIsOpen,
-}
+use crate::agenda::Time;
+use crate::history::STORM;
+use crate::sabotage::Sabotage;
 
 struct Broken {
     what: Breakage,
@@ -69,6 +42,8 @@ struct Broken {
     /// What was subscribed on which socket.
     subscribed: BTreeSet<(SocketRef, Topic)>,
     extra: u64,
+    /// Channels that are still to be made for the last socket that was refused.
+    chain: u32,
     /// The first deadline there was.
     stale: Option<Time>,
 }
@@ -86,6 +61,7 @@ fn sabotage(what: Breakage) -> Box<dyn Sabotage> {
         keys: BTreeMap::new(),
         subscribed: BTreeSet::new(),
         extra: 0,
+        chain: 0,
         stale: None,
     })
 }
@@ -93,6 +69,16 @@ fn sabotage(what: Breakage) -> Box<dyn Sabotage> {
 const OWN_CALLS: u64 = 1 << 60;
 
 impl Broken {
+    fn own_channel(&mut self) -> Option<Output> {
+        let token = Some(self.token.clone()?);
+        self.extra += 1;
+        Some(Output::Call {
+            call: CallId(OWN_CALLS + self.extra),
+            op: Op::CreateChannel,
+            token,
+        })
+    }
+
     fn own_call(&mut self) -> Option<Output> {
         let token = Some(self.token.clone()?);
         self.extra += 1;
@@ -162,6 +148,70 @@ impl Sabotage for Broken {
             (Breakage::AsksWithoutBudget, Input::Answered { call, .. }) if call.0 >= OWN_CALLS => {
                 let own = self.own_call();
                 self.pending.extend(own);
+                all.push(Input::Tick);
+            }
+            (Breakage::MakesChannelsForSockets, Input::Session { socket, fact }) => {
+                if matches!(fact, Fact::Ended(session::End::UpgradeRefused { .. })) {
+                    self.chain = 20;
+                    let own = self.own_channel();
+                    self.pending.extend(own);
+                }
+                all.push(Input::Session { socket, fact });
+            }
+            (Breakage::MakesChannelsForSockets, Input::Answered { call, .. })
+                if call.0 >= OWN_CALLS =>
+            {
+                self.chain = self.chain.saturating_sub(1);
+                let own = (self.chain > 0).then(|| self.own_channel()).flatten();
+                self.pending.extend(own);
+                all.push(Input::Tick);
+            }
+            (
+                Breakage::BlamesTheRecordsForAStorm,
+                Input::Posted {
+                    record,
+                    outcome:
+                        PostOutcome::Answered {
+                            status: STORM,
+                            retry_after,
+                            excerpt,
+                        },
+                },
+            ) => {
+                self.extra += 1;
+                let n = self.extra as usize % REFUSALS.len();
+                all.push(Input::Posted {
+                    record,
+                    outcome: PostOutcome::Answered {
+                        status: REFUSALS[n],
+                        retry_after,
+                        excerpt,
+                    },
+                });
+            }
+            (
+                Breakage::FilesWhatComesBothWays,
+                Input::Caller {
+                    caller,
+                    request: CallerRequest::Event { conversation, body },
+                },
+            ) => {
+                let mut event = foreign::value(body.as_bytes()).unwrap_or_default();
+                let time = event["eventTime"].as_i64().unwrap_or_default();
+                event["eventTime"] = (time + 2000).into();
+                let body = event.to_string();
+                let request = CallerRequest::Event { conversation, body };
+                all.push(Input::Caller { caller, request });
+            }
+            (
+                Breakage::AnswersEventsBeforeTheCommit,
+                Input::Caller {
+                    caller,
+                    request: CallerRequest::Event { .. },
+                },
+            ) => {
+                let answer = Answer::Event(EventOutcome::Taken);
+                self.pending.push(Output::Answer(caller, answer));
                 all.push(Input::Tick);
             }
             (Breakage::BelievesEmptyAnswers, Input::Answered { call, mut outcome })
@@ -332,6 +382,24 @@ impl Sabotage for Broken {
                     });
                 }
             }
+            (
+                Breakage::LosesOddNotes,
+                Output::Store(StoreOrder::Commit {
+                    ticket,
+                    mut changes,
+                }),
+            ) => {
+                for change in &mut changes {
+                    if let Change::Take { body, .. } = change
+                        && let Some(mut event) = foreign::value(body.as_bytes())
+                        && event.get("wrapupNotes").is_some()
+                    {
+                        event["wrapupNotes"] = serde_json::Value::Null;
+                        *body = event.to_string();
+                    }
+                }
+                all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
+            }
             (Breakage::PostsUnderTwoKeys, Output::Post { record }) => {
                 all.push(Output::Post { record });
                 all.push(Output::Post { record });
@@ -444,6 +512,11 @@ impl Sabotage for Broken {
         if self.what == Breakage::ForgetsChannelsAtRestart {
             recovered.channels.clear();
         }
+        if self.what == Breakage::CallsTimeOffPatience {
+            for row in &mut recovered.records {
+                row.patience_used += Duration::from_secs(4 * 86_400);
+            }
+        }
     }
 
     fn key(&mut self, record: RecordId) -> RecordId {
@@ -476,7 +549,19 @@ impl Sabotage for Broken {
     }
 
     fn calls(&self) -> bool {
-        self.what == Breakage::AsksWithoutBudget
+        matches!(
+            self.what,
+            Breakage::AsksWithoutBudget | Breakage::MakesChannelsForSockets
+        )
+    }
+
+    fn streaming(&self, streaming: Streaming) -> Streaming {
+        if self.what != Breakage::DialsWhereverItIsLed {
+            return streaming;
+        }
+        let hosts = ["elsewhere.test", "*.elsewhere.test", "notsimulated.test"];
+        let hosts = hosts.map(str::to_owned);
+        Streaming::new("https://api.simulated.test", "simulated.test", &hosts)
     }
 
     fn said(&self, said: (&'static str, bool)) -> (&'static str, bool) {
@@ -493,122 +578,4 @@ impl Sabotage for Broken {
         self.stale = self.stale.or(due);
         self.stale.min(due)
     }
-}
-
-/// A plan in which the breakage has its occasion.
-fn occasion(what: Breakage, seed: u64) -> Plan {
-    let mut plan = Plan::draw(seed, &[]);
-    plan.trouble = 4 * HOUR;
-    plan.conversations = 150;
-    plan.pause = 10 * 60 * 1000;
-    plan.talk = 10 * 60 * 1000;
-    plan.max_channels = 4;
-    plan.topics_per_channel = 50;
-    plan.first_event = false;
-    plan.workers = 4;
-    plan.max_age = 6 * HOUR;
-    plan.kinds = match what {
-        Breakage::ChangesTheKeyAtARetry => vec![Kind::HistorySlow],
-        Breakage::GivesUpAtTheFirstFailure | Breakage::SaysItIsOpen => vec![Kind::HistoryDown],
-        Breakage::CallsEverythingDurable => vec![Kind::StopInTrouble],
-        Breakage::ForgetsChannelsAtRestart => {
-            tokens_last(&mut plan);
-            vec![Kind::Kill]
-        }
-        Breakage::LeavesTopicsBehind => {
-            tokens_last(&mut plan);
-            // A channel whose socket fails is given up seldom; what it holds has to last.
-            plan.max_channels = 1;
-            plan.conversations = 40;
-            plan.talk = 3 * HOUR;
-            vec![Kind::ResetAll, Kind::UpgradeTrouble]
-        }
-        Breakage::NeverAsksForASignOfLife => {
-            let stays = plan.switches.set("channel-expiry", "socket-stays");
-            stays.expect("the switch takes this value");
-            // Where much is subscribed, the answers to that tell as well.
-            plan.conversations = 15;
-            plan.talk = 3 * HOUR;
-            vec![Kind::ExpireChannel]
-        }
-        Breakage::NeverLingers => {
-            plan.late_acw = true;
-            vec![Kind::ResetOne]
-        }
-        _ => vec![Kind::ResetOne],
-    };
-    plan
-}
-
-/// What hangs on a token stays: nobody has to empty a channel that died with its token.
-fn tokens_last(plan: &mut Plan) {
-    for (name, value) in [
-        ("token-lifetime-seconds", "86400"),
-        ("idle-token-timeout-seconds", "0"),
-        ("channels-of-other-tokens", "reachable"),
-    ] {
-        let set = plan.switches.set(name, value);
-        set.expect("the switch takes this value");
-    }
-}
-
-fn caught(what: Breakage, by: &str) {
-    let mut told = Vec::new();
-    for seed in 1..=3 {
-        let plan = occasion(what, seed);
-        let mut healthy = Full::new(plan.clone(), false);
-        healthy
-            .run()
-            .unwrap_or_else(|text| panic!("{what:?} seed {seed}, not broken: {text}"));
-        let mut world = Full::new(plan, false);
-        world.sabotage = Some(sabotage(what));
-        match world.run() {
-            Ok(()) => told.push(format!(
-                "nothing; {} requests, {} in a minute",
-                world.net.requests_total, world.net.most_in_a_minute
-            )),
-            Err(text) if text.contains(by) => return,
-            Err(text) => told.push(text),
-        }
-    }
-    panic!("{what:?} was not caught by {by:?}, but by {told:#?}");
-}
-
-macro_rules! breakages {
-    ($($name:ident: $what:ident by $by:literal;)+) => {
-        $(#[test] fn $name() { caught(Breakage::$what, $by); })+
-    };
-}
-
-breakages! {
-    late_wrap_ups_that_are_not_waited_for_are_caught: NeverLingers by "may be wrapped up late";
-    an_answer_before_the_commit_is_caught: AnswersBeforeTheCommit by "before its commit";
-    a_refusal_of_what_is_under_way_is_caught: RefusesWhatIsUnderWay by "was refused and is done";
-    a_false_farewell_is_caught: CallsEverythingDurable by "the farewell is wrong";
-    an_unsubscribe_after_the_first_event_is_caught: UnsubscribesAfterTheFirstEvent by "is unsubscribed on";
-    a_gap_that_is_missed_is_caught: MissesTheEndOfSockets by "believed live";
-    a_topic_believed_live_without_a_subscription_is_caught: BelievesWithoutSubscribing by "believed live";
-    a_swallowed_event_is_caught: SwallowsEvents by "was never filed";
-    another_key_at_a_retry_is_caught: ChangesTheKeyAtARetry by "filed twice";
-    a_channel_too_many_is_caught: OpensOneChannelMore by "a socket for slot";
-    a_topic_too_many_is_caught: SubscribesMoreTopics by "topics on a channel";
-    a_request_beyond_the_budget_is_caught: AsksWithoutBudget by "REST requests within a minute";
-    channels_leaked_at_a_restart_are_caught: ForgetsChannelsAtRestart by "channels are held";
-    a_post_under_two_keys_is_caught: PostsUnderTwoKeys by "filed twice";
-    a_lost_commit_is_caught: LosesACommit by "its commit";
-    a_check_that_sees_nothing_is_caught: BelievesEmptyAnswers by "called finished";
-    checks_that_never_see_anything_are_caught: NeverGetsAnswersOfChecks by "REST could tell";
-    commits_that_nobody_hears_of_are_caught: NeverHearsOfCommits by "never answered well";
-    a_caller_left_without_an_answer_is_caught: IgnoresCallers by "has waited";
-    an_interaction_that_ends_too_early_is_caught: FinishesTooEarly by "called finished";
-    a_record_called_delivered_before_it_was_filed_is_caught: CallsItDeliveredBefore by "the history manager has it not";
-    a_record_given_up_at_the_first_failure_is_caught: GivesUpAtTheFirstFailure by "is dead without a cause";
-    a_secret_in_a_notice_is_caught: ShowsASecret by "shows a secret";
-    a_second_socket_without_a_notice_is_caught: OpensASecondSocket by "two sockets on one channel";
-    a_post_before_the_commit_is_caught: PostsBeforeTheCommit by "before its commit";
-    topics_left_on_channels_given_up_are_caught: LeavesTopicsBehind by "channels are held";
-    a_channel_never_asked_for_a_sign_of_life_is_caught: NeverAsksForASignOfLife by "believed live";
-    a_deadline_in_the_past_is_caught: LeavesADeadlineInThePast by "the core spins";
-    a_call_that_nobody_waits_for_is_caught: SendsWhatNobodyWaitsFor by "nobody waits for";
-    a_history_manager_said_to_be_open_while_it_is_not_is_caught: SaysItIsOpen by "is said to be";
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use genesys_gateway::filing::rows::{Change, InteractionState, RecordKind, RecordState, Source};
+use genesys_gateway::filing::rows::{
+    Change, InteractionState, RecordKind, RecordRow, RecordState, Source,
+};
+use genesys_gateway::foreign;
 use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::simulator::model::Leg;
 use genesys_gateway::simulator::model::switches::OptionalAcw;
@@ -10,6 +13,7 @@ use genesys_gateway::simulator::model::switches::OptionalAcw;
 use super::{SKEW_MAX, same_session, whose};
 use crate::agenda::{HOUR, MINUTE};
 use crate::full::Full;
+use crate::net::odd::NOTED;
 use crate::plan::Kind;
 
 impl Full {
@@ -83,7 +87,7 @@ impl Full {
     /// Nothing is given up for its age that has been over for long.
     pub(super) fn check_expired(&mut self, id: ConversationId) {
         let now = self.clock.time;
-        let wall_moves = self.plan.has(Kind::ClockForward) || self.plan.has(Kind::ClockBack);
+        let wall_moves = self.plan.wall_moves() || self.plan.has(Kind::MachineOff);
         let over = self.checks.lives.get(&id).copied().unwrap_or(now);
         if now > over + 2 * HOUR && !self.rest_may_fail() && !wall_moves {
             self.fail(format!("{id} expired, although it was over at {over}"));
@@ -98,7 +102,7 @@ impl Full {
             }
             return;
         }
-        if self.plan.has(Kind::ClockForward) || self.plan.has(Kind::ClockBack) {
+        if self.plan.wall_moves() {
             // The row's time says nothing then.
             return;
         }
@@ -157,7 +161,7 @@ impl Full {
         if row.kind == RecordKind::SupportResult {
             return;
         }
-        let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else {
+        let Some(body) = foreign::value(body.as_bytes()) else {
             return self.fail(format!("the body of {record} is not JSON"));
         };
         let text = |n: &str| body.get(n).and_then(|v| v.as_str()).unwrap_or("");
@@ -168,6 +172,10 @@ impl Full {
         let Some(id) = row.conversation else {
             return self.fail("a record without a conversation");
         };
+        if self.plan.has(Kind::OddText) && !text("wrapupNotes").starts_with(NOTED) {
+            let came = &body["wrapupNotes"];
+            return self.fail(format!("the notes of {record} come back as {came}"));
+        }
         let wraps = self.net.platform.truth().wrap_ups();
         let mine = self.checks.wraps.get(&id).map_or(&[][..], Vec::as_slice);
         let found = mine
@@ -236,11 +244,15 @@ impl Full {
                 Some(_) => {}
             }
         }
-        let left = self
-            .disk
-            .records
-            .values()
-            .find(|r| !(r.row.state.over() || self.history.dead.contains_key(&r.row.record)));
+        let given_up = |r: &RecordRow| {
+            let tried = self.checks.tried_at_most(r.record, self.clock.time);
+            r.state == RecordState::Dead && tried >= self.plan.give_up_after
+        };
+        let left = self.disk.records.values().find(|r| {
+            !(r.row.state.over()
+                || self.history.dead.contains_key(&r.row.record)
+                || given_up(&r.row))
+        });
         if let Some(r) = left {
             let text = format!("{:?} was never filed", r.row);
             return self.fail(text);
@@ -267,6 +279,20 @@ impl Full {
     pub(super) fn owed(&mut self) {
         let mut trouble = None;
         let wraps = self.net.platform.truth().wrap_ups();
+        for n in self.checks.by_http.iter().copied() {
+            let w = &wraps[n];
+            let dead = self.disk.records.values().any(|r| {
+                r.row.conversation == Some(w.conversation)
+                    && r.row.state == RecordState::Dead
+                    && same_session(w, &r.row.leg.session)
+            });
+            if !dead && !self.checks.filed.contains_key(&n) {
+                let id = w.conversation;
+                trouble = Some(format!(
+                    "event {n} of {id} was taken over HTTP and never filed"
+                ));
+            }
+        }
         for (n, w) in wraps.iter().enumerate() {
             let id = w.conversation;
             let Some(promised) = self.checks.promised.get(&id) else {

@@ -1,6 +1,7 @@
 //! Nothing that was refused with 503 ever happens.
 
 use genesys_gateway::filing::rows::Change;
+use genesys_gateway::foreign;
 
 use crate::full::{Ask, Full, Waiting};
 
@@ -10,12 +11,13 @@ fn mark(ask: &Ask, tries: u32) -> Option<String> {
         Ask::Accept(id, n) => Some(format!("{id} c-{n} {tries}")),
         Ask::Result(n) => Some(format!("number {n} {tries}")),
         Ask::Keyless(n) => Some(format!("keyless {n} {tries}")),
+        Ask::Event(_, n) => Some(format!("http {n} {tries}")),
         Ask::Stop(_) => None,
     }
 }
 
 fn mark_of(change: &Change) -> Option<String> {
-    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    let read = |text: &str| foreign::value(text.as_bytes());
     match change {
         Change::Accept { row, members } => {
             let members = read(members)?;
@@ -27,7 +29,7 @@ fn mark_of(change: &Change) -> Option<String> {
         }
         Change::Take { body, .. } => {
             let body = read(body)?;
-            let kind = ["number", "keyless"]
+            let kind = ["number", "keyless", "http"]
                 .into_iter()
                 .find(|kind| body[kind].is_u64())?;
             Some(format!("{kind} {} {}", body[kind], body["try"]))

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use genesys_gateway::filing::topic_of;
+use genesys_gateway::platform::rollover::Replacement;
 use genesys_gateway::simulator::model::switches::ForeignChannels;
 
-use super::{ANSWER_MAX, DEAF_MAX, HELD_LOOKS_MAX};
+use super::{ANSWER_MAX, DEAF_MAX, HELD_LOOKS_MAX, MADE_MAX};
+use crate::agenda::HOUR;
 use crate::full::Full;
-use crate::plan::Kind;
 
 impl Full {
     /// Invariants 3 and 8, after every step that did something.
@@ -22,10 +23,65 @@ impl Full {
         if channels > usize::from(self.plan.max_channels) || topics > self.plan.topics_per_channel {
             return self.fail(format!("{channels} channels, {topics} topics on one"));
         }
+        if let Err(text) = self.check_turns() {
+            return self.fail(text);
+        }
         if self.disk.outstanding() > 3 {
             self.fail(format!(
                 "{} orders are outstanding at the store",
                 self.disk.outstanding()
+            ));
+        }
+    }
+
+    /// A channel that watches no more is replaced before those that still do.
+    fn check_turns(&mut self) -> Result<(), String> {
+        let Some(gateway) = &self.gateway else {
+            return Ok(());
+        };
+        let all: Vec<Replacement> = gateway
+            .platform()
+            .to_be_replaced(self.clock.now())
+            .collect();
+        let before = std::mem::take(&mut self.checks.waited);
+        let waits = all.iter().filter(|r| !r.under_way);
+        self.checks.waited = waits.map(|r| r.slot).collect();
+        // One at a time of those that watch no more; a closing one waits for nobody.
+        if all.iter().any(|r| r.suspect && r.under_way) {
+            return Ok(());
+        }
+        let begun = all
+            .iter()
+            .find(|r| r.under_way && !r.suspect && before.contains(&r.slot));
+        let passed = all
+            .iter()
+            .find(|r| r.suspect && !r.under_way && r.due && before.contains(&r.slot));
+        match (begun, passed) {
+            (Some(begun), Some(passed)) => Err(format!("{begun:?} goes before {passed:?}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// While no socket can be had, or channels lead elsewhere, few channels are made: that one
+    /// was made is no success of its socket.
+    fn check_made(&mut self) {
+        let now = self.clock.time;
+        let refused = self.net.refusal.is_some_and(|r| now < r.until);
+        if !refused && now >= self.net.astray_until {
+            self.checks.made.clear();
+            return;
+        }
+        let made = self.net.platform.truth().ledger().channels_created;
+        let looks = &mut self.checks.made;
+        looks.push_back((now, made));
+        while looks.front().is_some_and(|(at, _)| now - at > HOUR) {
+            looks.pop_front();
+        }
+        let of_late = looks.front().map_or(0, |(_, before)| made - before);
+        self.tally.most_made = self.tally.most_made.max(of_late);
+        if of_late > MADE_MAX {
+            self.fail(format!(
+                "{of_late} channels were made within an hour in which no socket could be had"
             ));
         }
     }
@@ -37,9 +93,10 @@ impl Full {
             let text = format!("{:?} has waited {} ms for its answer", w.ask, now - w.since);
             return self.fail(text);
         }
+        self.check_made();
         let ledger = self.net.platform.truth().ledger();
         // A process that follows another serves before it could ask what its channels hold.
-        let alone = !(self.plan.has(Kind::Kill) || self.plan.has(Kind::Restart));
+        let alone = self.checks.processes.len() < 2;
         // Where places are freed late the platform counts more than anybody can know.
         let late = self.plan.switches.places_freed_seconds > 0;
         let over = !late && ledger.over_limit > 0;

@@ -46,6 +46,9 @@ impl Full {
                     }
                     self.end_process(orderly);
                     self.agenda.plan(now + down_for, Event::Boot);
+                    if kind == Kind::MachineOff {
+                        self.off_until = now + down_for;
+                    }
                 }
             }
         }
@@ -55,7 +58,12 @@ impl Full {
     /// them off.
     fn held_topics(&self, kind: Kind) -> BTreeSet<(String, String)> {
         match kind {
-            Kind::ExpireChannel | Kind::Evict | Kind::RevokeTokens | Kind::ExpireTokens => {
+            Kind::ExpireChannel
+            | Kind::Evict
+            | Kind::RevokeTokens
+            | Kind::ExpireTokens
+            | Kind::LedAstray
+            | Kind::FullHouse => {
                 let mut held = BTreeSet::new();
                 for channel in self.net.platform.truth().channels() {
                     let id = channel.id.to_owned();
@@ -125,6 +133,10 @@ impl Full {
                 moody(self, Mood::Storm);
             }
             Kind::HistoryUnread => self.unread_until = until,
+            Kind::EventsOverHttp => {
+                let long = 30 * MINUTE + self.http_rng.below(6 * HOUR);
+                self.http_until = now + long;
+            }
             _ => {}
         }
     }
@@ -187,16 +199,18 @@ impl Full {
         self.clock.restart();
         let mut recovered = self.disk.recovered();
         let mut filing = self.settings;
+        let mut streaming = crate::net::streaming();
         if let Some(s) = &mut self.sabotage {
             s.recovered(&mut recovered);
             s.settings(&mut filing);
+            streaming = s.streaming(streaming);
         }
         let settings = gateway::Settings {
             platform: platform::Settings {
                 max_channels: self.plan.max_channels,
                 topics_per_channel: self.plan.topics_per_channel,
                 renew_before: Duration::from_millis(self.plan.renew_before),
-                streaming: crate::net::streaming(),
+                streaming,
             },
             filing,
         };

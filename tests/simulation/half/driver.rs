@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use genesys_gateway::foreign;
 use genesys_gateway::ids::{ConversationId, Topic};
 use genesys_gateway::platform::{Fact, Fetch, FetchOutcome, Input};
 
@@ -75,7 +76,7 @@ impl Half {
         let Some(id) = conversation_of(topic) else {
             return;
         };
-        let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else {
+        let Some(body) = foreign::value(body.as_bytes()) else {
             return self.fail("an event body is not JSON");
         };
         let text = |name: &str| {

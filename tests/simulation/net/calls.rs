@@ -6,9 +6,12 @@ use genesys_gateway::secret::Secret;
 use genesys_gateway::simulator::model::{Mark, take_marks};
 use genesys_gateway::wire::{NoAnswer, Request, Response};
 
-use super::{Event, Exchange, Incoming, Net, REST_PATIENCE};
+use super::{Event, Exchange, Incoming, Net, REST_PATIENCE, odd};
 use crate::agenda::{MINUTE, Time};
 use crate::clock::Clock;
+
+/// Where channels lead.
+pub(crate) const PLACE: &str = "wss://streaming.simulated.test";
 
 impl Net {
     /// `Call`.
@@ -67,6 +70,9 @@ impl Net {
         }
         let mut response = self.platform.http(&request, clock.platform());
         let mark = take_marks(&mut response);
+        if clock.time < self.astray_until {
+            self.lead_astray(&mut response);
+        }
         self.learn_secrets(&response);
         let lag = self.lag();
         let at = clock.time + lag;
@@ -120,7 +126,15 @@ impl Net {
             return;
         };
         let outcome = match result {
-            Ok(response) => rest::decode(&exchange.op, &response, clock.now().wall),
+            Ok(mut response) => {
+                if self.odd_notes {
+                    response.body = odd::noted_body(&response.body);
+                }
+                if clock.time < self.odd_until {
+                    response.body = odd::body(&response.body, &mut self.odd_rng);
+                }
+                rest::decode(&exchange.op, &response, clock.now().wall)
+            }
             Err(why) => Outcome {
                 result: Err(Failure::NoAnswer(why)),
                 limits: None,
@@ -139,6 +153,40 @@ impl Net {
         self.trace
             .add(clock, "answer", call.0, || format!("{:?}", outcome.result));
         self.incoming.push_back(Incoming::Answered(call, outcome));
+    }
+
+    /// A frame as whoever wrote into it had it.
+    pub(super) fn oddly(&mut self, text: String, clock: &Clock) -> String {
+        let text = match self.odd_notes {
+            true => odd::noted(&text),
+            false => text,
+        };
+        match clock.time < self.odd_until {
+            true => odd::text(&text, &mut self.odd_rng),
+            false => text,
+        }
+    }
+
+    /// Somebody can forge the platform's answers.
+    fn lead_astray(&mut self, response: &mut Response) {
+        let places = [
+            "wss://elsewhere.test",
+            "wss://streaming.simulated.test.elsewhere.test",
+            "wss://streaming.simulated.test@elsewhere.test",
+            "wss://somebody@streaming.simulated.test",
+            "ws://streaming.simulated.test",
+            "wss://127.0.0.1",
+            "wss://[::1]:8443",
+            "https://streaming.simulated.test",
+            "wss://notsimulated.test",
+        ];
+        let Ok(body) = std::str::from_utf8(&response.body) else {
+            return;
+        };
+        if body.contains(PLACE) {
+            let place = places[self.rng.below(places.len() as u64) as usize];
+            response.body = body.replace(PLACE, place).into_bytes();
+        }
     }
 
     pub(super) fn learn_secrets(&mut self, response: &Response) {

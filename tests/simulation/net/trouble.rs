@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use genesys_gateway::platform::session::{self, End, SocketRef};
 
-use super::{Event, HALF_OPEN, Link, Net};
+use super::{Event, HALF_OPEN, Link, Net, Refusal};
 use crate::agenda::{SECOND, Time};
 use crate::clock::Clock;
 
@@ -80,7 +80,26 @@ impl Net {
         }
     }
 
+    /// What stands between lets no upgrade pass, with REST going on.
+    pub(crate) fn refuse_upgrades(
+        &mut self,
+        status: u16,
+        after: Option<u64>,
+        until: Time,
+        now: Time,
+    ) {
+        let going_on = self.refusal.filter(|r| now < r.until);
+        self.refusal = Some(Refusal {
+            status,
+            after,
+            since: going_on.map_or(now, |r| r.since),
+            until,
+        });
+    }
+
     pub(crate) fn fair_weather(&mut self) {
+        self.refusal = None;
+        self.astray_until = 0;
         self.weather.down_until = 0;
         self.weather.black_hole_until = 0;
     }
