@@ -114,19 +114,11 @@ fn a_channel_whose_places_are_freed_late_costs_no_processor_and_is_used_again() 
             gateway.wait_state(id, "finished");
         }
     }
-    let refusals = platform.journal();
-    let full = refusals
-        .iter()
-        .filter(|e| e.what.contains("too.many"))
-        .count();
     // Nobody asks it anything meanwhile.
     let (idle, before) = (Duration::from_secs(30), gateway.processor());
     std::thread::sleep(idle);
     let used = gateway.processor() - before;
-    assert!(
-        used < idle / 100,
-        "{used:?} of a core in {idle:?}, {full} refusals"
-    );
+    assert!(used < idle / 100, "{used:?} of a core in {idle:?}");
     let lines = gateway.lines().len();
     assert!(lines < 30, "{lines} lines");
     // Used again, or gone.
@@ -136,6 +128,7 @@ fn a_channel_whose_places_are_freed_late_costs_no_processor_and_is_used_again() 
     }
     let model = platform.0.model();
     let ledger = model.platform().truth().ledger();
+    assert!(ledger.over_limit > 0, "no channel was full: {ledger:?}");
     assert!(
         ledger.topics_most <= 10 && ledger.held_most <= 3,
         "{ledger:?}"

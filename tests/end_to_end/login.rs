@@ -175,6 +175,31 @@ fn an_assertion_file_in_the_middle_of_its_replacement_is_read_again_soon() {
 }
 
 #[test]
+fn a_signing_key_that_is_replaced_signs_after_a_reload() {
+    let (platform, history) = (strict(), History::start());
+    let mut setup = signed(&platform, &history, "both");
+    // The provider's key of last year.
+    let of = |name: &str| std::fs::read_to_string(provided(name)).unwrap();
+    setup.write("key.pem", &of("other.key.pem"));
+    setup.write("certificate.pem", &of("other.certificate.pem"));
+    let line = "certificate-file = \"./certificate.pem\"";
+    setup.set("genesys.oauth.assertion", line);
+    let gateway = refused(&setup, &["assertion"]);
+    // A pair that does not belong together changes nothing.
+    setup.write("key.pem", &of("provider.pkcs8.key.pem"));
+    gateway.sighup();
+    gateway.wait_log("nothing was reloaded");
+    setup.write("certificate.pem", &of("provider.certificate.pem"));
+    let asked = std::time::Instant::now();
+    gateway.sighup();
+    gateway.wait_ready();
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    works(&platform, &history, &gateway);
+    assert!(!gateway.log().contains("PRIVATE KEY"));
+}
+
+#[test]
 fn an_assertion_comes_from_a_command() {
     let (platform, history) = (strict(), History::start());
     let mut setup = bearer(&platform, &history);

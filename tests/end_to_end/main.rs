@@ -23,3 +23,4 @@ mod restarts;
 mod secrets;
 mod sockets;
 mod streaming;
+mod wire;

@@ -1,8 +1,9 @@
-/* Preloaded into the gateway: a disk that is slow, or fails, a loop that hangs, and names, as
-   long as a file in $DISK_SHIM says so.
+/* Preloaded into the gateway: a disk that is slow, or fails, a loop that hangs, a clock that
+   is set, and names, as long as a file in $DISK_SHIM says so.
      slow    the seconds that every sync takes
      broken  every sync fails with EIO
      hang    the thread named "loop" never comes back from looking at the clock
+     clock   the seconds by which the wall clock is set forward, or back
      name-X  the addresses of the name X, one a line; or "again", or "none", as name servers say */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -68,7 +69,16 @@ int clock_gettime(clockid_t id, struct timespec *t) {
             for (;;) pause();
         }
     }
-    return real(id, t);
+    int result = real(id, t);
+    if (id == CLOCK_REALTIME) {
+        FILE *f = switched("clock");
+        long seconds;
+        if (f) {
+            if (fscanf(f, "%ld", &seconds) == 1) t->tv_sec += seconds;
+            fclose(f);
+        }
+    }
+    return result;
 }
 
 typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);

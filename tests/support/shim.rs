@@ -63,6 +63,11 @@ impl Shim {
         self.turn("hang", "");
     }
 
+    /// The wall clock is so many seconds ahead of the true one, or behind it.
+    pub(crate) fn clock(&self, seconds: i64) {
+        self.turn("clock", &seconds.to_string());
+    }
+
     /// The name has these addresses, one after the other; `again`: no name server answers.
     pub(crate) fn name(&self, name: &str, addresses: &[&str]) {
         self.turn(&format!("name-{name}"), &addresses.join("\n"));
