@@ -253,6 +253,12 @@ impl Gateway {
                     filing::Order::Unwatch(topic) => {
                         self.platform.handle(platform::Input::Unwatch(topic), now)
                     }
+                    filing::Order::Prefer(topic) => {
+                        self.platform.handle(platform::Input::Prefer(topic), now)
+                    }
+                    filing::Order::GiveWay(topics) => {
+                        self.platform.handle(platform::Input::GiveWay(topics), now)
+                    }
                     filing::Order::Fetch(fetch) => {
                         self.platform.handle(platform::Input::Fetch(fetch), now)
                     }

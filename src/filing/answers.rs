@@ -11,6 +11,7 @@ use super::checks::Class;
 use super::events::Taken;
 use super::interaction::{ANNOUNCED_WITHIN, Missing, SECOND_LOOK};
 use super::machine::Filing;
+use super::places::ASKED_TWICE;
 use super::reconcile::{Hint, LegView, WrapUp, read_conversation, read_details};
 use super::record::{Finding, SAME_WRAPUP, Sighting, close, find, same_leg, twin_marks};
 use super::rows::{InteractionState, Source};
@@ -65,12 +66,17 @@ impl Filing {
     fn fetched_one(&mut self, id: ConversationId, asked_at: Now, outcome: FetchOutcome, now: Now) {
         match outcome {
             FetchOutcome::Found(json) => match read_conversation(&json, id) {
-                Ok(view) => self.shown(id, &view, asked_at, now),
+                Ok(view) => {
+                    self.shown(id, &view, asked_at, now);
+                    self.shown_by_platform(id, now);
+                }
                 Err(_) => self.not_understood(id, now),
             },
             FetchOutcome::Garbled => self.not_understood(id, now),
             FetchOutcome::NotFound => {
+                self.not_found(id, asked_at.mono, now);
                 self.cannot_tell(id, now, "the platform does not know the conversation");
+                self.not_found_again(id, now);
             }
             FetchOutcome::Denied(detail) => {
                 self.say(
@@ -130,8 +136,13 @@ impl Filing {
             && !w.ended()
         {
             w.garbled = 0;
-            let at = w.next_guess(now, &mut self.rng);
-            self.checks.schedule(id, at, Class::Routine);
+            let mut at = w.next_guess(now, &mut self.rng);
+            if let Some(since) = w.unknown_since.filter(|_| !w.unknown) {
+                // A second answer proves something only when it was asked for so late.
+                at = at.max(since + ASKED_TWICE);
+            }
+            let class = Class::Routine.max(w.due_class());
+            self.checks.schedule(id, at, class);
         }
     }
 
@@ -411,6 +422,12 @@ impl Filing {
         };
         let proves_at = w.owed.map_or(Mono(0), |owed| owed + ANALYTICS_PROVES_AFTER);
         let quiet = hint.is_some_and(|h| !h.news(self.rows_of(w).into_iter()));
+        if hint.is_some() {
+            self.heard_of(id);
+        }
+        let Some(w) = self.interactions.get(&id) else {
+            return;
+        };
         if w.last_chance || hint.is_some_and(|_| !quiet) {
             self.checks.schedule(id, now.mono, Class::Hinted);
         } else if quiet && asked_at.mono >= proves_at {

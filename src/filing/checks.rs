@@ -11,6 +11,9 @@
 //! leaves a share of the budget free for it ([`Fetch::Calm`]), and one turn in
 //! [`TURNS`] is its own, because each end that it finds frees a place.
 //!
+//! Where places are short, those that may have one to give, or deserve one, have every other
+//! question ([`Class::Short`]).
+//!
 //! Invariants: a conversation that was scheduled stays in exactly one place
 //! (waiting for its time, ready, or asked) until it is cancelled or its answer
 //! is in; at most [`FETCHES_OUTSTANDING_MAX`] questions are unanswered. No
@@ -45,12 +48,17 @@ const GROW_AFTER: u32 = 2;
 pub(super) enum Class {
     /// There is news: a bulk answer hinted at it, or a wrap-up was seen that nobody announced.
     Hinted,
+    /// Places are short, and it may have one to give, or may deserve one; the lesser the number,
+    /// the sooner.
+    Short(u64),
     /// A gap touched it. The lesser the number, the more likely it was wrapped up in it.
     Gap(u64),
     /// After an event, a late subscription, or for an end.
     Prompt,
     /// Nothing special.
     Routine,
+    /// The platform does not know it.
+    Unknown,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,8 +115,8 @@ impl Checks {
                     class,
                     place: Place::Timed(at),
                     bulk_at: match class {
-                        Class::Hinted | Class::Prompt => Mono::NEVER,
-                        Class::Gap(_) | Class::Routine => Mono(0),
+                        Class::Hinted | Class::Short(_) | Class::Prompt => Mono::NEVER,
+                        Class::Gap(_) | Class::Routine | Class::Unknown => Mono(0),
                     },
                 },
             );
@@ -188,7 +196,8 @@ impl Checks {
         now: Mono,
     ) {
         self.ready.insert((class, since, id));
-        if class != Class::Hinted {
+        // What has to be known now is asked one by one.
+        if class >= Class::Gap(0) {
             if bulk_at <= now {
                 self.bulk_ready.insert((class, since, id));
             } else if bulk_at != Mono::NEVER {
@@ -231,7 +240,17 @@ impl Checks {
 
     /// Whose turn it is to be asked about alone, and whether in no hurry.
     fn alone(&self) -> Option<(ConversationId, bool)> {
-        let (class, _, id) = *self.ready.first()?;
+        let (mut class, _, mut id) = *self.ready.first()?;
+        if matches!(class, Class::Short(_)) && self.turns.is_multiple_of(2) {
+            // Nobody who floods us with ids takes more than half of the questions.
+            let least = (Class::Gap(0), Mono(0), ConversationId(uuid::Uuid::nil()));
+            if let Some(other) = self.ready.range(least..).next() {
+                if other.0 >= Class::Prompt {
+                    return Some((other.2, false));
+                }
+                (class, id) = (other.0, other.2);
+            }
+        }
         if class >= Class::Prompt {
             let calm = |f: &&Fetch| matches!(f, Fetch::Calm(_));
             let out = self.outstanding.iter().filter(calm).count();
@@ -471,6 +490,23 @@ mod tests {
         assert_eq!(c.deadline(), None);
         assert!(c.answered(&out[0]) && !c.answered(&out[0]));
         assert!(c.next(at(1)).is_some());
+    }
+
+    #[test]
+    fn where_places_are_short_every_other_question_is_about_them() {
+        let mut c = Checks::new();
+        for n in 0..6 {
+            c.schedule(id(n), at(0), Class::Short(u64::MAX - n as u64));
+            c.schedule(id(20 + n), at(n as u64), Class::Prompt);
+        }
+        c.schedule(id(40), at(9), Class::Gap(3));
+        let order: Vec<_> = drain(&mut c, at(20));
+        let one = |n| Fetch::One(id(n));
+        assert_eq!(
+            order[..6],
+            [one(40), one(5), one(20), one(4), one(21), one(3)],
+            "the newest first, and others in between"
+        );
     }
 
     #[test]

@@ -69,6 +69,8 @@ impl Filing {
         let class = w.due_class();
         self.checks.schedule(id, now.mono, class);
         self.checks.no_bulk_before(id, now.mono + ANALYTICS_LAG);
+        self.sort(id);
+        self.give_places(now);
     }
 
     pub(super) fn gap(&mut self, topics: &[Topic], cause: &'static str, now: Now) {
@@ -92,6 +94,7 @@ impl Filing {
             w.touched = true;
             let class = w.due_class();
             self.checks.schedule(id, now.mono + UNWATCHED_AFTER, class);
+            self.sort(id);
         }
         if touched > 0 {
             self.counters.gap(cause, touched);
@@ -286,6 +289,7 @@ impl Filing {
                 }
             }
         }
+        self.heard_of(id);
     }
 
     /// The first record of an interaction is durable and nothing more was wanted.

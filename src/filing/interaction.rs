@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::checks::Class;
+use super::places::Standing;
 use super::rows::{InteractionRow, InteractionState, Leg};
 use super::settings::Settings;
 use crate::ids::RecordId;
@@ -46,7 +47,7 @@ const PENDING: [Duration; 6] = [
 /// A topic that is not live is looked after over REST from then on.
 pub(super) const UNWATCHED_AFTER: Duration = Duration::from_secs(120);
 /// And then in this rhythm.
-const UNWATCHED_EVERY: Duration = Duration::from_secs(600);
+pub(super) const UNWATCHED_EVERY: Duration = Duration::from_secs(600);
 /// A wrap-up that was not announced is looked for a second time after this.
 pub(super) const SECOND_LOOK: Duration = Duration::from_secs(10);
 /// After-call work that ended this recently may still be announced.
@@ -122,6 +123,18 @@ pub(super) struct Watched {
     pub(super) settles_at: Option<Mono>,
     /// REST could not tell last time.
     pub(super) cannot_tell: bool,
+    /// The conversation exists: REST has shown it, or something came of it.
+    pub(super) heard: bool,
+    /// When the platform was first asked and did not know it.
+    pub(super) unknown_since: Option<Mono>,
+    /// And it did not know it a minute later either.
+    pub(super) unknown: bool,
+    /// It gave its place to others.
+    pub(super) gave_way: bool,
+    /// It is being asked about because places are short.
+    pub(super) hurried: bool,
+    /// Where it stands among those that might give way.
+    pub(super) standing: Option<(Standing, Mono)>,
     guesses: usize,
     /// For which gap.
     guessed_for: Option<Mono>,
@@ -168,6 +181,12 @@ impl Watched {
             lingers_until: None,
             lingers_for: None,
             cannot_tell: false,
+            heard: false,
+            unknown_since: None,
+            unknown: false,
+            gave_way: false,
+            hurried: false,
+            standing: None,
             guesses: 0,
             guessed_for: None,
             garbled: 0,
@@ -203,6 +222,9 @@ impl Watched {
     /// known to be in after-call work most, then of those from which none has come yet, and
     /// of the older ones rather than of those that have just begun.
     pub(super) fn due_class(&self) -> Class {
+        if self.unknown {
+            return Class::Unknown;
+        }
         if !self.touched {
             return Class::Prompt;
         }

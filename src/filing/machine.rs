@@ -11,6 +11,7 @@ use super::commit::Ledger;
 use super::destination::Destination;
 use super::interaction::{LASTING_TROUBLE, UNWATCHED_AFTER, Watched};
 use super::outbox::Outbox;
+use super::places::Places;
 use super::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
 use super::settings::{RECORDS_PER_INTERACTION_MAX, REMEMBER_ENDED, Settings, Until};
 use super::snapshot::Counters;
@@ -63,6 +64,7 @@ pub struct Filing {
     pub(super) patience_cursor: Option<RecordId>,
     pub(super) expiries: BTreeSet<(Mono, ConversationId)>,
     pub(super) forgets: BTreeSet<(Mono, ConversationId)>,
+    pub(super) places: Places,
     pub(super) live_count: usize,
     pub(super) undelivered: usize,
     pub(super) counters: Counters,
@@ -90,6 +92,7 @@ impl Filing {
             patience_cursor: None,
             expiries: BTreeSet::new(),
             forgets: BTreeSet::new(),
+            places: Places::default(),
             live_count: 0,
             undelivered: 0,
             counters: Counters::new(recovered, now),
@@ -144,6 +147,8 @@ impl Filing {
             if row.received_at >= w.row.accepted_at {
                 w.taken += 1;
             }
+            let id = w.row.conversation;
+            self.heard_of(id);
         }
     }
 
@@ -177,8 +182,13 @@ impl Filing {
             let at = now.mono + UNWATCHED_AFTER;
             self.checks.schedule(id, at, w.due_class());
         }
+        let known = !w.records.is_empty();
         self.interactions.insert(id, w);
         self.out.push_back(Order::Watch(topic_of(id)));
+        if known {
+            self.heard_of(id);
+        }
+        self.sort(id);
     }
 
     /// Takes in one fact. Drain [`poll_output`](Self::poll_output) before the next.
@@ -189,6 +199,9 @@ impl Filing {
                 PlatformFact::Live { topic } => self.live(&topic, now),
                 PlatformFact::Gap { topics, cause } => self.gap(&topics, cause, now),
                 PlatformFact::Refused { topic, detail } => self.refused(&topic, &detail, now),
+                PlatformFact::Short { known, others } => {
+                    self.short_of_places(known, others, now);
+                }
                 PlatformFact::Event { topic, body } => self.event(&topic, body, now),
                 PlatformFact::Fetched {
                     fetch,
@@ -363,6 +376,7 @@ impl Filing {
             self.live_count = self.live_count.saturating_sub(1);
         }
         self.checks.cancel(id);
+        self.sort(id);
     }
 
     /// The end of an interaction is durable: give the topic up, say so, remember it a while.

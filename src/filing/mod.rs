@@ -26,6 +26,7 @@ pub mod farewell;
 mod interaction;
 mod machine;
 mod outbox;
+mod places;
 mod posts;
 pub mod reconcile;
 pub mod record;
@@ -108,6 +109,10 @@ pub enum Order {
     Watch(Topic),
     /// Give a topic up. Idempotent.
     Unwatch(Topic),
+    /// The conversation exists: its topic goes before others where places are short.
+    Prefer(Topic),
+    /// These give their places to whoever waits, and are still wanted.
+    GiveWay(Vec<Topic>),
     /// Ask REST about conversations; at most [`FETCHES_OUTSTANDING_MAX`] unanswered.
     Fetch(Fetch),
     /// For the store.

@@ -16,6 +16,7 @@ use super::limits::{OPEN_AHEAD_PLACES, RETIRE_PATIENCE, SPARE_KEPT};
 use super::pacing::Priority;
 use super::rest::Op;
 use super::session;
+use super::waiting::Rank;
 use crate::ids::Topic;
 use crate::time::{Mono, Now};
 
@@ -37,7 +38,7 @@ impl Client {
             return;
         };
         entry.slots |= bit(slot);
-        self.waiting.remove(&entry.seq);
+        self.waiting.remove(entry.seq);
         channel.add(topic);
     }
 
@@ -53,7 +54,7 @@ impl Client {
     }
 
     fn place_waiting(&mut self) {
-        if self.waiting.is_empty() {
+        if self.waiting.len() == 0 {
             return;
         }
         let slots: Vec<u8> = self.channels.keys().copied().collect();
@@ -71,9 +72,14 @@ impl Client {
                 if !usable || channel.subs.len() >= self.capacity() || placed >= most {
                     break;
                 }
-                let Some(topic) = self.waiting.first_key_value().map(|(_, t)| t.clone()) else {
+                let Some((rank, topic)) = self.waiting.first() else {
                     return;
                 };
+                // Who gave way leaves some places for those that come next.
+                if rank == Rank::Last && self.free_places() <= self.open_ahead() {
+                    return;
+                }
+                let topic = topic.clone();
                 self.place(&topic, slot);
                 placed += 1;
             }
@@ -130,7 +136,7 @@ impl Client {
         let max = usize::from(self.settings.max_channels);
         while self.places_taken(now) < max {
             let need = self.waiting.len();
-            let short = self.free_places() < need;
+            let short = self.free_places() < self.waiting.pressing();
             // The last slot is for hand-over until somebody would have to wait.
             let room = self.places_taken(now) + 1 < max || max == 1;
             let ahead = room && self.free_places_to_come() < need + self.open_ahead();

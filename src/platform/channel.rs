@@ -491,6 +491,14 @@ impl Channel {
         self.subs.values().filter(going).count()
     }
 
+    /// The same without a look at each topic: what is being taken off is under way, or about
+    /// to be.
+    pub(super) fn staying(&self) -> usize {
+        let off = self.flight.values().filter(|b| !b.subscribe);
+        let going = self.drop.len() + off.map(|b| b.topics.len()).sum::<usize>();
+        self.subs.len().saturating_sub(going)
+    }
+
     pub(super) fn live(&self, topic: &Topic) -> bool {
         self.phase == Phase::Open && self.subs.get(topic) == Some(&Sub::Live)
     }

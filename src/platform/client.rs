@@ -18,6 +18,7 @@ use super::rest::Op;
 use super::rhythm::Rhythm;
 use super::session::{self};
 use super::token::Keeper;
+use super::waiting::{Rank, Waiting};
 use super::way::Way;
 use super::{ChannelRow, Fact, Fetch, FetchOutcome, Input, Output, Settings};
 use crate::ids::Topic;
@@ -32,12 +33,23 @@ pub(super) struct Entry {
     pub(super) wanted: bool,
     /// Order of arrival.
     pub(super) seq: u64,
+    /// Whether it waits before others.
+    pub(super) rank: Rank,
+    /// It gives its place to others, and is still on a channel.
+    pub(super) leaving: bool,
     /// Whoever watches believes that it is live.
     pub(super) reported: bool,
     /// Since when it is wanted and not live.
     pub(super) dark_since: Mono,
     /// The channels that have it in their books, a bit for each slot.
     pub(super) slots: u32,
+}
+
+impl Entry {
+    /// It is to be on a channel, and to stay there.
+    pub(super) fn stays(&self) -> bool {
+        self.wanted && !self.leaving
+    }
 }
 
 pub(super) fn bit(slot: u8) -> u32 {
@@ -84,7 +96,9 @@ pub struct Client {
     pub(super) budget: Budget,
     pub(super) calls: Calls,
     pub(super) topics: BTreeMap<Topic, Entry>,
-    pub(super) waiting: BTreeMap<u64, Topic>,
+    pub(super) waiting: Waiting,
+    /// What was last told of places that are short.
+    pub(super) short: (usize, usize),
     pub(super) channels: BTreeMap<u8, Channel>,
     pub(super) out: VecDeque<Output>,
     pub(super) last_seq: u64,
@@ -139,7 +153,8 @@ impl Client {
             budget: Budget::default(),
             calls: Calls::default(),
             topics: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
+            short: (0, 0),
             channels: BTreeMap::new(),
             out: VecDeque::new(),
             last_seq: 0,
@@ -222,6 +237,8 @@ impl Client {
         match input {
             Input::Watch(topic) => self.watch(topic, now),
             Input::Unwatch(topic) => self.unwatch(&topic),
+            Input::Prefer(topic) => self.prefer(&topic),
+            Input::GiveWay(topics) => self.give_way(&topics),
             Input::Fetch(fetch) => {
                 let op = match &fetch {
                     Fetch::One(id) | Fetch::Calm(id) => Op::Conversation(*id),
@@ -317,6 +334,7 @@ impl Client {
             });
         }
         self.keep();
+        self.tell_short(now);
     }
 
     /// What a restart would know of.

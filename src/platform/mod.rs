@@ -9,7 +9,7 @@
 //! Reading order: [`client`] is the door, behind it what happens to topics, on
 //! sockets and by answers; [`channel`] one channel's books;
 //! [`connect_uri`] where a channel may lead; [`allocation`] which topic goes where;
-//! [`life`] how long channels last; [`rhythm`] how seldom heartbeats come; [`way`]
+//! [`waiting`] who waits for a place; [`life`] how long channels last; [`rhythm`] how seldom heartbeats come; [`way`]
 //! whether sockets can be had at all; [`rollover`] hand-over, `closing` what
 //! follows a closing notice, `room` what a full channel does; [`abandoned`] what is left of channels given up; [`calls`] REST
 //! under the [`pacing`] budget; [`token`] the token; [`session`] the socket's
@@ -45,6 +45,7 @@ pub mod snapshot;
 mod sockets;
 pub mod token;
 mod topics;
+mod waiting;
 pub mod way;
 
 use std::time::Duration;
@@ -86,6 +87,11 @@ pub enum Input {
     Watch(Topic),
     /// Give it up. Idempotent.
     Unwatch(Topic),
+    /// It is known to be worth its while: should it have to wait for a place, it goes before others.
+    Prefer(Topic),
+    /// These give their places to whoever waits, and wait for places that nobody else needs.
+    /// They are not reported lost: whoever watches has asked for it.
+    GiveWay(Vec<Topic>),
     /// Ask about conversations.
     Fetch(Fetch),
     /// From a channel's thread.
@@ -167,6 +173,13 @@ pub enum Fact {
         topic: Topic,
         /// Why, with the missing permission if known.
         detail: String,
+    },
+    /// So many topics wait, and no place is free for them or about to be: said when it changes.
+    Short {
+        /// Of those that were preferred.
+        known: usize,
+        /// Of the others, without those that gave way.
+        others: usize,
     },
     /// An event on a watched topic, or on one just given up.
     Event {

@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::channel::{Channel, Phase, Renew, Replace, Sub, Term};
-use super::client::Client;
+use super::client::{Client, Entry};
 use super::closing::{CLOSING, last_moment};
 use super::limits::{HANDOVER_LINGER, HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE};
 use super::session;
@@ -295,7 +295,7 @@ impl Client {
     fn lingers(&mut self, predecessor: u8, now: Now) -> bool {
         let full = self.places_taken(now) >= usize::from(self.settings.max_channels);
         let needed = full
-            && (!self.waiting.is_empty()
+            && (self.waiting.pressing() > 0
                 || self
                     .to_replace()
                     .any(|(c, r)| r.from <= now.mono && c.slot != predecessor));
@@ -392,7 +392,7 @@ impl Client {
 
     fn wanted_on<'a>(&'a self, channel: &'a Channel) -> impl Iterator<Item = &'a Topic> {
         let on = |s: &Sub| matches!(s, Sub::Want | Sub::Sent | Sub::Live);
-        let wanted = |t: &Topic| self.topics.get(t).is_some_and(|e| e.wanted);
+        let wanted = |t: &Topic| self.topics.get(t).is_some_and(Entry::stays);
         channel
             .subs
             .iter()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::channel::{Channel, Phase};
 use super::client::Client;
 use super::rest::OpKind;
+use super::waiting::Rank;
 use super::way::Trouble;
 use crate::ids::Topic;
 use crate::time::Now;
@@ -76,6 +77,8 @@ pub struct Snapshot {
     pub topics_pending: usize,
     /// Topics wanted and on no channel.
     pub topics_waiting: usize,
+    /// Of these, the ones that gave their places to others.
+    pub topics_gave_way: usize,
     /// Topics that could be taken at once.
     pub places_free: usize,
     /// A token is held.
@@ -160,7 +163,7 @@ impl Client {
         let tries = |c: &super::channel::Channel| {
             !c.retiring() && (c.phase == Phase::Connecting || c.waits_for_socket())
         };
-        let tried = !self.waiting.is_empty() || self.channels.values().any(tries);
+        let tried = self.waiting.len() > 0 || self.channels.values().any(tries);
         let trouble = self.way.trouble().filter(|_| tried);
         let dark = self.topics.values().filter(|e| e.wanted && !e.reported);
         let dark_since = dark.map(|e| e.dark_since).min();
@@ -173,6 +176,7 @@ impl Client {
             topics_live: self.reported,
             topics_pending: wanted.saturating_sub(self.reported + self.waiting.len()),
             topics_waiting: self.waiting.len(),
+            topics_gave_way: self.waiting.of(Rank::Last),
             places_free,
             token_held: held.is_some(),
             token_expires_in: held.map(|h| h.ends_at.since(now.wall)).unwrap_or_default(),
@@ -207,6 +211,14 @@ impl Client {
     #[must_use]
     pub fn is_wanted(&self, topic: &Topic) -> bool {
         self.topics.get(topic).is_some_and(|e| e.wanted)
+    }
+
+    /// True if the topic is wanted and on no channel.
+    #[must_use]
+    pub fn waits(&self, topic: &Topic) -> bool {
+        self.topics
+            .get(topic)
+            .is_some_and(|e| e.wanted && e.slots == 0)
     }
 
     /// Channels in the table, and the most topics on one of them: both bounded by the settings.
@@ -244,8 +256,11 @@ impl Client {
                     entry.slots
                 ));
             }
-            if entry.wanted && (entry.slots == 0) != self.waiting.contains_key(&entry.seq) {
+            if entry.wanted && (entry.slots == 0) != self.waiting.contains(entry.seq) {
                 return Err(format!("{topic} is wanted, on {on:?}, waiting or not"));
+            }
+            if entry.leaving && on.is_empty() {
+                return Err(format!("{topic} leaves, and is on no channel"));
             }
             if entry.reported
                 && !on

@@ -7,6 +7,7 @@ mod bench;
 mod handover;
 mod lasting;
 mod places;
+mod yielding;
 mod way;
 
 use std::time::Duration;

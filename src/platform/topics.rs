@@ -11,6 +11,7 @@ use super::channel::{Batch, Channel, Phase, Sub};
 use super::client::{Client, Entry, bit};
 use super::limits::{CHANNELS_MAX, RESYNC_PAUSE, RESYNC_SOON};
 use super::rest::{self, Failure, Op, Outcome};
+use super::waiting::Rank;
 use super::{Fact, Output};
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
@@ -22,6 +23,8 @@ impl Client {
             Some(entry) if entry.wanted => return,
             Some(entry) => {
                 entry.wanted = true;
+                entry.rank = Rank::default();
+                entry.leaving = false;
                 entry.dark_since = now.mono;
                 entry
             }
@@ -30,6 +33,8 @@ impl Client {
                 let fresh = Entry {
                     wanted: true,
                     seq: self.last_seq,
+                    rank: Rank::default(),
+                    leaving: false,
                     reported: false,
                     dark_since: now.mono,
                     slots: 0,
@@ -38,7 +43,7 @@ impl Client {
             }
         };
         if entry.slots == 0 {
-            self.waiting.insert(entry.seq, topic);
+            self.waiting.insert(entry.rank, entry.seq, topic);
             return;
         }
         // It is still on a channel that was about to give it up.
@@ -82,15 +87,20 @@ impl Client {
         if std::mem::take(&mut entry.reported) {
             self.reported -= 1;
         }
-        self.waiting.remove(&entry.seq);
+        self.waiting.remove(entry.seq);
         let slots = entry.slots;
+        self.take_off_channels(topic, slots);
+        self.forget_if_idle(topic);
+    }
+
+    /// Has a topic taken off the channels that have it in their books.
+    pub(super) fn take_off_channels(&mut self, topic: &Topic, slots: u32) {
         for slot in 1..=CHANNELS_MAX {
             if slots & bit(slot) != 0 && self.channels.get_mut(&slot).is_none_or(|c| c.shed(topic))
             {
                 self.detach(topic, slot);
             }
         }
-        self.forget_if_idle(topic);
     }
 
     /// The topic is no longer in the books of that channel.
@@ -98,7 +108,8 @@ impl Client {
         if let Some(entry) = self.topics.get_mut(topic) {
             entry.slots &= !bit(slot);
             if entry.slots == 0 && entry.wanted {
-                self.waiting.insert(entry.seq, topic.clone());
+                entry.leaving = false;
+                self.waiting.insert(entry.rank, entry.seq, topic.clone());
             }
         }
         self.forget_if_idle(topic);
@@ -146,7 +157,7 @@ impl Client {
         }
         let retiring = channel.retiring();
         let suspect = channel.suspect;
-        let wanted = self.topics.get(topic).is_some_and(|e| e.wanted);
+        let wanted = self.topics.get(topic).is_some_and(Entry::stays);
         if !wanted || retiring {
             channel.shed(topic);
         } else if !suspect {
@@ -182,7 +193,7 @@ impl Client {
         let wanted = self
             .topics
             .get(topic)
-            .is_some_and(|e| e.wanted && e.slots == bit(slot));
+            .is_some_and(|e| e.stays() && e.slots == bit(slot));
         if again && wanted {
             channel.add(topic);
         } else {
@@ -335,12 +346,14 @@ impl Client {
         let entry = entry.or_insert(Entry {
             wanted: false,
             seq,
+            rank: Rank::default(),
+            leaving: false,
             reported: false,
             dark_since: Mono(0),
             slots: 0,
         });
         entry.slots |= bit(slot);
-        self.waiting.remove(&entry.seq);
+        self.waiting.remove(entry.seq);
         if let Some(c) = self.channels.get_mut(&slot) {
             c.subs.insert(topic.clone(), Sub::Drop);
             c.drop.insert(topic);
@@ -449,7 +462,7 @@ impl Client {
             self.reported -= 1;
         }
         let (seq, slots) = (entry.seq, entry.slots);
-        self.waiting.remove(&seq);
+        self.waiting.remove(seq);
         for slot in 1..=CHANNELS_MAX {
             if slots & bit(slot) == 0 {
                 continue;

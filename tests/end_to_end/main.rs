@@ -17,6 +17,7 @@ mod login;
 mod network;
 mod operators;
 mod outbox;
+mod places;
 mod refusals;
 mod reload;
 mod restarts;

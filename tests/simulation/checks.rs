@@ -79,6 +79,7 @@ pub(crate) struct Checks {
     /// When a record was first posted.
     first_posts: BTreeMap<RecordId, Time>,
     held_looks: u32,
+    pub(crate) invented: crate::invented::Invented,
     /// When its end was first ordered: what happens later is another story.
     decided: BTreeMap<ConversationId, Time>,
 }

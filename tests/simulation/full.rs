@@ -358,6 +358,7 @@ impl Full {
             Event::Leave(epoch) => self.leave(epoch),
             Event::Look => {
                 self.look();
+                self.look_at_places();
                 self.agenda.plan(now + 30 * SECOND, Event::Look);
             }
             Event::PostArrives(epoch, record) => self.post_arrives(epoch, record),

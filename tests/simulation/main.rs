@@ -28,6 +28,7 @@ mod faults;
 mod full;
 mod half;
 mod history;
+mod invented;
 mod lives;
 mod net;
 mod pace;

@@ -93,6 +93,8 @@ pub(crate) enum Kind {
     FullHouse,
     /// Events come over HTTP as well as over the socket, or only so.
     EventsOverHttp,
+    /// Callers report conversations that the platform does not know, more than there are places.
+    Invented,
 }
 
 pub(crate) const PLATFORM_KINDS: &[Kind] = &[
@@ -165,6 +167,9 @@ const OUTBOX_KINDS: &[Kind] = &[
 /// The same, with draws of their own.
 const DISK_KINDS: &[Kind] = &[Kind::DiskStall, Kind::StopInTrouble];
 
+/// Only with the whole gateway, drawn for themselves once more.
+const CALLER_KINDS: &[Kind] = &[Kind::Invented];
+
 /// With either world; drawn for themselves as well.
 const REST_KINDS: &[Kind] = &[Kind::LimitedLong];
 
@@ -230,6 +235,10 @@ impl Plan {
         if !more.is_empty() {
             let mut rng = Rng::new(seed ^ 0x6f_75_74_62);
             kinds.extend(OUTBOX_KINDS.iter().filter(|_| rng.chance(22)));
+        }
+        if !more.is_empty() {
+            let mut rng = Rng::new(seed ^ 0x69_6e_76_65_6e_74);
+            kinds.extend(CALLER_KINDS.iter().filter(|_| rng.chance(100)));
         }
         if kinds.is_empty() {
             kinds.push(Kind::ResetOne);

@@ -239,6 +239,14 @@ impl Sabotage for Broken {
                     },
                 });
             }
+            (Breakage::HidesWhatIsUnknown, Input::Answered { call, mut outcome })
+                if self.calls.contains_key(&call) =>
+            {
+                if matches!(outcome.result, Err(rest::Failure::NotFound)) {
+                    outcome.result = Err(rest::Failure::Forbidden("not yours".into()));
+                }
+                all.push(Input::Answered { call, outcome });
+            }
             (Breakage::NeverHearsOfCommits, Input::Store(StoreFact::Committed { .. })) => {}
             (Breakage::IgnoresCallers, Input::Caller { caller, .. })
                 if caller.0.is_multiple_of(50) => {}

@@ -237,6 +237,13 @@ impl Run {
                     self.subscribe(topic);
                 }
             }
+            Order::Prefer(topic) => assert!(self.watched.contains_key(&topic)),
+            Order::GiveWay(topics) => {
+                for topic in topics {
+                    self.live.remove(&topic);
+                    self.subscribe(topic);
+                }
+            }
             Order::Unwatch(topic) => {
                 let id = conversation_of(&topic).unwrap();
                 assert!(self.store.interactions[&id].0.state.ended());
@@ -370,6 +377,9 @@ impl Run {
                     topics,
                     cause: "chance",
                 }));
+                let known = (self.sequence % 4) as usize;
+                let others = (self.sequence % 3) as usize;
+                self.tell(Fact::Platform(PlatformFact::Short { known, others }));
             }
             Happening::Crash => self.crash(),
             Happening::Committed(ticket, good) => {

@@ -10,6 +10,7 @@ mod life;
 mod posting;
 mod lingering;
 mod patience;
+mod places;
 mod store_model;
 mod sweep;
 mod world;

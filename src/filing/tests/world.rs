@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) outstanding: VecDeque<(u64, Vec<Change>)>,
     pub(super) commit_count: usize,
     pub(super) watched: BTreeSet<Topic>,
+    /// Topics that were asked to give way, in order.
+    pub(super) gave_way: Vec<Topic>,
     pub(super) fetches: Vec<(Fetch, Now)>,
     pub(super) posts: Vec<RecordId>,
     pub(super) answers: Vec<(CallerId, Answer)>,
@@ -138,6 +140,7 @@ impl World {
             outstanding: VecDeque::new(),
             commit_count: 0,
             watched: BTreeSet::new(),
+            gave_way: vec![],
             fetches: vec![],
             posts: vec![],
             answers: vec![],
@@ -256,6 +259,8 @@ impl World {
                 assert!(!self.store.interactions[&id].0.state.ended());
                 self.watched.insert(topic);
             }
+            Order::Prefer(topic) => assert!(self.watched.contains(&topic)),
+            Order::GiveWay(topics) => self.gave_way.extend(topics),
             Order::Unwatch(topic) => {
                 let id = conversation_of(&topic).unwrap();
                 if let Some((row, _)) = self.store.interactions.get(&id) {

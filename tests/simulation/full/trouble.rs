@@ -132,6 +132,7 @@ impl Full {
                 self.history.storms += 1;
                 moody(self, Mood::Storm);
             }
+            Kind::Invented => self.invent(),
             Kind::HistoryUnread => self.unread_until = until,
             Kind::EventsOverHttp => {
                 let long = 30 * MINUTE + self.http_rng.below(6 * HOUR);

@@ -69,6 +69,8 @@ impl Half {
                 asked_at,
                 outcome,
             } => self.fetched(fetch, self.clock.world(asked_at.mono), outcome),
+            // Nobody here could give way.
+            Fact::Short { .. } => {}
         }
     }
 

@@ -33,6 +33,7 @@ pub(super) enum Breakage {
     LeavesADeadlineInThePast,
     SendsWhatNobodyWaitsFor,
     SaysItIsOpen,
+    HidesWhatIsUnknown,
     MakesChannelsForSockets,
     DialsWhereverItIsLed,
     BlamesTheRecordsForAStorm,
