@@ -56,9 +56,25 @@
 //! # Quotas
 //!
 //! The gate bounds what is there at once, not how often something comes: a caller that keeps
-//! inventing conversation ids takes places on channels (1,000 each) from others, until the platform
-//! refuses the topic or `max-age` is over, and from 200,000 live interactions on all callers are
-//! answered `503`. `[http] accepts-per-minute` bounds the new conversations of one token, or of one
+//! inventing conversation ids takes places on channels (1,000 each) from others, and from 200,000 live
+//! interactions on all callers are answered `503`.
+//!
+//! Where places are short, conversations that the platform does not know give theirs to those that
+//! wait: asked for twice, a minute apart, 404 both times, and nothing ever heard of them. Those that
+//! exist go first, so that one that is reported into a flood has its place within two minutes, as
+//! long as REST answers; after the unknown ones those give way that are over and only linger. Who
+//! gave way is not given up: it is asked about, rebuilt over REST, and has a place again when there
+//! are more than enough. Where the platform answers 404 to what is known to exist (conversations of
+//! divisions that the client may not see), 404 proves nothing, and for an hour nobody gives way.
+//! While questions about places are due they have at most every other question to REST, so a flood
+//! slows the search for what was missed in a gap down to half.
+//!
+//! What has ended is bounded by number as well as by `retain`: beyond 2,000,000 ended interactions
+//! the oldest of those go that were stopped, refused or expired without a record, said as
+//! `ended-bound`; what records and keys need stays. Beyond 5,000,000 delivered or discarded records
+//! support results are answered `503`; what the platform announces is taken all the same.
+//!
+//! `[http] accepts-per-minute` bounds the new conversations of one token, or of one
 //! peer where there are no tokens; it is off by default, and recommended where several callers
 //! share the listener.
 //!

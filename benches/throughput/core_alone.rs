@@ -46,6 +46,7 @@ fn settings() -> Settings {
             give_up_after: hours(72),
             retain: hours(720),
             keep_bodies: hours(24),
+            ..filing::Settings::default()
         },
     }
 }

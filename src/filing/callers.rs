@@ -327,6 +327,12 @@ impl Filing {
         if let Some(detail) = self.outbox_full() {
             return Weighed::Answer(self.refusal(detail));
         }
+        if self.counters.over_total() >= self.settings.kept_records_max {
+            // Their keys are promised for as long as they are kept.
+            return Weighed::Answer(
+                self.refusal("as many delivered records are kept as the gateway can hold"),
+            );
+        }
         let record = match key {
             Some(key) => keyed_result(key, digest),
             None => keyless_result(self.rng.uuid()),

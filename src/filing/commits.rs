@@ -234,6 +234,7 @@ impl Filing {
         let mut w = Watched::new(row, &self.settings, now);
         if let Some(prior) = self.interactions.remove(&id) {
             self.forgets.remove(&(prior.forget_at, id));
+            self.stopped.remove(&(prior.forget_at, id));
             w.records = prior.records;
             w.takes_queued = prior.takes_queued;
             if prior.end_committed {

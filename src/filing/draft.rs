@@ -14,8 +14,9 @@ use super::callers::{Subject, Weighed};
 use super::commit::{Ask, Batch, Effect, Entry, Taking};
 use super::machine::{Filing, Kept};
 use super::rows::{Change, StoreOrder};
-use super::settings::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, MAINTENANCE_ROWS_MAX};
+use super::settings::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, MAINTENANCE_ROWS_MAX, SHRINK_ROWS_MAX};
 use crate::ids::{ConversationId, RecordId};
+use crate::notice::Level;
 use crate::time::Now;
 
 /// Erasure and purge are looked after at least this often; more often where what is over is
@@ -251,7 +252,7 @@ impl Filing {
     }
 
     fn draft_maintenance(&mut self, draft: &mut Draft, now: Now) {
-        let no_room = draft.changes.len() + 2 > BATCH_CHANGES_MAX;
+        let no_room = draft.changes.len() + 3 > BATCH_CHANGES_MAX;
         if no_room || now.mono < self.ledger.maintenance_at {
             return;
         }
@@ -274,5 +275,27 @@ impl Filing {
             },
             Effect::Maintenance,
         );
+        let ended = self.counters.ended_total();
+        let surplus = ended.saturating_sub(self.settings.ended_max);
+        if surplus == 0 {
+            return;
+        }
+        let most = u64::from(SHRINK_ROWS_MAX);
+        let rows = u32::try_from(surplus.min(most)).unwrap_or(SHRINK_ROWS_MAX);
+        draft.add(Change::Shrink { rows }, Effect::Maintenance);
+        if self
+            .shrink_said
+            .is_none_or(|at| now.mono.since(at) >= MAINTENANCE_EVERY)
+        {
+            self.shrink_said = Some(now.mono);
+            self.say(
+                Level::Warn,
+                "ended-bound",
+                format!(
+                    "{ended} ended interactions are kept: of those that were stopped, refused or \
+                     expired with nothing filed, the oldest go before `retain` is over"
+                ),
+            );
+        }
     }
 }

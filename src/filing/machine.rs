@@ -13,7 +13,9 @@ use super::interaction::{LASTING_TROUBLE, UNWATCHED_AFTER, Watched};
 use super::outbox::Outbox;
 use super::places::Places;
 use super::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
-use super::settings::{RECORDS_PER_INTERACTION_MAX, REMEMBER_ENDED, Settings, Until};
+use super::settings::{
+    RECORDS_PER_INTERACTION_MAX, REMEMBER_ENDED, STOPPED_REMEMBERED_MAX, Settings, Until,
+};
 use super::snapshot::Counters;
 use super::{Fact, Order, PlatformFact, topic_of};
 use crate::ids::{ConversationId, RecordId, Topic};
@@ -65,6 +67,10 @@ pub struct Filing {
     pub(super) expiries: BTreeSet<(Mono, ConversationId)>,
     pub(super) forgets: BTreeSet<(Mono, ConversationId)>,
     pub(super) places: Places,
+    /// When it was last said that more has ended than is kept.
+    pub(super) shrink_said: Option<Mono>,
+    /// Of those in `forgets`, the ones that were stopped or refused.
+    pub(super) stopped: BTreeSet<(Mono, ConversationId)>,
     pub(super) live_count: usize,
     pub(super) undelivered: usize,
     pub(super) counters: Counters,
@@ -93,6 +99,8 @@ impl Filing {
             expiries: BTreeSet::new(),
             forgets: BTreeSet::new(),
             places: Places::default(),
+            shrink_said: None,
+            stopped: BTreeSet::new(),
             live_count: 0,
             undelivered: 0,
             counters: Counters::new(recovered, now),
@@ -270,6 +278,14 @@ impl Filing {
             && at <= now.mono
         {
             self.forgets.pop_first();
+            self.stopped.remove(&(at, id));
+            self.forget(id);
+        }
+        while self.ledger.batch.is_none()
+            && self.stopped.len() > STOPPED_REMEMBERED_MAX
+            && let Some((at, id)) = self.stopped.pop_first()
+        {
+            self.forgets.remove(&(at, id));
             self.forget(id);
         }
         self.lose_patience(now);
@@ -398,6 +414,9 @@ impl Filing {
         w.forget_at = now.mono + REMEMBER_ENDED;
         self.forgets.insert((w.forget_at, id));
         let state = w.row.state;
+        if matches!(state, InteractionState::Stopped | InteractionState::Refused) {
+            self.stopped.insert((w.forget_at, id));
+        }
         let (code, detail) = w
             .row
             .reason
@@ -419,6 +438,9 @@ impl Filing {
             format!("{} ({code}): {detail}", state.as_str()),
         );
         self.counters.ended(state, 1);
+        if self.counters.ended_total() == self.settings.ended_max + 1 {
+            self.ledger.maintenance_at = now.mono;
+        }
         self.out.push_back(Order::Unwatch(topic_of(id)));
         self.out.push_back(Order::Notice(notice.about(id)));
     }

@@ -245,6 +245,12 @@ pub enum Change {
         /// Rows of each kind at most.
         limit: u32,
     },
+    /// Remove so many of the oldest interactions that ended without a record and not by the
+    /// platform's word (stopped, refused, expired), however young.
+    Shrink {
+        /// So many at most.
+        rows: u32,
+    },
 }
 
 /// Why the store could not do it.

@@ -46,6 +46,10 @@ pub struct Settings {
     pub retain: Duration,
     /// `[store] keep-bodies`: bodies and members of what is over.
     pub keep_bodies: Duration,
+    /// [`ENDED_MAX`], but for tests.
+    pub ended_max: u64,
+    /// [`KEPT_RECORDS_MAX`], but for tests.
+    pub kept_records_max: u64,
 }
 
 impl Default for Settings {
@@ -61,6 +65,8 @@ impl Default for Settings {
             give_up_after: Duration::from_secs(72 * 3600),
             retain: Duration::from_secs(30 * 86_400),
             keep_bodies: Duration::from_secs(24 * 3600),
+            ended_max: ENDED_MAX,
+            kept_records_max: KEPT_RECORDS_MAX,
         }
     }
 }
@@ -70,6 +76,17 @@ pub const UNDELIVERED_MAX: usize = 1_000_000;
 /// Interactions watched at once; ten times what the platform's channels can carry, so
 /// that a backlog waits here and not in the callers.
 pub const LIVE_INTERACTIONS_MAX: usize = 200_000;
+/// Ended interactions in the store; beyond it those that somebody made and stopped, and of which
+/// nothing was ever filed, go before `retain` is over, the oldest first. Some 300 bytes each.
+pub const ENDED_MAX: u64 = 2_000_000;
+/// Records that are over in the store; beyond it no further support results are taken until
+/// `retain` is over for some. What the platform announces is taken all the same.
+pub const KEPT_RECORDS_MAX: u64 = 5_000_000;
+/// Rows that go at a time beyond [`ENDED_MAX`]: more than one batch can bring.
+pub const SHRINK_ROWS_MAX: u32 = 5_000;
+/// Interactions that ended by a caller's or the platform's no and are remembered for late events;
+/// beyond it the oldest are forgotten sooner.
+pub const STOPPED_REMEMBERED_MAX: usize = 10_000;
 /// Requests of callers that wait for the store; beyond it they are answered 503.
 pub const CALLERS_WAITING_MAX: usize = 1_024;
 /// So long a request waits for its turn; then it is withdrawn, and refused.

@@ -128,6 +128,16 @@ impl Counters {
         less(&mut self.ended, state, n);
     }
 
+    /// Ended interactions in the store.
+    pub(super) fn ended_total(&self) -> u64 {
+        self.ended.values().sum()
+    }
+
+    /// Records in the store that are over.
+    pub(super) fn over_total(&self) -> u64 {
+        self.over.values().sum()
+    }
+
     pub(super) fn over(&mut self, state: RecordState, n: u64) {
         *self.over.entry(state).or_default() += n;
     }
@@ -272,6 +282,12 @@ impl Filing {
             .iter()
             .filter(|(_, w)| !w.ended())
             .map(|(id, w)| (*id, self.state_of(*id, w)))
+    }
+
+    /// Interactions in memory, ended ones included.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.interactions.len()
     }
 
     fn state_of(&self, id: ConversationId, w: &Watched) -> WatchState {

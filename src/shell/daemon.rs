@@ -187,6 +187,7 @@ pub fn settings(config: &Config) -> gateway::Settings {
             give_up_after: config.history.give_up_after,
             retain: config.store.retain,
             keep_bodies: config.store.keep_bodies,
+            ..filing::Settings::default()
         },
     }
 }

@@ -293,6 +293,7 @@ mod tests {
                 give_up_after: Duration::from_secs(72 * 3600),
                 retain: Duration::from_secs(30 * 86_400),
                 keep_bodies: Duration::from_secs(86_400),
+                ..Filing::default()
             },
         }
     }

@@ -86,6 +86,7 @@ impl Batch<'_> {
             Change::Destination(row) => self.destination(row),
             Change::EraseBodies { before, limit } => self.erase(*before, *limit),
             Change::Purge { before, limit } => self.purge(*before, *limit),
+            Change::Shrink { rows } => self.shrink(*rows),
         }
     }
 
@@ -325,6 +326,25 @@ impl Batch<'_> {
             RETURNING state",
         )?;
         let mut rows = interactions.query((before, limit))?;
+        while let Some(row) = rows.next()? {
+            tally(&mut done.interactions, row.get(0)?, 1);
+            done.rows = done.rows.saturating_add(1);
+        }
+        Ok(Applied::Maintained(done))
+    }
+
+    /// No promise needs these: there is nothing of them that could be filed twice.
+    fn shrink(&self, rows: u32) -> Result<Applied> {
+        let mut done = Maintained::default();
+        let mut interactions = self.conn.prepare_cached(
+            "DELETE FROM interaction WHERE id IN
+                (SELECT id FROM interaction i WHERE over_at IS NOT NULL
+                    AND state IN ('stopped', 'refused', 'expired')
+                    AND NOT EXISTS (SELECT 1 FROM record r WHERE r.conversation = i.conversation)
+                    ORDER BY over_at LIMIT ?1)
+            RETURNING state",
+        )?;
+        let mut rows = interactions.query((rows,))?;
         while let Some(row) = rows.next()? {
             tally(&mut done.interactions, row.get(0)?, 1);
             done.rows = done.rows.saturating_add(1);

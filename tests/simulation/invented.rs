@@ -8,6 +8,7 @@ use genesys_gateway::ids::ConversationId;
 
 use crate::agenda::SECOND;
 use crate::full::{Ask, Event, Full};
+use crate::plan::Kind;
 
 /// So many are named at most: where places are very many, they are only a nuisance.
 const INVENTED_MAX: usize = 240;
@@ -45,7 +46,8 @@ impl Full {
 
     /// Twice a minute: who exists and waits, while who does not exist has a place.
     pub(crate) fn look_at_places(&mut self) {
-        if self.checks.invented.ids.is_empty() {
+        // Where 404 is said of what exists, it proves nothing, and nobody gives way.
+        if self.checks.invented.ids.is_empty() || self.plan.has(Kind::ConversationRefused) {
             return;
         }
         let Some(gateway) = &self.gateway else {

@@ -238,7 +238,7 @@ impl Plan {
         }
         if !more.is_empty() {
             let mut rng = Rng::new(seed ^ 0x69_6e_76_65_6e_74);
-            kinds.extend(CALLER_KINDS.iter().filter(|_| rng.chance(100)));
+            kinds.extend(CALLER_KINDS.iter().filter(|_| rng.chance(12)));
         }
         if kinds.is_empty() {
             kinds.push(Kind::ResetOne);

@@ -3,6 +3,7 @@
 //! order that nothing goes out before the change behind it is durable.
 
 mod acts;
+mod bounds;
 mod chance;
 mod checking;
 mod http_events;

@@ -16,6 +16,7 @@ pub(super) struct StoreModel {
 
 impl StoreModel {
     pub(super) fn execute(&mut self, changes: &[Change]) -> StoreFact {
+        let mut purged = Vec::new();
         for change in changes {
             match change {
                 Change::Accept { row, members } => {
@@ -51,16 +52,36 @@ impl StoreModel {
                     entry.expect("row of an unknown record").0 = row.clone();
                 }
                 Change::EraseBodies { .. } | Change::Purge { .. } => {}
+                Change::Shrink { rows } => purged.extend(self.shrink(*rows as usize)),
             }
         }
         StoreFact::Committed {
             ticket: 0,
             refused: vec![],
             outgrown: Vec::new(),
-            erased: 0,
-            purged_interactions: vec![],
+            erased: purged.len() as u32,
+            purged_interactions: purged,
             purged_records: vec![],
         }
+    }
+
+    fn shrink(&mut self, rows: usize) -> Vec<(InteractionState, u64)> {
+        let mut old: Vec<_> = self
+            .interactions
+            .values()
+            .map(|(row, _)| row.clone())
+            .filter(|row| {
+                use InteractionState::{Expired, Refused, Stopped};
+                matches!(row.state, Stopped | Refused | Expired)
+                    && self.records_of(row.conversation).is_empty()
+            })
+            .collect();
+        old.sort_by_key(|row| row.ended_at);
+        old.truncate(rows);
+        for row in &old {
+            self.interactions.remove(&row.conversation);
+        }
+        old.iter().map(|row| (row.state, 1)).collect()
     }
 
     pub(super) fn records_of(&self, id: ConversationId) -> Vec<RecordRow> {

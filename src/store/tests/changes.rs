@@ -442,3 +442,44 @@ fn purging_removes_what_is_over_and_keeps_records_as_long_as_their_interaction()
         );
     }
 }
+
+#[test]
+fn beyond_the_bound_the_oldest_that_nothing_was_filed_of_go_and_no_others() {
+    let place = Place::new();
+    let mut store = place.store();
+    let stopped = |n: u128, at: i64| InteractionRow {
+        state: InteractionState::Stopped,
+        ..ended(n, Wall(at))
+    };
+    commit(
+        &mut store,
+        vec![
+            // The oldest, but something was filed of it.
+            accept(stopped(1, 100), "{}"),
+            take(delivered(1, Wall(100)), "{}"),
+            // Finished by the platform's word.
+            accept(ended(2, Wall(110)), "{}"),
+            accept(stopped(3, 300), "{}"),
+            accept(stopped(4, 200), "{}"),
+            accept(stopped(5, 400), "{}"),
+            accept(interaction(6), "{}"),
+        ],
+    );
+    let StoreFact::Committed {
+        erased,
+        purged_interactions,
+        ..
+    } = commit(&mut store, vec![Change::Shrink { rows: 2 }])
+    else {
+        panic!("not committed");
+    };
+    assert_eq!(erased, 2);
+    assert_eq!(purged_interactions, [(InteractionState::Stopped, 2)]);
+    let left: Vec<u128> = (1..=6)
+        .filter(|n| {
+            let found = look_up(&mut store, Lookup::Interaction(conversation(*n)));
+            !matches!(found, Found::Interaction(None, _))
+        })
+        .collect();
+    assert_eq!(left, [1, 2, 5, 6]);
+}
