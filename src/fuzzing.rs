@@ -5,7 +5,33 @@
 //! guided, a nightly toolchain), and as library tests over the corpus in
 //! `fuzz/corpus` with seeded mutations, bounded and the same each time
 //! (`FUZZ_RUNS=100000 cargo test --release --lib fuzzing` for more of them).
-//! What a fuzzer finds goes into the corpus, or becomes a test beside the reader.
+//! What a fuzzer finds goes into the corpus, or becomes a test beside the reader. `fuzz/run
+//! SECONDS` takes all of them through libFuzzer, with the versions of `Cargo.lock`.
+//!
+//! What ran last under libFuzzer with AddressSanitizer, from the corpus of the folder, as one
+//! process of the lowest priority on a virtual machine of two cores that others kept busy (so
+//! minutes are long and executions few); learnt are inputs that reached something new:
+//!
+//! | Target | Minutes | Executions | Learnt |
+//! |---|---|---|---|
+//! | `head` | 1.3 | 16,368 | 236 |
+//! | `body` | 1.6 | 20,503 | 146 |
+//! | `intake_body` | 1.4 | 235,675 | 849 |
+//! | `event` | 1.5 | 43,732 | 1,092 |
+//! | `upgrade` | 0.3 | 19,599 | 611 |
+//! | `frames` | 2.0 | 40,701 | 1,094 |
+//! | `rest_answer` | 1.6 | 16,919 | 814 |
+//! | `oauth_answer` | 1.3 | 3,558 | 305 |
+//! | `configuration` | 1.3 | 841 | 881 |
+//! | `files` | 0.3 | 8,525 | 467 |
+//! | `template` | 1.3 | 8,068 | 510 |
+//! | `rows` | 2.0 | 1,921 | 99 |
+//!
+//! It found no fault of a reader. Fifty thousand mutations of each corpus (`FUZZ_RUNS=50000`;
+//! `rows`, where each run makes a database, did not get that far) found three targets that were
+//! stricter than the readers mean to be: numbers beyond a double, a `Retry-After` of a century,
+//! an empty password. Writing the target `event` found that names in another letter case were
+//! read over the WebSocket and not over HTTP.
 //!
 //! Invariant: a target asserts something about what was read, not only that
 //! reading came back.
