@@ -9,21 +9,21 @@
 //! SECONDS` takes all of them through libFuzzer, with the versions of `Cargo.lock`.
 //!
 //! What ran last under libFuzzer with AddressSanitizer, from the corpus of the folder, as one
-//! process of the lowest priority on a virtual machine of two cores that others kept busy (so
+//! process of low priority on a virtual machine of two cores that others kept busy (so
 //! minutes are long and executions few); learnt are inputs that reached something new:
 //!
 //! | Target | Minutes | Executions | Learnt |
 //! |---|---|---|---|
-//! | `head` | 1.3 | 16,368 | 236 |
+//! | `head` | 2.1 | 25,836 | 326 |
 //! | `body` | 1.6 | 20,503 | 146 |
 //! | `intake_body` | 1.4 | 235,675 | 849 |
-//! | `event` | 1.5 | 43,732 | 1,092 |
+//! | `event` | 2.3 | 52,073 | 1,221 |
 //! | `upgrade` | 0.3 | 19,599 | 611 |
 //! | `frames` | 2.0 | 40,701 | 1,094 |
 //! | `rest_answer` | 1.6 | 16,919 | 814 |
-//! | `oauth_answer` | 1.3 | 3,558 | 305 |
-//! | `configuration` | 1.3 | 841 | 881 |
-//! | `files` | 0.3 | 8,525 | 467 |
+//! | `oauth_answer` | 2.0 | 10,141 | 559 |
+//! | `configuration` | 2.1 | 18,013 | 886 |
+//! | `files` | 1.0 | 9,517 | 484 |
 //! | `template` | 1.3 | 8,068 | 510 |
 //! | `rows` | 2.0 | 1,921 | 99 |
 //!
