@@ -4,7 +4,8 @@
      broken  every sync fails with EIO
      hang    the thread named "loop" never comes back from looking at the clock
      clock   the seconds by which the wall clock is set forward, or back
-     name-X  the addresses of the name X, one a line; or "again", or "none", as name servers say */
+     name-X  the addresses of the name X, one a line; or "again", or "none", as name servers say,
+             or "hang": they say nothing for a minute */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -97,7 +98,8 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     *found = NULL;
     int result = EAI_NONAME;
     while (fscanf(f, "%99s", word) == 1) {
-        if (!strcmp(word, "again")) { result = EAI_AGAIN; break; }
+        if (!strcmp(word, "hang")) sleep(60);
+        if (!strcmp(word, "again") || !strcmp(word, "hang")) { result = EAI_AGAIN; break; }
         if (real(word, service, &numeric, end)) continue;
         result = 0;
         /* The system's own freeaddrinfo frees them one by one. */

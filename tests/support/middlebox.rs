@@ -28,6 +28,8 @@ pub(crate) struct Manner {
     pub(crate) frames: Vec<(&'static str, &'static str)>,
     /// Exactly this is answered to `CONNECT`.
     pub(crate) connect: Option<String>,
+    /// The hosts to which that is answered begin so.
+    pub(crate) connect_to: &'static str,
     /// `CONNECT` wants this `Proxy-Authorization`, else 407.
     pub(crate) credentials: Option<String>,
     /// Connections are closed at once.
@@ -139,7 +141,8 @@ fn serve(
         };
         if head.starts_with("CONNECT ") {
             let wanted = manner.credentials.as_ref();
-            if let Some(refusal) = &manner.connect {
+            let forbidden = head.starts_with(&format!("CONNECT {}", manner.connect_to));
+            if let (true, Some(refusal)) = (forbidden, &manner.connect) {
                 return near.write_all(refusal.as_bytes());
             }
             if wanted.is_some_and(|c| field(&head, "proxy-authorization") != Some(c)) {

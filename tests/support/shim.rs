@@ -68,7 +68,8 @@ impl Shim {
         self.turn("clock", &seconds.to_string());
     }
 
-    /// The name has these addresses, one after the other; `again`: no name server answers.
+    /// The name has these addresses, one after the other; `again`: no name server answers,
+    /// `hang`: for a minute nobody says even that.
     pub(crate) fn name(&self, name: &str, addresses: &[&str]) {
         self.turn(&format!("name-{name}"), &addresses.join("\n"));
     }

@@ -351,3 +351,66 @@ fn four_dead_addresses_before_a_living_one_cost_seconds_once() {
     let shown: Value = wait_reason(&gateway, &["socket-unreached", "the connection is refused"]);
     assert_eq!(shown["sockets"]["trouble"], "socket-unreached");
 }
+
+#[test]
+fn a_proxy_that_forbids_the_streaming_host_alone_is_told_while_rest_works() {
+    let mut world = World::good();
+    let proxy = proxied(&mut world, "me:secret\n");
+    for (status, words) in [
+        (403, "the proxy refuses (status 403)"),
+        (407, CREDENTIALS),
+        (503, "the proxy cannot reach it (status 503)"),
+    ] {
+        proxy.turn(|m| {
+            m.connect = Some(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n"));
+            m.connect_to = STREAMING;
+        });
+        let mut gateway = world.setup.start();
+        let id = world.platform.conversation();
+        gateway.accept(&id).expect(202);
+        socket_says(&world.setup, &gateway, words);
+        let ready = gateway.ready().expect(503);
+        assert!(ready.text.contains(words), "{ready}");
+        assert_eq!(gateway.sigterm().0, 0);
+    }
+    // A few of the gateway's, and one of each check.
+    let made = world.platform.channels_created();
+    assert!(made <= 9, "{made} channels");
+    proxy.turn(|m| m.connect = None);
+    let gateway = world.setup.start();
+    works(&world.platform, &world.history, &gateway);
+}
+
+#[test]
+fn name_servers_that_say_nothing_for_a_minute_hold_neither_callers_nor_the_end() {
+    let mut world = World::good();
+    let Some(names) = world.named() else { return };
+    for name in [API, STREAMING, HISTORY] {
+        names.name(name, &["hang"]);
+    }
+    let mut gateway = world.setup.start();
+    let ids: Vec<String> = (0..5).map(|_| world.platform.conversation()).collect();
+    for id in &ids {
+        gateway.accept(id).expect(202);
+    }
+    wait_reason(&gateway, &["no token is held", NO_SERVER]);
+    let url = format!("{}/customers/supportResult", gateway.intake);
+    http::post_json(&url, "{}").expect(202);
+    // "Down" is what several tries have met; these take long.
+    wait_reason(
+        &gateway,
+        &["the history manager could not be reached", NO_SERVER],
+    );
+    http::get(&format!("{}/healthz", gateway.operators)).expect(200);
+    let (code, took) = gateway.sigterm();
+    assert_eq!(code, 0);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    for name in [API, STREAMING, HISTORY] {
+        names.name(name, &["127.0.0.1"]);
+    }
+    let gateway = world.setup.start();
+    for id in &ids {
+        gateway.wait_state(id, "watching");
+    }
+    works(&world.platform, &world.history, &gateway);
+}

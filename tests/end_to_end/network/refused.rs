@@ -251,3 +251,53 @@ fn an_upgrade_that_middleboxes_decorate_is_one() {
     middle.turn(|m| m.switching = None);
     gateway.wait_state(&id, "watching");
 }
+
+#[test]
+fn whatever_answers_an_upgrade_instead_of_the_platform_is_named_by_its_status() {
+    let (platform, history) = (Platform::start(), History::start());
+    let middle = Middlebox::before(&platform.0.api_url, None, |_| {});
+    let here = format!("127.0.0.1:{}", middle.port);
+    middle.turn(|m| m.streaming = Some(format!("ws://{here}")));
+    let mut setup = Setup::new(&platform, &history);
+    setup.set("genesys", &format!("api-url = \"http://{here}\""));
+    for (answer, words) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Sign in",
+            "status 200",
+        ),
+        (
+            "HTTP/1.0 407 Proxy Authentication Required\r\n\r\n",
+            "status 407",
+        ),
+        (
+            "HTTP/1.1 511 Network Authentication Required\r\n\r\n",
+            "status 511",
+        ),
+        (
+            "HTTP/1.1 426 Upgrade Required\r\nUpgrade: h2c\r\n folded\r\n\r\n",
+            "status 426",
+        ),
+        (
+            "HTTP/1.1 503\r\nRetry-After: -1\r\nRetry-After: never\r\n\r\n",
+            "status 503",
+        ),
+        (
+            "HTTP/1.1 429 x\r\nRetry-After: 99999999999999999999\r\n\r\n",
+            "status 429",
+        ),
+    ] {
+        middle.turn(|m| m.upgrade = Some(answer.to_owned()));
+        let made = platform.channels_created();
+        let mut gateway = setup.start();
+        let id = platform.conversation();
+        gateway.accept(&id).expect(202);
+        wait_reason(&gateway, &["socket-refused", words]);
+        assert!(gateway.wait_log("socket-refused").contains(words));
+        assert_eq!(gateway.sigterm().0, 0);
+        let made = platform.channels_created() - made;
+        assert!(made <= 1, "{words}: {made} channels");
+    }
+    middle.turn(|m| m.upgrade = None);
+    let gateway = setup.start();
+    works(&platform, &history, &gateway);
+}
