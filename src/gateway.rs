@@ -336,3 +336,6 @@ impl Gateway {
         &self.filing
     }
 }
+
+#[cfg(test)]
+mod tests;
