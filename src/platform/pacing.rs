@@ -505,4 +505,82 @@ mod tests {
         assert_eq!(fill(&mut b, Priority::Upkeep, Mono(0)), 2);
         assert!(b.take(Priority::Upkeep, Mono(31_500)).is_ok());
     }
+
+    #[test]
+    fn what_was_said_last_of_a_conversation_counts_and_is_forgotten_when_it_is_over() {
+        let mut b = Budget::default();
+        let mut r = Rng::new(1);
+        let asked = |secs: u64| Outcome {
+            retry_after: Some(Duration::from_secs(secs)),
+            ..Outcome::of(Err(Failure::NotFound))
+        };
+        b.learn(&conversation(1), &asked(40), Mono(0), &mut r);
+        b.learn(&conversation(2), &asked(90), Mono(0), &mut r);
+        b.learn(&conversation(1), &asked(10), Mono(1_000), &mut r);
+        assert_eq!(b.held_until(&conversation(1)), Mono(11_000));
+        assert_eq!(b.held_until(&conversation(2)), Mono(90_000));
+        assert_eq!(b.subjects.len(), 2);
+        b.learn(&conversation(3), &asked(10), Mono(50_000), &mut r);
+        assert_eq!(b.subjects.len(), 2, "the first was over");
+        b.learn(&conversation(3), &asked(10), Mono(90_000), &mut r);
+        assert_eq!(b.subjects.len(), 1, "so is the second, at its very end");
+    }
+
+    #[test]
+    fn what_is_left_comes_back_with_the_window_and_is_never_more_than_the_platform_says() {
+        let mut b = Budget::default();
+        let mut r = Rng::new(1);
+        for ms in [0, 1_000] {
+            assert!(b.take(Priority::Upkeep, Mono(ms)).is_ok());
+        }
+        assert_eq!(b.left(Mono(1_000)), 298);
+        assert_eq!(b.left(Mono(62_999)), 298);
+        assert_eq!(b.left(Mono(63_000)), 299);
+        assert_eq!(b.left(Mono(64_000)), 300);
+        let said = |count, secs| Outcome {
+            limits: Some(Limits {
+                count,
+                allowed: 300,
+                reset: Duration::from_secs(secs),
+            }),
+            ..Outcome::of(Ok(Answer::Done))
+        };
+        b.learn(&Op::KeepWarm, &said(290, 20), Mono(70_000), &mut r);
+        assert_eq!(b.left(Mono(70_000)), 10);
+        assert_eq!(b.left(Mono(90_999)), 10);
+        assert_eq!(
+            b.left(Mono(91_000)),
+            300,
+            "a second after the window it spoke of"
+        );
+        // However late it says that the window ends: it is a minute.
+        b.learn(&Op::KeepWarm, &said(300, 3_600), Mono(100_000), &mut r);
+        assert_eq!(b.take(Priority::Upkeep, Mono(100_000)), Err(Mono(164_000)));
+        assert!(b.take(Priority::Upkeep, Mono(164_000)).is_ok());
+    }
+
+    #[test]
+    fn refusals_in_a_row_make_the_quiet_longer_up_to_a_bound() {
+        let mut b = Budget::default();
+        let mut r = Rng::new(1);
+        let limited = |after| Outcome::of(Err(Failure::RateLimited(after)));
+        let mut now = Mono(0);
+        for least in [5, 10, 20, 40, 80, 80, 80] {
+            b.learn(&Op::KeepWarm, &limited(None), now, &mut r);
+            let quiet = b.quiet_for(now);
+            let most = Duration::from_millis(least * 1000 * 9 / 8 + 500);
+            assert!(
+                (Duration::from_secs(least)..=most).contains(&quiet),
+                "{quiet:?}"
+            );
+            now = now + quiet;
+        }
+        assert_eq!(b.limited_total(), 7);
+        b.learn(&Op::KeepWarm, &Outcome::of(Ok(Answer::Done)), now, &mut r);
+        b.learn(&Op::KeepWarm, &limited(None), now, &mut r);
+        assert!(
+            b.quiet_for(now) < Duration::from_secs(7),
+            "it was answered meanwhile"
+        );
+    }
 }

@@ -7,8 +7,9 @@ mod bench;
 mod handover;
 mod lasting;
 mod places;
-mod yielding;
+mod turns;
 mod way;
+mod yielding;
 
 use std::time::Duration;
 

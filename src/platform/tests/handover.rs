@@ -334,3 +334,58 @@ fn a_predecessor_that_turns_out_to_be_gone_leaves_its_topics_in_doubt() {
     }
     panic!("no hand-over");
 }
+
+#[test]
+fn a_second_socket_is_tried_three_times_and_then_its_first_serves_to_its_end() {
+    let mut b = full_house();
+    let (first, uri) = b.sockets[0].clone();
+    b.opening = false;
+    closing(&mut b, first);
+    let mut tried = 0;
+    for _ in 0..400 {
+        b.pass(Duration::from_millis(100));
+        let second = b.sockets.iter().find(|(s, u)| *u == uri && *s != first);
+        if let Some((second, _)) = second.cloned() {
+            tried += 1;
+            b.end(second, End::refused(503));
+        }
+    }
+    assert_eq!((tried, gaps(&b.facts), b.live()), (3, 0, 40));
+}
+
+#[test]
+fn a_predecessor_goes_at_once_where_somebody_waits_for_its_place_and_else_stays_a_moment() {
+    for waits in [true, false] {
+        let mut b = Bench::new(Settings {
+            max_channels: 2,
+            ..settings()
+        });
+        for n in 0..10 {
+            b.watch(n);
+        }
+        let (first, _) = b.sockets[0].clone();
+        closing(&mut b, first);
+        b.confirming = false;
+        b.orders.clear();
+        b.pass(Duration::from_millis(600));
+        if waits {
+            b.watch(10);
+            assert_eq!(b.client.snapshot(b.now).topics_waiting, 1);
+        }
+        b.confirming = true;
+        for (socket, order) in std::mem::take(&mut b.orders) {
+            if let session::Order::Subscribe { ticket, .. } = order {
+                b.give(Input::Session {
+                    socket,
+                    fact: session::Fact::Subscribed { ticket },
+                });
+            }
+        }
+        b.pass(Duration::from_millis(100));
+        let there = b.sockets.iter().any(|(s, _)| *s == first);
+        assert_eq!(there, !waits);
+        b.pass(Duration::from_secs(3));
+        assert!(!b.sockets.iter().any(|(s, _)| *s == first));
+        assert_eq!(b.live(), 10 + usize::from(waits));
+    }
+}

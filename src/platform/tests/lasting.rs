@@ -11,7 +11,7 @@ use super::super::*;
 use super::bench::{Bench, gaps, settings, topic};
 
 /// Lets the only channel of the bench wear out, and says which socket was its first.
-fn wear_out(b: &mut Bench) {
+pub(super) fn wear_out(b: &mut Bench) {
     for _ in 0..4 {
         let Some((socket, _)) = b.sockets.last().cloned() else {
             break;
@@ -21,7 +21,7 @@ fn wear_out(b: &mut Bench) {
     }
 }
 
-fn emptying(op: &Op) -> bool {
+pub(super) fn emptying(op: &Op) -> bool {
     matches!(op, Op::Empty(id) | Op::RemoveAll(id) if id.tail() == "0001")
 }
 
@@ -482,4 +482,24 @@ fn other_calls_do_not_stand_for_the_one_that_is_looked_at() {
         warm(&b) >= before + 4,
         "administrators choose which calls count"
     );
+}
+
+#[test]
+fn where_the_clocks_differ_half_of_the_usual_life_of_a_channel_is_counted_on() {
+    let half = 43_200;
+    for (said, life) in [
+        (86_400, 86_400),
+        (86_700, 86_700),
+        (86_701, half),
+        (40 * 86_400, half),
+        (300, 300),
+        (299, half),
+        (-7_200, half),
+    ] {
+        let mut b = Bench::with(settings(), &[], 172_800);
+        b.life_said = said * 1000;
+        b.drain();
+        let channel = &b.client.snapshot(b.now).channels[0];
+        assert_eq!(channel.expires_in, Duration::from_secs(life), "{said}");
+    }
 }
