@@ -14,4 +14,5 @@ mod patience;
 mod places;
 mod store_model;
 mod sweep;
+mod told;
 mod world;
