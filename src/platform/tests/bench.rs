@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::rest::{self, Failure, Op, Outcome};
 use super::super::session::{self, End, SocketRef};
 use super::super::*;
+use crate::notice::Level;
 use crate::time::Mono;
 
 pub(super) struct Bench {
@@ -20,6 +21,8 @@ pub(super) struct Bench {
     pub(super) noting: bool,
     /// The labels of all notices.
     pub(super) labels: Vec<&'static str>,
+    /// The same with how much they matter.
+    pub(super) said: Vec<(&'static str, Level)>,
     /// Their texts, where a test keeps them.
     pub(super) texts: Vec<String>,
     /// Sockets confirm what they are told.
@@ -80,6 +83,7 @@ impl Bench {
             kept: Vec::new(),
             noting: true,
             labels: Vec::new(),
+            said: Vec::new(),
             texts: Vec::new(),
             confirming: true,
             answering: true,
@@ -128,7 +132,10 @@ impl Bench {
                     }
                 }
                 Output::Fact(fact) => self.facts.push(fact),
-                Output::Notice(notice) => self.labels.push(notice.label),
+                Output::Notice(notice) => {
+                    self.labels.push(notice.label);
+                    self.said.push((notice.label, notice.level));
+                }
             }
         }
         self.client.audit().unwrap();

@@ -94,8 +94,10 @@ fn a_channel_that_is_made_when_nobody_waits_for_it_any_more_is_the_next_one() {
     assert_eq!(creations(&b), 1);
     let late = b.calls.iter().position(|(_, op)| *op == Op::CreateChannel);
     let (late, _) = b.calls.remove(late.unwrap());
+    assert!(b.client.awaits(late));
     // The hand-over gives up; the call is still under way.
     b.pass(Duration::from_secs(46));
+    assert!(!b.client.awaits(late));
     b.calls.clear();
     let outcome = Outcome::of(Ok(rest::Answer::Channel(rest::Channel {
         id: Some(Secret::new("streaming-late")),
@@ -387,5 +389,26 @@ fn a_predecessor_goes_at_once_where_somebody_waits_for_its_place_and_else_stays_
         b.pass(Duration::from_secs(3));
         assert!(!b.sockets.iter().any(|(s, _)| *s == first));
         assert_eq!(b.live(), 10 + usize::from(waits));
+    }
+}
+
+#[test]
+fn what_the_socket_before_says_of_its_channel_counts_no_longer() {
+    for fact in [
+        session::Fact::ChannelGone,
+        session::Fact::NoLongerSubscribed,
+    ] {
+        let mut b = full_house();
+        let (first, uri) = b.sockets[0].clone();
+        closing(&mut b, first);
+        b.confirming = false;
+        b.pass(Duration::from_millis(1600));
+        assert_eq!(b.sockets.iter().filter(|(_, u)| *u == uri).count(), 2);
+        b.facts.clear();
+        b.give(Input::Session {
+            socket: first,
+            fact,
+        });
+        assert_eq!((gaps(&b.facts), b.live(), b.made), (0, 40, 4));
     }
 }

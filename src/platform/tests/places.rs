@@ -142,3 +142,27 @@ fn a_kept_channel_that_leads_elsewhere_is_emptied_instead_of_connected() {
     assert!(b.calls.iter().any(emptied));
     assert_eq!(b.live(), 1);
 }
+
+#[test]
+fn the_last_place_is_taken_where_the_only_other_channel_is_full_on_the_platform() {
+    let mut b = Bench::new(Settings {
+        max_channels: 2,
+        ..settings()
+    });
+    for n in 0..8 {
+        b.watch(n);
+    }
+    for n in 0..8 {
+        b.give(Input::Unwatch(topic(n)));
+    }
+    b.pass(Duration::from_secs(1));
+    b.confirming = false;
+    b.answering = false;
+    b.orders.clear();
+    b.watch(10);
+    refuse(&mut b);
+    b.confirming = true;
+    b.answering = true;
+    let made = b.calls.iter().any(|(_, op)| *op == Op::CreateChannel);
+    assert!(made, "{:?}", b.calls);
+}

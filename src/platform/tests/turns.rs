@@ -8,6 +8,7 @@ use super::super::session::{self, End};
 use super::super::*;
 use super::bench::{Bench, settings, topic};
 use super::lasting::{emptying, wear_out};
+use crate::notice::Level;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -189,4 +190,128 @@ fn without_a_token_a_channel_that_is_to_be_replaced_is_not_given_up() {
     assert!(!b.client.snapshot(b.now).token_held);
     assert!(!b.labels.contains(&"handover-gap"), "{:?}", b.labels);
     assert_eq!(b.client.held(), (1, 5));
+}
+
+#[test]
+fn deaths_and_reconnects_are_counted_and_only_what_nobody_ordered_is_a_warning() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    let lost = |b: &Bench| {
+        b.said
+            .iter()
+            .rev()
+            .find(|(l, _)| *l == "channel-lost")
+            .map(|s| s.1)
+    };
+    b.end(b.sockets[0].0, End::Broken("reset".into()));
+    assert_eq!(lost(&b), Some(Level::Warn));
+    b.pass(SECOND);
+    b.end(b.sockets[0].0, End::Ordered);
+    assert_eq!(lost(&b), Some(Level::Debug));
+    b.pass(SECOND);
+    let counted = |b: &Bench| {
+        let s = b.client.snapshot(b.now);
+        (
+            s.reconnects_total,
+            s.channels_died_total,
+            s.channels_made_total,
+        )
+    };
+    assert_eq!(counted(&b), (2, 0, 1));
+    for n in 1..=2 {
+        let gone = Input::Session {
+            socket: b.sockets[0].0,
+            fact: session::Fact::ChannelGone,
+        };
+        b.give(gone);
+        b.pass(Duration::from_secs(300));
+        assert_eq!((counted(&b), b.live()), ((2, n, 1 + n), 1));
+    }
+}
+
+#[test]
+fn what_is_given_up_before_it_is_confirmed_is_taken_off_when_it_is() {
+    let mut b = Bench::new(settings());
+    b.confirming = false;
+    b.watch(1);
+    let Some((socket, session::Order::Subscribe { ticket, .. })) = b.orders.pop() else {
+        panic!("nothing was subscribed")
+    };
+    b.give(Input::Unwatch(topic(1)));
+    b.orders.clear();
+    b.give(Input::Session {
+        socket,
+        fact: session::Fact::Subscribed { ticket },
+    });
+    assert!(
+        matches!(&b.orders[..], [(_, session::Order::Unsubscribe { topics, .. })] if *topics == [topic(1)]),
+        "{:?}",
+        b.orders
+    );
+    assert_eq!(b.live(), 0);
+}
+
+#[test]
+fn a_channel_of_an_earlier_run_that_the_platform_does_not_know_is_replaced() {
+    let mut first = Bench::new(settings());
+    first.watch(1);
+    let mut b = Bench::with_kept(settings(), &first.kept);
+    b.client.handle(Input::Watch(topic(1)), b.now);
+    b.drain();
+    b.answer(
+        |op| *op == Op::Token,
+        Ok(rest::Answer::Token {
+            access_token: Secret::new("u"),
+            expires_in: Duration::from_secs(86_400),
+        }),
+    );
+    b.answering = true;
+    b.pass(SECOND);
+    b.answer(
+        |op| matches!(op, Op::Subscriptions(_)),
+        Err(Failure::NotFound),
+    );
+    b.pass(Duration::from_secs(5));
+    assert_eq!((b.made, b.live()), (1, 1));
+}
+
+#[test]
+fn successors_that_break_before_they_have_everything_are_made_ever_more_rarely() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    b.pass(Duration::from_secs(300));
+    b.confirming = false;
+    let revoked = Input::Session {
+        socket: b.sockets[0].0,
+        fact: session::Fact::TokenRevoked,
+    };
+    b.give(revoked);
+    for _ in 0..1_000 {
+        b.pass(Duration::from_millis(100));
+        if let Some((socket, _)) = b.sockets.iter().find(|(s, _)| s.slot != 1).cloned() {
+            b.give(Input::Session {
+                socket,
+                fact: session::Fact::Heard,
+            });
+            b.end(socket, End::Broken("reset".into()));
+        }
+    }
+    assert!((4..=12).contains(&b.made), "{} in 100 s", b.made);
+    assert!(b.client.snapshot(b.now).handovers_failed_total + 1 >= b.made as u64 - 1);
+}
+
+#[test]
+fn trouble_with_sockets_is_told_while_a_channel_waits_for_one() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    b.opening = false;
+    b.end(b.sockets[0].0, End::refused(403));
+    let snapshot = b.client.snapshot(b.now);
+    assert_eq!(snapshot.topics_waiting, 0);
+    let (trouble, _) = snapshot.socket_trouble.unwrap();
+    assert_eq!(trouble.status(), Some(403));
 }
