@@ -304,6 +304,11 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn lines(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
