@@ -69,7 +69,8 @@ pub fn render(s: &Snapshot) -> String {
         "at": s.at.rfc3339(), "startedAt": s.started_at.rfc3339(),
         "interactions": counts(&s.interactions), "records": counts(&s.records),
         "oldest": oldest, "shape": shape, "channels": channels,
-        "topics": {"live": p.topics_live, "pending": p.topics_pending, "waiting": p.topics_waiting},
+        "topics": {"live": p.topics_live, "pending": p.topics_pending, "waiting": p.topics_waiting,
+            "gaveWay": p.topics_gave_way},
         "sockets": {
             "trouble": p.socket_trouble.map(|(why, _)| why.label()),
             "status": p.socket_trouble.and_then(|(why, _)| why.status()),

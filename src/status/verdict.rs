@@ -176,10 +176,17 @@ pub fn of(s: &Snapshot) -> Verdict {
         );
     }
     if s.platform.topics_waiting > 0 {
+        let gave_way = match s.platform.topics_gave_way {
+            0 => String::new(),
+            n => format!(
+                "; {n} of them gave theirs to others, as the platform does not know them or they are \
+                 over"
+            ),
+        };
         say(
             Level::Warn,
             format!(
-                "{} for a place on a channel",
+                "{} for a place on a channel{gave_way}",
                 counted(
                     s.platform.topics_waiting as u64,
                     "interaction waits",

@@ -55,4 +55,8 @@ fn invented_ids_give_their_places_to_conversations_that_exist_within_two_minutes
     }
     assert_eq!(platform.channels_created(), 1);
     assert!(gateway.log().contains("places-short"));
+    let status = gateway.status();
+    assert!(status["topics"]["gaveWay"].as_u64() > Some(0), "{status}");
+    let reasons = status["reasons"].to_string();
+    assert!(reasons.contains("gave theirs to others"), "{reasons}");
 }
