@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use genesys_gateway::filing::topic_of;
 use genesys_gateway::ids::ConversationId;
+use genesys_gateway::platform::snapshot::ChannelView;
 
 use crate::agenda::SECOND;
 use crate::full::{Ask, Event, Full};
@@ -61,7 +62,11 @@ impl Full {
             .any(|(id, state)| state.live && self.checks.invented.is(*id));
         // What gaps hid goes first, and has no end while the line is bad.
         let gap = told.last_gap.is_some_and(|ago| ago.as_secs() < 600);
-        if !asks || !held || gap {
+        // A channel that cannot be had is no place that somebody else has.
+        let serve = |c: &ChannelView| c.state == "live";
+        let all = told.channels.iter().filter(|c| serve(c)).count();
+        let full = all == usize::from(self.plan.max_channels);
+        if !asks || !held || gap || !full {
             // Nothing can be done about it, or nothing need be.
             return self.checks.invented.waits.clear();
         }
