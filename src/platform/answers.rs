@@ -47,6 +47,9 @@ impl Client {
         if !matches!(done.outcome.result, Err(Failure::NoAnswer(_))) {
             self.platform_heard(now);
         }
+        if done.outcome.result.is_ok() && self.token.answered(done.serial, done.asked) {
+            self.retime(done.serial);
+        }
         if let Some(id) = &done.added_to
             && let Purpose::Extend(channel, _) | Purpose::Blame(channel, _) = &done.purpose
             && !self.serves(*channel)

@@ -54,6 +54,10 @@ pub(super) struct Idling {
     cools: bool,
     /// Looks in a row that saw it move.
     moves: u8,
+    /// A call of then was answered well although the token should have idled out before.
+    outlived: Option<Mono>,
+    /// The last evidence, on both clocks: ours may have been set since the token came.
+    seen: Now,
 }
 
 impl Idling {
@@ -61,6 +65,8 @@ impl Idling {
     pub(super) fn begun(&mut self, now: Now) {
         self.born = now.mono;
         self.kept_warm = now.mono;
+        self.outlived = None;
+        self.seen = now;
         // What was found out with the one before holds for this one until it is looked at.
         let known = self.reading.filter(|_| self.cools);
         self.reading = known.map(|r| Reading {
@@ -74,6 +80,22 @@ impl Idling {
     /// A call that is meant to reset the timer was made then, and answered well.
     pub(super) fn kept_warm(&mut self, asked: Now) {
         self.kept_warm = self.kept_warm.max(asked.mono);
+        self.seen = asked;
+    }
+
+    /// A call with the token was made then, and answered well: it lives. Where it should have
+    /// idled out before, something else has reset its timer, or the end was reckoned too early.
+    /// True if that is so: the token may live on for as long as its timer takes. That it does
+    /// not the next call to keep it warm shows, and is the smaller evil: whatever hangs on a
+    /// token that is over is replaced at once, and there may be no other to replace it with.
+    pub(super) fn answered(&mut self, asked: Now) -> bool {
+        let over = |(mono, wall): (Mono, Wall)| mono <= asked.mono || wall <= asked.wall;
+        let outlived = self.ends().is_some_and(over);
+        if outlived {
+            self.outlived = Some(asked.mono);
+            self.seen = asked;
+        }
+        outlived
     }
 
     pub(super) fn last_kept_warm(&self) -> Mono {
@@ -101,10 +123,16 @@ impl Idling {
     /// When the token idles out, if that is known and nothing more keeps it warm.
     pub(super) fn end(&self) -> Option<Mono> {
         let r = self.reading?;
-        match self.cools {
-            true => Some(r.end),
-            false => Some(r.end.max(self.kept_warm + r.full)),
-        }
+        let reset = [self.outlived, Some(self.kept_warm).filter(|_| !self.cools)];
+        let ends = reset.into_iter().flatten().map(|at| at + r.full);
+        Some(ends.fold(r.end, Mono::max))
+    }
+
+    /// The same on both clocks, as they stood at the last evidence.
+    pub(super) fn ends(&self) -> Option<(Mono, Wall)> {
+        let end = self.end()?;
+        let ahead = self.seen.wall + end.since(self.seen.mono);
+        Some((end, ahead - self.seen.mono.since(end)))
     }
 
     /// From when on the next token is wanted. Never, while keeping warm works: it is then done
@@ -117,6 +145,7 @@ impl Idling {
     /// The end of the timer was looked up at `asked`, after a call of `since` that should have
     /// reset it. True if this tells, and did not before, that such calls do not.
     pub(super) fn looked(&mut self, said: Option<Wall>, since: Mono, asked: Now) -> bool {
+        self.seen = asked;
         let Some(said) = said else {
             // There is no idle timeout.
             self.reading = None;
@@ -284,6 +313,41 @@ mod tests {
             let expected = Some(at(asked + left).mono);
             assert_eq!(end, expected, "{organisation:?} {said} {asked}");
         }
+    }
+
+    #[test]
+    fn a_token_that_is_taken_after_its_end_has_not_idled_out() {
+        let mut i = begun(None);
+        warm_and_look(&mut i, 0, 300);
+        warm_and_look(&mut i, 100, 300);
+        assert!(i.cools());
+        assert!(!i.answered(at(299)), "it tells nothing before the end");
+        assert_eq!(i.end(), Some(at(300).mono));
+        assert!(i.answered(at(300)));
+        assert_eq!(i.end(), Some(at(600).mono));
+        assert!(!i.answered(at(400)));
+        assert!(i.answered(at(700)));
+        assert_eq!(i.end(), Some(at(1000).mono));
+        // The next token has lived through nothing yet.
+        i.begun(at(710));
+        assert_eq!(i.end(), Some(at(1010).mono));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_ends_no_token_that_is_seen_to_live() {
+        let ends = |mono: u64, wall: u64| Some((at(mono).mono, at(wall).wall));
+        let mut i = begun(None);
+        warm_and_look(&mut i, 0, 300);
+        assert_eq!(i.ends(), ends(300, 300));
+        let set = |second| Now {
+            mono: at(second).mono,
+            wall: at(second + 9000).wall,
+        };
+        assert!(i.answered(set(10)), "by the wall clock it is over");
+        assert_eq!(i.ends(), ends(310, 9310));
+        i.kept_warm(set(100));
+        assert_eq!(i.ends(), ends(400, 9400));
+        assert!(!i.answered(set(200)));
     }
 
     #[test]

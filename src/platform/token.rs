@@ -45,9 +45,9 @@ impl Held {
 }
 
 /// The end of a token, which idles out at `idles` if that is known.
-fn earlier(held: &Held, idles: Option<Mono>) -> (Mono, Wall) {
-    let by = idles.map_or(Duration::ZERO, |at| held.ends.since(at));
-    (held.ends.minus(by), held.ends_at - by)
+fn earlier(held: &Held, idles: Option<(Mono, Wall)>) -> (Mono, Wall) {
+    let (mono, wall) = idles.unwrap_or((held.ends, held.ends_at));
+    (mono.min(held.ends), wall.min(held.ends_at))
 }
 
 /// Keeps one token at hand.
@@ -105,7 +105,7 @@ impl Keeper {
         self.overtaken = false;
         self.retry = Mono(0);
         self.before = self.held.take().map(|h| {
-            let (mono, wall) = earlier(&h, self.idling.end());
+            let (mono, wall) = earlier(&h, self.idling.ends());
             (h.serial, mono, wall)
         });
         self.idling.begun(now);
@@ -185,7 +185,7 @@ impl Keeper {
     #[must_use]
     pub fn end_of(&self, serial: u32) -> Option<(Mono, Wall)> {
         let held = self.held.as_ref().map(|h| {
-            let cold = self.idling.end().filter(|_| self.idling.cools());
+            let cold = self.idling.ends().filter(|_| self.idling.cools());
             let (mono, wall) = earlier(h, cold);
             (h.serial, mono, wall)
         });
@@ -204,7 +204,13 @@ impl Keeper {
         }
     }
 
-    /// When the last such call was made.
+    /// A call with token `serial` was made at `asked`, and answered well. True if it should have
+    /// idled out before that: it ends later than was said.
+    pub fn answered(&mut self, serial: u32, asked: Now) -> bool {
+        self.held.as_ref().is_some_and(|h| h.serial == serial) && self.idling.answered(asked)
+    }
+
+    /// When the last call was made that is meant to reset the idle timer.
     #[must_use]
     pub fn last_kept_warm(&self) -> Mono {
         self.idling.last_kept_warm()

@@ -367,7 +367,15 @@ impl Full {
             if let Change::Interaction(row) = change
                 && row.state.ended()
             {
-                self.checks.decided.entry(row.conversation).or_insert(now);
+                // Decided perhaps long before, while the disk was slow.
+                let wall = self.clock.now().wall;
+                let ago = row.ended_at.filter(|_| !self.plan.wall_moves());
+                let ago = ago.map_or(0, |at| wall.since(at).as_millis() as Time);
+                let decided = now.saturating_sub(ago);
+                self.checks
+                    .decided
+                    .entry(row.conversation)
+                    .or_insert(decided);
             }
             let row = match change {
                 Change::Record(row) | Change::Take { row, .. } => row,

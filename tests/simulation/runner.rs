@@ -210,6 +210,14 @@ const NAMED: &[(u64, &str)] = &[
         "heartbeats once a minute; a channel is dropped between a confirmation and its arrival",
     ),
     (
+        50_094,
+        "a clock leaps while a token cools: it ended by the wall clock, lived, and made channel after channel",
+    ),
+    (
+        50_179,
+        "a changed wrap-up between the decision that all is over and its commit on a stalled disk",
+    ),
+    (
         77002,
         "opened again and over again between two looks: it lingered for the end before",
     ),
