@@ -118,21 +118,24 @@
 //! `tests/siege` throws at the real binary what rows 1 and 2 of the table above could want, one after the
 //! other and then all at once, while a caller on another address reports a conversation twice a
 //! second and health is asked for four times a second; every record has to be filed, once. It takes half a
-//! minute, or what `SIEGE_SECONDS` says, and prints a table. One such run of a debug build, on two cores
-//! with a load of 12 of other work:
+//! minute, or what `SIEGE_SECONDS` says, and prints a table. This is of five minutes against a debug
+//! build, on two cores that built and tested something else during the last part:
 //!
 //! | Attack | Sent | Slowest report, health (ms); none refused | MiB before, most | Threads | Descriptors |
 //! |---|---|---|---|---|---|
-//! | Connections silent after one request, nine addresses | 367 | 35, 12 | 39, 39 | 104 | 69 |
-//! | The same to the operators' listener | 134 | 19, 3 | 39, 39 | 104 | 69 |
-//! | Bodies of 4 MiB never finished, 40 at a time | 40 | 23, 9 | 39, 64 | 104 | 69 |
-//! | Answers of 3 MiB never read, 24 at a time | 24 | 1255, 136 | 39, 172 | 104 to 128 | 69 to 141 |
-//! | POST and DELETE in turn, ever new ids | 76 | 13, 5 | 40, 40 | 104 | 69 |
-//! | Folded, smuggled, broken requests | 24 | 6, 4 | 40, 40 | 104 | 70 |
-//! | The wrong `Host` | 36 | 29, 4 | 40, 40 | 104 | 70 |
-//! | All of these, invented ids and guessed tokens at once | 1532 | 1620, 822 | 40, 250 | 104 to 127 | 70 to 139 |
-//! | Afterwards | | | 44 | 104 | 70 |
+//! | Connections silent after one request, nine addresses | 1175 | 19, 9 | 41, 41 | 105 | 33 |
+//! | The same to the operators' listener | 801 | 39, 11 | 41, 42 | 105 | 34 |
+//! | Bodies of 4 MiB never finished, 40 at a time | 200 | 42, 20 | 42, 66 | 105 | 34 |
+//! | Answers of 3 MiB never read, 24 at a time | 24 | 31, 9 | 42, 51 | 105 | 34 |
+//! | POST and DELETE in turn, ever new ids | 1118 | 8, 7 | 42, 42 | 106 | 36 |
+//! | Guessed tokens | 14 | 31, 10 | 42, 42 | 106 | 36 |
+//! | Folded, smuggled, broken requests | 308 | 9, 9 | 42, 42 | 106 | 36 |
+//! | The wrong `Host` | 444 | 25, 16 | 42, 42 | 106 | 36 |
+//! | All at once, invented ids too, 140 s | 17451 | 3840, 1020 | 42, 182 | 106 to 111 | 36 to 64 |
+//! | Thirty seconds later | | | 49 | 111 | 64 |
 //!
+//! Threads and descriptors that stay are of channels, which invented ids have opened (50 topics each
+//! there).
 //! Large answers cost the processor: who has a token and asks for many of them slows others down.
 //!
 //! # Which secrets lie where
