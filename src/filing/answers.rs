@@ -153,8 +153,12 @@ impl Filing {
         };
         w.cannot_tell = true;
         let (last_chance, settled, taken) = (w.last_chance, w.settled(now.mono), w.taken);
-        if w.lingered(now.mono) {
-            self.finish(id, now);
+        if w.lingered(self.settings.settle_for, now.mono) {
+            let detail = format!(
+                "{} taken, it was over, nothing came while it lingered or within settle-for after that, and REST cannot tell: {why}",
+                counted(taken)
+            );
+            self.end(id, InteractionState::Finished, "settled", detail, now);
         } else if last_chance {
             self.expire(id, now, why);
         } else if settled {

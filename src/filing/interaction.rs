@@ -334,9 +334,11 @@ impl Watched {
             .get_or_insert(asked.mono + linger.saturating_sub(before))
     }
 
-    /// It was over, it was watched for the whole time that it lingered, and no wrap-up came.
-    pub(super) fn lingered(&self, now: Mono) -> bool {
-        self.lingers_until.is_some_and(|t| t <= now)
+    /// It was over, it was watched for the whole time that it lingered and for `settle_for`
+    /// beyond that, and no wrap-up came. Only where REST no longer tells: what it shows is
+    /// better evidence than that nothing was heard.
+    pub(super) fn lingered(&self, settle_for: Duration, now: Mono) -> bool {
+        self.lingers_until.is_some_and(|t| t + settle_for <= now)
             && self.live_since.is_some()
             && self.owed.is_none()
     }

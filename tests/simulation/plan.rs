@@ -363,6 +363,12 @@ impl Plan {
     }
 
     /// What the wall clock says is no measure of time in this run.
+    /// Commits may take minutes.
+    pub(crate) fn stalls(&self) -> bool {
+        let kinds = [Kind::DiskFull, Kind::DiskStall, Kind::StopInTrouble];
+        kinds.iter().any(|k| self.has(*k))
+    }
+
     pub(crate) fn wall_moves(&self) -> bool {
         let kinds = [Kind::ClockForward, Kind::ClockBack, Kind::ClockLeap];
         kinds.iter().any(|k| self.has(*k))

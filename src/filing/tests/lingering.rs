@@ -349,7 +349,22 @@ fn what_was_watched_to_the_end_ends_even_if_rest_cannot_tell_any_more() {
         let (mut w, _) = just_over(Settings::default());
         w.pass(secs(300));
         w.tell_fetched(outcome.clone());
-        assert_eq!(w.state(1), "finished");
+        assert_eq!(
+            w.state(1),
+            "watching",
+            "what the platform forgot REST may show yet"
+        );
+        for _ in 0..20 {
+            w.pass(secs(60));
+            if !w.fetches.is_empty() {
+                w.tell_fetched(outcome.clone());
+            }
+        }
+        assert_eq!(
+            (w.state(1), w.reason(1).as_str()),
+            ("finished", "settled"),
+            "{outcome:?}"
+        );
 
         // But not after a gap, of which nobody could say what it hid.
         let (mut w, _) = just_over(Settings::default());
