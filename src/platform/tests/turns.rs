@@ -314,4 +314,22 @@ fn trouble_with_sockets_is_told_while_a_channel_waits_for_one() {
     assert_eq!(snapshot.topics_waiting, 0);
     let (trouble, _) = snapshot.socket_trouble.unwrap();
     assert_eq!(trouble.status(), Some(403));
+    // Nobody tries any more: nothing is known of the way.
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    b.pass(Duration::from_secs(300));
+    b.give(Input::Unwatch(topic(1)));
+    b.answering = false;
+    b.end(b.sockets[0].0, End::refused(404));
+    assert_eq!(b.client.snapshot(b.now).socket_trouble, None);
+}
+
+#[test]
+fn without_a_token_no_channel_is_begun() {
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.answering = false;
+    b.drain();
+    b.watch(1);
+    b.pass(Duration::from_secs(60));
+    assert_eq!(b.client.held(), (0, 0));
 }
