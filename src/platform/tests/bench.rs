@@ -238,14 +238,11 @@ impl Bench {
     pub(super) fn pass(&mut self, d: Duration) {
         let end = self.now.plus(d);
         for _ in 0..100_000 {
-            let next = self
-                .client
-                .next_deadline(self.now)
-                .map_or(end.mono, |d| d.at);
-            if next > end.mono {
+            let due = self.client.next_deadline(self.now);
+            let Some(due) = due.filter(|d| d.at <= end.mono) else {
                 break;
-            }
-            let step = next.since(self.now.mono).max(Duration::from_millis(1));
+            };
+            let step = due.at.since(self.now.mono).max(Duration::from_millis(1));
             self.now = self.now.plus(step);
             self.give(Input::Tick);
         }
