@@ -217,3 +217,30 @@ fn what_waits_for_the_disk_is_in_the_picture_until_it_is_there() {
     );
     assert!(!w.filing.uncommitted());
 }
+
+#[test]
+fn what_became_of_an_event_is_said_in_one_word() {
+    let words = [
+        EventOutcome::Taken,
+        EventOutcome::Known,
+        EventOutcome::Unreported,
+    ];
+    assert_eq!(
+        words.map(EventOutcome::as_str),
+        ["taken", "known", "unreported"]
+    );
+}
+
+#[test]
+fn a_check_that_is_still_to_come_is_not_due() {
+    let mut w = World::watching(Settings::default());
+    let counted = |w: &World| {
+        let picture = w.filing.snapshot(w.now);
+        (picture.checks_due, picture.checks_in_flight)
+    };
+    assert_eq!(counted(&w), (0, 0));
+    w.gap(1);
+    w.live(1);
+    w.pass(secs(5));
+    assert_eq!(counted(&w), (0, 1));
+}

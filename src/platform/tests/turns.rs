@@ -333,3 +333,98 @@ fn without_a_token_no_channel_is_begun() {
     b.pass(Duration::from_secs(60));
     assert_eq!(b.client.held(), (0, 0));
 }
+
+#[test]
+fn a_question_that_the_platform_does_not_want_to_hear_for_long_is_given_up_at_once() {
+    let mut b = Bench::new(settings());
+    b.pass(SECOND);
+    b.answering = false;
+    b.calls.clear();
+    let fetch = |n: u32| {
+        let id = format!("00000000-0000-4000-8000-{n:012}").parse().unwrap();
+        Input::Fetch(Fetch::One(id))
+    };
+    for n in 0..2 {
+        b.give(fetch(n));
+        let (call, _) = b.calls.pop().unwrap();
+        let failure = Failure::Server {
+            status: 503,
+            retry_after: None,
+        };
+        b.give(Input::Answered {
+            call,
+            outcome: rest::Outcome {
+                retry_after: Some(3_600 * SECOND),
+                ..rest::Outcome::of(Err(failure))
+            },
+        });
+    }
+    b.facts.clear();
+    b.give(fetch(9));
+    assert!(b.calls.is_empty(), "{:?}", b.calls);
+    assert!(matches!(
+        b.facts.as_slice(),
+        [Fact::Fetched {
+            outcome: FetchOutcome::Trouble(_),
+            ..
+        }]
+    ));
+}
+
+#[test]
+fn what_a_socket_says_that_was_given_up_is_not_heard() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    let (before, _) = b.sockets[0].clone();
+    b.end(before, End::Broken("reset".into()));
+    b.pass(SECOND);
+    assert_eq!(b.live(), 1);
+    b.facts.clear();
+    for fact in [
+        session::Fact::Event {
+            topic: topic(1),
+            body: "{}".into(),
+        },
+        session::Fact::TokenRevoked,
+        session::Fact::Ended(End::Broken("again".into())),
+    ] {
+        b.give(Input::Session {
+            socket: before,
+            fact,
+        });
+    }
+    assert_eq!((b.facts.len(), b.live()), (0, 1));
+}
+
+#[test]
+fn how_long_a_channel_lives_is_asked_again_only_once_everything_is_confirmed_on_it() {
+    let mut b = Bench::with(settings(), &[], 172_800);
+    b.drain();
+    for n in 0..3 {
+        b.watch(n);
+    }
+    b.pass(Duration::from_secs(86_400 - 3_700));
+    b.confirming = false;
+    b.calls.clear();
+    b.orders.clear();
+    let asked = |b: &Bench| {
+        let lists = b.calls.iter().filter(|(_, op)| *op == Op::ListChannels);
+        lists.count()
+    };
+    while asked(&b) == 0 {
+        b.pass(SECOND);
+    }
+    b.pass(2 * SECOND);
+    assert_eq!(asked(&b), 1);
+    b.confirming = true;
+    for (socket, order) in std::mem::take(&mut b.orders) {
+        if let session::Order::Subscribe { ticket, .. } = order {
+            b.give(Input::Session {
+                socket,
+                fact: session::Fact::Subscribed { ticket },
+            });
+        }
+    }
+    b.pass(2 * SECOND);
+    assert!(asked(&b) > 1);
+}
