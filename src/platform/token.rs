@@ -434,4 +434,18 @@ mod tests {
         k.got(Secret::new("u"), day, at(206));
         assert!(k.end_of(first).unwrap().0 <= Mono(301_000));
     }
+
+    #[test]
+    fn a_token_is_renewed_by_whichever_clock_is_first_and_kept_warm_from_the_start() {
+        let day = 86_400;
+        let stands = |s: u64| Now {
+            mono: Mono(s * 1000),
+            wall: Wall(0),
+        };
+        let mut k = Keeper::default();
+        k.got(Secret::new("t"), Duration::from_secs(day), at(0));
+        assert_eq!(k.warm_deadline(at(1)).unwrap().at, Mono(120_000));
+        assert!(!k.ask(stands(day - 301)));
+        assert!(k.ask(stands(day - 300)), "although the wall clock stands");
+    }
 }

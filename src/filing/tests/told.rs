@@ -94,7 +94,10 @@ fn a_farewell_counts_every_record_and_every_caller() {
     );
     assert_eq!(left.trouble, None);
     for caller in waiting {
-        assert!(matches!(w.answer_to(caller), Some(Answer::Busy { .. })));
+        let Some(Answer::Busy { retry_after, .. }) = w.answer_to(caller) else {
+            panic!("{:?}", w.answer_to(caller))
+        };
+        assert!(*retry_after >= secs(1));
     }
 
     let mut w = World::watching(Settings::default());
@@ -200,6 +203,7 @@ fn what_waits_for_the_disk_is_in_the_picture_until_it_is_there() {
     w.event(1, "b", w.now.wall);
     w.event(1, "d", w.now.wall);
     let picture = w.filing.snapshot(w.now);
+    assert!(w.filing.uncommitted());
     assert_eq!(picture.uncommitted_records, 3);
     assert_eq!(picture.uncommitted_bytes, 3 * bytes);
     assert!(picture.commit_backlog >= before + 3, "{picture:?}");

@@ -134,7 +134,7 @@ fn a_login_host_that_fails_is_named_and_left_alone_as_long_as_it_asks_for() {
         (
             Failure::NoAnswer(crate::wire::NoAnswer::TimedOut),
             0,
-            "login host",
+            &crate::wire::NoAnswer::TimedOut.sentence(),
         ),
         (Failure::Garbled, 0, "not understood"),
     ];
