@@ -428,3 +428,78 @@ fn how_long_a_channel_lives_is_asked_again_only_once_everything_is_confirmed_on_
     b.pass(2 * SECOND);
     assert!(asked(&b) > 1);
 }
+
+#[test]
+fn a_topic_wanted_again_before_it_is_taken_off_is_live_at_once() {
+    let mut b = Bench::new(settings());
+    for n in 0..8 {
+        b.watch(n);
+    }
+    b.confirming = false;
+    for n in 0..5 {
+        b.give(Input::Unwatch(topic(n)));
+    }
+    assert_eq!(b.live(), 3);
+    b.facts.clear();
+    // Four messages are under way, so that the fifth waits for its turn.
+    b.watch(4);
+    assert_eq!(b.live(), 4);
+    assert!(matches!(b.facts.as_slice(), [Fact::Live { topic: t }] if *t == topic(4)));
+    b.watch(0);
+    assert_eq!(
+        (b.live(), b.facts.len()),
+        (4, 1),
+        "that one is on its way off"
+    );
+}
+
+#[test]
+fn a_topic_that_is_refused_when_it_is_subscribed_once_more_is_live_no_longer() {
+    let mut b = Bench::with(settings(), &[], 172_800);
+    b.drain();
+    b.watch(1);
+    b.watch(2);
+    b.pass(Duration::from_secs(86_400 - 3_700));
+    b.confirming = false;
+    b.orders.clear();
+    let subscribed = |b: &mut Bench| {
+        std::mem::take(&mut b.orders)
+            .into_iter()
+            .find_map(|(s, o)| match o {
+                session::Order::Subscribe { ticket, topics } if topics.len() == 2 => {
+                    Some((s, ticket))
+                }
+                _ => None,
+            })
+    };
+    let (socket, ticket) = loop {
+        b.pass(SECOND);
+        if let Some(found) = subscribed(&mut b) {
+            break found;
+        }
+    };
+    b.answering = false;
+    b.facts.clear();
+    b.refuse(socket, ticket, 403);
+    b.answer(
+        |op| matches!(op, Op::AddTopics(..)),
+        Ok(rest::Answer::Topics(vec![
+            rest::TopicState {
+                topic: topic(1),
+                rejected: Some("forbidden".into()),
+            },
+            rest::TopicState {
+                topic: topic(2),
+                rejected: None,
+            },
+        ])),
+    );
+    assert_eq!(b.live(), 1);
+    assert!(
+        b.facts
+            .iter()
+            .any(|f| matches!(f, Fact::Refused { topic: t, .. } if *t == topic(1)))
+    );
+    let off = |o: &session::Order| matches!(o, session::Order::Unsubscribe { topics, .. } if *topics == [topic(1)]);
+    assert!(b.orders.iter().any(|(_, o)| off(o)), "{:?}", b.orders);
+}
