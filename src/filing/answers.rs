@@ -212,7 +212,7 @@ impl Filing {
                 return;
             }
             if looked.late && !w.last_chance {
-                let until = w.lingers(view.ended, asked_at, linger);
+                let until = w.lingers(view.ended, now, linger);
                 if asked_at.mono < until {
                     self.checks.schedule(id, until.max(now.mono), Class::Prompt);
                     return;

@@ -315,23 +315,23 @@ impl Watched {
         )
     }
 
-    /// It was over when it was asked at `asked`, and a wrap-up may still come: until when that
-    /// is waited for.
+    /// It is over as an answer that came at `now` shows, and a wrap-up may still come: until
+    /// when that is waited for. It may have ended while the answer was on its way.
     ///
     /// The time counts from when it was first seen to be over, so that a clock that differs
     /// from the platform's takes nothing away; only after a restart does it count from the
     /// end as the platform names it, so that it does not begin anew.
     /// Opened again and over once more since the last look, it has another end.
-    pub(super) fn lingers(&mut self, ended: Option<Wall>, asked: Now, linger: Duration) -> Mono {
+    pub(super) fn lingers(&mut self, ended: Option<Wall>, now: Now, linger: Duration) -> Mono {
         if self.lingers_for != ended && self.lingers_until.take().is_some() {
             self.recovered = false;
         }
         self.lingers_for = ended;
         let before = ended.filter(|_| self.recovered);
-        let before = before.map_or(Duration::ZERO, |t| asked.wall.since(t));
+        let before = before.map_or(Duration::ZERO, |t| now.wall.since(t));
         *self
             .lingers_until
-            .get_or_insert(asked.mono + linger.saturating_sub(before))
+            .get_or_insert(now.mono + linger.saturating_sub(before))
     }
 
     /// It was over, it was watched for the whole time that it lingered and for `settle_for`

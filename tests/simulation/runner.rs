@@ -225,6 +225,14 @@ const NAMED: &[(u64, &str)] = &[
         910_001,
         "tagged on a callback and its call, then changed in place: REST's second look was new",
     ),
+    (
+        110_655,
+        "a conversation ends while the answer that shows it is on its way: it lingered too short",
+    ),
+    (
+        100_146,
+        "the platform forgets to announce, then refuses to show: finished after one refusal",
+    ),
 ];
 
 /// The same, of the platform half.
