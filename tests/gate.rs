@@ -11,6 +11,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use gate_house::{
@@ -469,6 +470,86 @@ fn silence_from_any_number_of_connections_keeps_nobody_out() {
         });
     }
     assert!(house.served.counts().sent_away >= 4);
+}
+
+#[test]
+fn a_trickle_of_bytes_keeps_nobody_out() {
+    let limits = GateLimits {
+        connections: 32,
+        per_peer: 32,
+        head: PATIENCE,
+        body: PATIENCE,
+        ..quick()
+    };
+    let house = house(limits, 2);
+    let head = b"GET / HTTP/1.1\r\nHost: x\r\nX: ".as_slice();
+    let body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n".as_slice();
+    for (what, sent) in [("in the head", head), ("in the body", body)] {
+        let trickling: Vec<_> = (0..32_u8)
+            .map(|n| {
+                let mut s = house.connect_from([127, 0, 1, n]);
+                let _ = s.write_all(sent);
+                s
+            })
+            .collect();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let ends = Instant::now() + 2 * PATIENCE;
+            let (stop, trickling) = (&stop, &trickling);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) && Instant::now() < ends {
+                    for mut s in trickling {
+                        let _ = s.write_all(b"a");
+                    }
+                    std::thread::sleep(Duration::from_millis(15));
+                }
+            });
+            for _ in 0..10 {
+                let began = Instant::now();
+                eventually("a newcomer is answered", || {
+                    house
+                        .talk(b"GET /alive HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                        .starts_with("HTTP/1.1 200 ")
+                });
+                assert!(began.elapsed() < Duration::from_secs(1), "{what}");
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn those_whose_wrong_tokens_are_slowed_make_room_at_once() {
+    let limits = GateLimits {
+        connections: 100,
+        per_peer: 100,
+        ..quick()
+    };
+    let house = house(limits, 2);
+    let guess = b"GET /guarded HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer guess\r\n\r\n";
+    // Slowed from now on, by up to two seconds.
+    let mut s = house.connect();
+    for _ in 0..8 {
+        s.write_all(guess).unwrap();
+        assert_eq!(status(&read_one(&mut s).0), 401);
+    }
+    let guessing: Vec<_> = (0..200)
+        .map(|_| {
+            let mut s = house.connect();
+            let _ = s.write_all(guess);
+            s
+        })
+        .collect();
+    for _ in 0..10 {
+        let began = Instant::now();
+        eventually("a newcomer is answered", || {
+            house
+                .talk(b"GET /alive HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                .starts_with("HTTP/1.1 200 ")
+        });
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+    drop(guessing);
 }
 
 #[test]

@@ -30,6 +30,21 @@ pub(super) const CHUNK: usize = 8 * 1024;
 const AFTER_STOP: Duration = Duration::from_millis(500);
 /// How long a connection on a reserved seat may stay silent.
 const RESERVED: Duration = Duration::from_secs(2);
+/// Whoever moves so much of a body or an answer has got on with it, and is young again among
+/// those that wait; less is a trickle, which keeps a seat from nobody.
+const GETS_ON: usize = 16 * 1024;
+/// So often somebody whose answer is slowed looks whether the seat is needed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Counts what moved, and says each time it is worth mentioning.
+fn gets_on(moved: &mut usize, n: usize) -> bool {
+    *moved += n;
+    let enough = *moved >= GETS_ON;
+    if enough {
+        *moved = 0;
+    }
+    enough
+}
 
 /// A request that the gate answers by itself.
 struct Refused {
@@ -150,15 +165,20 @@ impl Connection<'_> {
         let mut out = head.into_bytes();
         let deadline = Instant::now() + self.shared.limits.write;
         self.seat.writes();
-        let taken = || self.seat.writes();
+        let mut moved = 0;
+        let mut taken = |n: usize| {
+            if gets_on(&mut moved, n) {
+                self.seat.writes();
+            }
+        };
         // A small answer leaves in one packet; a large one is not copied for that.
         let sent = if body.len() <= CHUNK {
             out.extend_from_slice(body);
-            self.stream.write_until(deadline, &out, taken)
+            self.stream.write_until(deadline, &out, &mut taken)
         } else {
             self.stream
-                .write_until(deadline, &out, taken)
-                .and_then(|()| self.stream.write_until(deadline, body, taken))
+                .write_until(deadline, &out, &mut taken)
+                .and_then(|()| self.stream.write_until(deadline, body, &mut taken))
         };
         sent.map_err(|_| End::Over)?;
         self.seat.hold(0);
@@ -204,11 +224,22 @@ impl Connection<'_> {
         self.shared
             .complain(|| format!("wrong tokens come from {peer}; their answers are slowed"));
         self.seat.waits();
-        let mut stop = [PollFd::from_borrowed_fd(
-            self.shared.stop_signal.as_fd(),
-            PollFlags::IN,
-        )];
-        let _ = poll(&mut stop, Some(&timespec(pause)));
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            // Whoever has to go goes soon: few may be on their way out at a time.
+            if left.is_zero() || self.seat.is_sent_away() {
+                return;
+            }
+            let mut stop = [PollFd::from_borrowed_fd(
+                self.shared.stop_signal.as_fd(),
+                PollFlags::IN,
+            )];
+            let look = timespec(left.min(LOOK_EVERY));
+            if poll(&mut stop, Some(&look)).is_ok_and(|n| n > 0) {
+                return;
+            }
+        }
     }
 
     fn refuse(&mut self, refused: &Refused) {
@@ -247,7 +278,13 @@ impl Connection<'_> {
             length_required: limits.length_required,
             hostless: limits.hostless,
         };
-        let deadline = Instant::now() + limits.head;
+        // A whole head comes at once from whoever looks at health.
+        let patience = match self.seat.is_reserved() {
+            true => RESERVED.min(limits.head),
+            false => limits.head,
+        };
+        let deadline = Instant::now() + patience;
+        self.seat.waits();
         // Parsed when there is something new to judge: a new line, or the first bytes.
         let mut news = !self.unread.is_empty();
         loop {
@@ -283,7 +320,6 @@ impl Connection<'_> {
                     return Err(End::Over);
                 }
             };
-            self.seat.waits();
             let got = self.chunk.get(..n).unwrap_or_default();
             news = self.unread.is_empty() || got.contains(&b'\n');
             self.unread.extend_from_slice(got);
@@ -295,6 +331,8 @@ impl Connection<'_> {
         let refused = |refusal| End::Refused(Refused::of(head, refusal));
         let mut intake = BodyIntake::new(head.body, self.shared.limits.body_bytes);
         let mut come = std::mem::take(&mut self.unread);
+        let mut moved = 0;
+        self.seat.waits();
         if head.expects_continue && come.is_empty() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             let sent = self.stream.write_all_until(deadline, go_on);
@@ -314,9 +352,11 @@ impl Connection<'_> {
                 }
                 return Ok(intake.into_body());
             }
-            self.seat.waits();
             match self.stream.read_until(deadline, &mut self.chunk) {
                 Ok(n) if n > 0 => {
+                    if gets_on(&mut moved, n) {
+                        self.seat.waits();
+                    }
                     come.clear();
                     come.extend_from_slice(self.chunk.get(..n).unwrap_or_default());
                 }

@@ -113,15 +113,15 @@ impl Stream {
 
     /// Writes everything, or fails with `TimedOut` when the deadline passes.
     pub(super) fn write_all_until(&self, deadline: Instant, bytes: &[u8]) -> io::Result<()> {
-        self.write_until(deadline, bytes, || {})
+        self.write_until(deadline, bytes, |_| {})
     }
 
-    /// The same, and says whenever the peer has taken some of it.
+    /// The same, and says how much whenever the peer has taken some of it.
     pub(super) fn write_until(
         &self,
         deadline: Instant,
         mut bytes: &[u8],
-        taken: impl Fn(),
+        mut taken: impl FnMut(usize),
     ) -> io::Result<()> {
         while !bytes.is_empty() {
             let left = left(deadline)?;
@@ -139,7 +139,7 @@ impl Stream {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     bytes = bytes.get(n..).unwrap_or_default();
-                    taken();
+                    taken(n);
                 }
                 Err(e) if is_tick(&e) => {}
                 Err(e) => return Err(e),
