@@ -90,7 +90,9 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Metadata), Troub
             "is it the right one?",
         ));
     }
-    if content.iter().all(u8::is_ascii_whitespace) {
+    // A byte order mark alone is what an editor makes of nothing.
+    let written = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&content);
+    if written.iter().all(u8::is_ascii_whitespace) {
         return Err(Trouble::new(
             "the file is empty",
             "a credential is empty too where the file that LoadCredential= names is missing",

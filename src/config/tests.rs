@@ -439,6 +439,17 @@ fn operators_need_only_their_own_tables() {
 }
 
 #[test]
+fn a_secret_of_nothing_but_a_byte_order_mark_is_an_empty_file() {
+    let desk = Desk::new();
+    for nothing in ["", "\r\n", "\u{feff}", "\u{feff}\r\n\n"] {
+        desk.write("proxy", nothing, 0o600);
+        let both = "\"http://proxy.example\"\nproxy-credentials-file = \"./proxy\"";
+        let error = desk.load(&with("genesys.proxy", both)).unwrap_err();
+        assert!(error.to_string().contains("the file is empty"), "{error}");
+    }
+}
+
+#[test]
 fn a_proxy_and_an_origin_are_taken_apart() {
     let desk = Desk::new();
     let (c, _) = desk

@@ -9,7 +9,7 @@
 //! Reading order: [`client`] is the door, behind it what happens to topics, on
 //! sockets and by answers; [`channel`] one channel's books;
 //! [`connect_uri`] where a channel may lead; [`allocation`] which topic goes where;
-//! [`waiting`] who waits for a place; [`life`] how long channels last; [`rhythm`] how seldom heartbeats come; [`way`]
+//! `waiting` who waits for a place; [`life`] how long channels last; [`rhythm`] how seldom heartbeats come; [`way`]
 //! whether sockets can be had at all; [`rollover`] hand-over, `closing` what
 //! follows a closing notice, `room` what a full channel does; [`abandoned`] what is left of channels given up; [`calls`] REST
 //! under the [`pacing`] budget; [`token`] the token; [`session`] the socket's
