@@ -194,6 +194,8 @@ fn what_the_outside_can_bring_about_is_said_a_few_times_and_names_what_it_concer
     for _ in 0..3 {
         platform.fault(json!({"fault": "evict", "channel": "all"}));
         platform.wait_connected();
+        // Taken away before it serves, its successor waits longer than this test does.
+        gateway.wait_ready();
     }
     // Requests that are no HTTP.
     for _ in 0..50 {
