@@ -425,8 +425,9 @@ impl Destination {
                 "closed",
                 Some(since),
                 format!(
-                    "{OUTAGE} different records in a row were refused with {status}: probably what \
-                     stands before the history manager; check its address and its ingress{}",
+                    "{OUTAGE} different records were refused with {status} and none was filed in \
+                     between: probably by what stands before the history manager; check its \
+                     address and its ingress{}",
                     self.last_probe(status)
                 ),
             ),

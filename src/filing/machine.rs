@@ -161,10 +161,13 @@ impl Filing {
     }
 
     /// Puts a row into memory; the caller counts it and attaches it.
-    pub(super) fn remember_record(&mut self, row: RecordRow, kept: Kept, now: Now) {
-        let next_try = row.next_try.map_or(now.mono, |t| {
-            now.mono + t.since(now.wall).min(super::outbox::BACKOFF_MAX)
-        });
+    pub(super) fn remember_record(&mut self, mut row: RecordRow, kept: Kept, now: Now) {
+        // A clock that was set back meanwhile made it seem days ahead.
+        let latest = now.wall + super::outbox::BACKOFF_MAX;
+        row.next_try = row.next_try.map(|t| t.min(latest));
+        let next_try = row
+            .next_try
+            .map_or(now.mono, |t| now.mono + t.since(now.wall));
         self.records.insert(
             row.record,
             Remembered {

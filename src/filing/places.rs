@@ -58,7 +58,7 @@ pub(super) struct Places {
     unreliable: Option<Mono>,
     said: Option<Mono>,
     /// Gave way since the start: unknown ones, lingering ones.
-    pub(super) given: [u64; 2],
+    given: [u64; 2],
 }
 
 impl Places {
@@ -89,6 +89,11 @@ impl Places {
             && self
                 .unreliable
                 .is_none_or(|at| now.since(at) >= UNRELIABLE_FOR)
+    }
+
+    /// How often a place was given up since the start, by why it could be.
+    pub(super) fn given(&self) -> [(&'static str, u64); 2] {
+        [("unknown", self.given[0]), ("lingering", self.given[1])]
     }
 
     pub(super) fn are_short(&self) -> bool {

@@ -235,18 +235,20 @@ impl Filing {
                 ),
             ),
             Turn::Outage(status, ten) => {
+                let back = ten.into_iter().filter(|id| self.bring_back(*id, now));
+                let told = match back.count() {
+                    0 => String::new(),
+                    n => format!("; {n} that were called dead wait with the others"),
+                };
                 self.say(
                     Level::Error,
                     "history-closed",
                     format!(
                         "the history manager refuses one record after the other with {status}: \
                          that is taken for an outage of what stands before it, and nothing is \
-                         filed until it files again; check its address and its ingress"
+                         filed until it files again; check its address and its ingress{told}"
                     ),
                 );
-                for id in ten {
-                    self.bring_back(id, now);
-                }
             }
             Turn::Down(why) => self.say(
                 Level::Warn,
@@ -274,17 +276,18 @@ impl Filing {
 
     /// A record that is dead by an outage waits with the others; a person may have had another
     /// idea meanwhile.
-    fn bring_back(&mut self, id: RecordId, now: Now) {
-        if let Some(rec) = self.records.get_mut(&id)
-            && rec.row.state == RecordState::Dead
-            && rec.outages < OUTAGES_MAX
-        {
-            rec.outages += 1;
-            rec.row.state = RecordState::Deferred;
-            wait(rec, Duration::ZERO, now);
-            self.ledger.dirty_records.insert(id);
-            self.queue_record(id, now);
-        }
+    fn bring_back(&mut self, id: RecordId, now: Now) -> bool {
+        let dead =
+            |rec: &&mut Remembered| rec.row.state == RecordState::Dead && rec.outages < OUTAGES_MAX;
+        let Some(rec) = self.records.get_mut(&id).filter(dead) else {
+            return false;
+        };
+        rec.outages += 1;
+        rec.row.state = RecordState::Deferred;
+        wait(rec, Duration::ZERO, now);
+        self.ledger.dirty_records.insert(id);
+        self.queue_record(id, now);
+        true
     }
 
     /// Makes the patience that the next rows have used up durable, in rotation.

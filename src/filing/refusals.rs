@@ -2,8 +2,8 @@
 //! manager answers for it (design, section 5).
 //!
 //! Ten different records refused with the same status, none filed in between,
-//! are an outage. A refusal with another status or a 503 in between does not end
-//! the row, only a filing does: an ingress in trouble answers now this, now that.
+//! are an outage. "In a row" is up to the next filing: a refusal with another status or a
+//! 503 in between does not end it, since an ingress in trouble answers now this, now that.
 //!
 //! Invariant: bounded; a record counts once for each status.
 

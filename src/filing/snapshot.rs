@@ -258,6 +258,8 @@ pub struct FilingSnapshot {
     pub failed: BTreeMap<&'static str, u64>,
     /// Gaps by cause: how many, and topics touched.
     pub gaps: BTreeMap<&'static str, (u64, u64)>,
+    /// How often one gave its place on a channel to those that waited, by why it could.
+    pub places_given: [(&'static str, u64); 2],
     /// From event to filed.
     pub latency: Latency,
     /// How long watched conversations were out of sight, each by itself, until they were live again.
@@ -399,6 +401,7 @@ impl Filing {
             filed: self.counters.filed.clone(),
             failed: self.counters.failed.clone(),
             gaps: self.counters.gaps.clone(),
+            places_given: self.places.given(),
             latency: self.counters.latency.clone(),
             gap_lengths: self.counters.gap_lengths.clone(),
             downtime: self.counters.downtime,

@@ -88,8 +88,7 @@ impl Client {
 
     /// Places on one channel, if it serves or soon will.
     fn places_on(&self, c: &Channel) -> usize {
-        let coming = !matches!(c.phase, Phase::Waiting(_)) || c.attempts < 3;
-        match c.takes_topics() && !c.suspect && coming {
+        match c.takes_topics() && !c.suspect && c.hopeful() {
             true => self.capacity().saturating_sub(c.subs.len()),
             false => 0,
         }

@@ -343,6 +343,11 @@ impl Channel {
         matches!(self.phase, Phase::Waiting(_))
     }
 
+    /// It serves, or its next tries of a socket may well succeed.
+    pub(super) fn hopeful(&self) -> bool {
+        !self.waits_for_socket() || self.attempts < 3
+    }
+
     /// May serve topics that it does not serve yet.
     pub(super) fn takes_topics(&self) -> bool {
         self.successor.is_none()

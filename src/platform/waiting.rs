@@ -8,11 +8,15 @@
 
 use std::collections::BTreeMap;
 
-use super::channel::Channel;
+use super::channel::{Channel, Phase};
 use super::client::Client;
 use super::{Fact, Output};
 use crate::ids::Topic;
 use crate::time::Now;
+
+/// So many creations of a channel that failed, less those that did not, and no place is hoped
+/// for: some 16 s of trying.
+const CREATE_FAILURES_LASTING: u32 = 5;
 
 /// Which line a topic waits in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -103,12 +107,16 @@ impl Client {
         }
     }
 
-    /// How many topics wait although no place will come for them by itself.
+    /// How many topics wait although no place will come for them by itself. A channel that
+    /// cannot be had brings none, unless no channel serves: then places are not what is short.
     fn short_of_places(&self, now: Now) -> (usize, usize) {
         if self.waiting.pressing() == 0 {
             return (0, 0);
         }
-        let lasting = |c: &&Channel| !c.retiring() && c.successor.is_none();
+        let serves = |c: &Channel| c.phase == Phase::Open && !c.suspect;
+        let any_serves = self.channels.values().any(serves);
+        let lasting =
+            |c: &&Channel| !c.retiring() && c.successor.is_none() && (!any_serves || c.hopeful());
         let capacity = self.settings.topics_per_channel;
         let free: usize = self
             .channels
@@ -117,7 +125,12 @@ impl Client {
             .map(|c| capacity.saturating_sub(c.staying()))
             .sum();
         let max = usize::from(self.settings.max_channels);
-        let places = free + max.saturating_sub(self.places_taken(now)) * capacity;
+        let barred = self.way.gated() || self.create_failures >= CREATE_FAILURES_LASTING;
+        let to_come = match any_serves && barred {
+            true => 0,
+            false => max.saturating_sub(self.places_taken(now)),
+        };
+        let places = free + to_come * capacity;
         let known = self.waiting.of(Rank::First).saturating_sub(places);
         let all = self.waiting.pressing().saturating_sub(places);
         (known, all - known)

@@ -326,6 +326,13 @@ pub fn render(s: &Snapshot) -> String {
         "Interactions of which REST could not tell the last time.",
         s.cannot_tell,
     );
+    t.by(
+        "places_given_total",
+        "counter",
+        "Places on channels given to those that waited, by what the conversation was.",
+        "conversation",
+        &s.places_given,
+    );
     t.head(
         "checks_total",
         "counter",

@@ -64,6 +64,8 @@ pub struct Snapshot {
     pub events: Vec<(&'static str, u64)>,
     /// Gaps by cause: how many, and the topics in them.
     pub gaps: Vec<(&'static str, u64, u64)>,
+    /// Places on channels given to those that waited, by whose they were.
+    pub places_given: Vec<(&'static str, u64)>,
     /// Requests answered "busy".
     pub refused_busy: u64,
     /// Log lines dropped because stderr could not take them.
@@ -176,6 +178,7 @@ impl Snapshot {
         self.checks_due = f.checks_due;
         self.checks_in_flight = f.checks_in_flight;
         self.dark = f.dark;
+        self.places_given = f.places_given.to_vec();
         self.not_understood = f.not_understood;
         self.uncommitted = f.commit_backlog;
         self.store_trouble = f.store_trouble.map(|t| t.kind.sentence().to_string());

@@ -1,5 +1,6 @@
 //! Runs seeds, and tells what is needed to run one again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -29,10 +30,19 @@ fn first_seed() -> u64 {
     }
 }
 
+/// A panic of the core is the seed's failure, and the run's no more than any other is.
+fn survived(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()));
+        Err(format!("panicked: {}", text.unwrap_or_default()))
+    })
+}
+
 /// One seed of the platform half.
 pub(crate) fn half(seed: u64, telling: bool) -> (Result<(), String>, Half) {
     let mut world = Half::new(Plan::draw(seed, &[]), telling);
-    let result = world.run();
+    let result = survived(|| world.run());
     world.tally.runs = 1;
     (result, world)
 }
@@ -40,7 +50,7 @@ pub(crate) fn half(seed: u64, telling: bool) -> (Result<(), String>, Half) {
 /// One seed of the whole gateway.
 pub(crate) fn full(seed: u64, telling: bool) -> (Result<(), String>, Full) {
     let mut world = Full::new(Plan::draw(seed, GATEWAY_KINDS), telling);
-    let result = world.run();
+    let result = survived(|| world.run());
     world.tally.runs = 1;
     (result, world)
 }

@@ -5,6 +5,7 @@ use genesys_gateway::filing::{Farewell, Settings};
 use genesys_gateway::gateway::{Input, Output};
 use genesys_gateway::ids::RecordId;
 use genesys_gateway::platform::connect_uri::Streaming;
+use genesys_gateway::platform::rollover::Replacement;
 
 use crate::agenda::Time;
 
@@ -41,6 +42,8 @@ pub(crate) trait Sabotage {
     fn said(&self, said: (&'static str, bool)) -> (&'static str, bool) {
         said
     }
+    /// Which channels are to be replaced, and which already are.
+    fn replacements(&mut self, _all: &mut [Replacement]) {}
     fn due(&mut self, due: Option<Time>) -> Option<Time> {
         due
     }

@@ -20,6 +20,7 @@ use genesys_gateway::notice::{Level, Notice};
 use genesys_gateway::platform::CallId;
 use genesys_gateway::platform::connect_uri::Streaming;
 use genesys_gateway::platform::rest::{self, Op, Outcome};
+use genesys_gateway::platform::rollover::Replacement;
 use genesys_gateway::platform::session::{self, Fact, SocketRef};
 use genesys_gateway::secret::Secret;
 
@@ -44,6 +45,8 @@ struct Broken {
     extra: u64,
     /// Channels that are still to be made for the last socket that was refused.
     chain: u32,
+    /// One that watches no more was passed over.
+    passed: bool,
     /// The first deadline there was.
     stale: Option<Time>,
 }
@@ -62,6 +65,7 @@ fn sabotage(what: Breakage) -> Box<dyn Sabotage> {
         subscribed: BTreeSet::new(),
         extra: 0,
         chain: 0,
+        passed: false,
         stale: None,
     })
 }
@@ -576,6 +580,20 @@ impl Sabotage for Broken {
         match self.what {
             Breakage::SaysItIsOpen => ("open", false),
             _ => said,
+        }
+    }
+
+    fn replacements(&mut self, all: &mut [Replacement]) {
+        if self.what != Breakage::HandsOverByAge {
+            return;
+        }
+        let suspect = |r: &&Replacement| r.suspect && r.due;
+        let waits = all.iter().filter(suspect).any(|r| !r.under_way);
+        match all.iter_mut().find(|r| !r.suspect && !r.under_way) {
+            Some(other) if waits => {
+                other.under_way = std::mem::replace(&mut self.passed, true);
+            }
+            _ => self.passed = false,
         }
     }
 

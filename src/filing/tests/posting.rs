@@ -349,6 +349,17 @@ fn a_restart_in_the_middle_of_an_outage_forgets_none_of_the_ten() {
 }
 
 #[test]
+fn a_clock_set_back_over_a_restart_puts_no_try_off_for_days() {
+    const DAYS: i64 = 5 * 86_400_000;
+    let mut w = many(3, one_worker());
+    let record = w.post_ends(answered(503));
+    let mut w = restarted_at(w, one_worker(), -DAYS);
+    let shown = w.filing.record(record).and_then(|row| row.next_try);
+    assert!(shown.unwrap().since(w.now.wall) <= secs(300), "{shown:?}");
+    file_all(&mut w, 3);
+}
+
+#[test]
 fn an_operators_hand_on_one_of_the_ten_is_respected() {
     let mut w = many(50, one_worker());
     let mut first = Vec::new();

@@ -174,3 +174,28 @@ fn twenty_channels_that_are_gone_are_replaced_as_soon_as_one_new_one_serves() {
     b.pass(Duration::from_secs(40));
     assert_eq!(b.live(), 100);
 }
+
+#[test]
+fn channels_that_cannot_be_had_are_no_places_to_come() {
+    let mut b = Bench::new(settings());
+    for n in 0..8 {
+        b.watch(n);
+    }
+    let end = End::UpgradeRefused {
+        status: 403,
+        retry_after: None,
+    };
+    for n in 8..30 {
+        b.client.handle(Input::Watch(topic(n)), b.now);
+    }
+    refuse(&mut b, &end, Duration::from_secs(600));
+    let told = b.client.snapshot(b.now);
+    let short = b.facts.iter().rev().find_map(|f| match f {
+        Fact::Short { others, .. } => Some(*others),
+        _ => None,
+    });
+    assert_eq!(
+        (told.topics_live, told.topics_waiting, short),
+        (10, 20, Some(20))
+    );
+}

@@ -39,10 +39,13 @@ impl Full {
         let Some(gateway) = &self.gateway else {
             return Ok(());
         };
-        let all: Vec<Replacement> = gateway
+        let mut all: Vec<Replacement> = gateway
             .platform()
             .to_be_replaced(self.clock.now())
             .collect();
+        if let Some(s) = &mut self.sabotage {
+            s.replacements(&mut all);
+        }
         let before = std::mem::take(&mut self.checks.waited);
         let waits = all.iter().filter(|r| !r.under_way);
         self.checks.waited = waits.map(|r| r.slot).collect();

@@ -41,6 +41,7 @@ pub(super) enum Breakage {
     LosesOddNotes,
     FilesWhatComesBothWays,
     AnswersEventsBeforeTheCommit,
+    HandsOverByAge,
 }
 
 /// Refusals for good, more than are told apart: none becomes an outage.

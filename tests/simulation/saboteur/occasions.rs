@@ -57,6 +57,11 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
         Breakage::FilesWhatComesBothWays | Breakage::AnswersEventsBeforeTheCommit => {
             vec![Kind::EventsOverHttp]
         }
+        Breakage::HandsOverByAge => {
+            (plan.max_channels, plan.topics_per_channel) = (3, 50);
+            plan.talk = 3 * HOUR;
+            vec![Kind::FullHouse]
+        }
         Breakage::HidesWhatIsUnknown => {
             (plan.max_channels, plan.topics_per_channel) = (2, 20);
             plan.talk = HOUR;
@@ -149,5 +154,6 @@ breakages! {
     a_wrap_up_filed_for_each_way_it_came_is_caught: FilesWhatComesBothWays by "filed twice";
     an_event_answered_before_its_commit_is_caught: AnswersEventsBeforeTheCommit by "before its commit";
     places_kept_by_what_does_not_exist_are_caught: HidesWhatIsUnknown by "has waited for a place";
+    a_channel_handed_over_before_one_that_watches_no_more_is_caught: HandsOverByAge by "goes before";
     a_history_manager_said_to_be_open_while_it_is_not_is_caught: SaysItIsOpen by "is said to be";
 }
