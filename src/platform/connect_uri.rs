@@ -2,8 +2,9 @@
 //! answers (`connectUri`), and whoever can forge one answer could have the channel's id, and
 //! with it everything that is announced, sent anywhere.
 //!
-//! With an API over TLS only `wss` is taken, to hosts of the region's domain, of the API's own
-//! host, or of `[genesys] streaming-hosts`; to this machine only where the API itself is on it.
+//! With an API over TLS only `wss` is taken, to hosts of the region's domain, to the API's own
+//! host and the `streaming.` beside it, or to `[genesys] streaming-hosts`; to this machine only
+//! where the API itself is on it. What counts as one domain is said at [`Streaming`].
 //! An API without TLS is on this machine (the configuration takes no other): then `ws` to this
 //! machine and to `streaming-hosts` is taken as well.
 //!
@@ -109,7 +110,19 @@ impl fmt::Display for Refused {
     }
 }
 
-/// A host that an operator allows.
+/// The platform's own domains (protocol, section 1): everything below them is its own.
+const PLATFORM: [&str; 8] = [
+    "mypurecloud.com",
+    "mypurecloud.com.au",
+    "mypurecloud.de",
+    "mypurecloud.ie",
+    "mypurecloud.jp",
+    "pure.cloud",
+    "us-gov-pure.cloud",
+    "eusc-pure.cloud",
+];
+
+/// A host that is taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Pattern {
     /// Exactly this one.
@@ -119,6 +132,12 @@ enum Pattern {
 }
 
 /// Where channels may lead; the default is nowhere.
+///
+/// Nothing in a name says where the domain of one owner begins: `co.uk` is everybody's. So
+/// all that is below a domain is taken only of the platform's own domains and of a `region`
+/// that has three labels, or two and no country's ending; of any other region `streaming.` and
+/// itself. Of an `api-url` elsewhere its own host is taken, and where it is `api.` before such a
+/// domain, the `streaming.` beside it; the rest is for the operator to list.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Streaming {
     /// The API is on this machine.
@@ -127,6 +146,8 @@ pub struct Streaming {
     plain: bool,
     /// Domains that are taken with all that is below them, lower case.
     domains: Vec<String>,
+    /// Single hosts that are taken.
+    taken: Vec<Pattern>,
     /// What the operator allows besides.
     listed: Vec<Pattern>,
 }
@@ -140,17 +161,22 @@ impl Streaming {
         let api = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
         let api = bare(api).to_ascii_lowercase();
         let here = is_loopback(&api);
-        let mut domains = vec![domain.to_ascii_lowercase()];
-        // `api.` stands in front of the domain whose other hosts are the platform's too.
-        domains.extend(
-            api.strip_prefix("api.")
-                .filter(|d| d.contains('.'))
-                .map(str::to_owned),
-        );
-        if !here {
-            domains.push(api);
+        let region = domain.to_ascii_lowercase();
+        let mut domains = Vec::new();
+        let mut taken = Vec::new();
+        match of_one_owner(&region) {
+            true => domains.push(region),
+            false => taken.push(Pattern::Host(format!("streaming.{region}"))),
         }
-        domains.retain(|d| !d.is_empty());
+        if let Some(beside) = api.strip_prefix("api.").filter(|d| of_one_owner(d)) {
+            match is_platforms(beside) {
+                true => domains.push(beside.to_owned()),
+                false => taken.push(Pattern::Host(format!("streaming.{beside}"))),
+            }
+        }
+        if !here && !api.is_empty() {
+            taken.push(Pattern::Host(api));
+        }
         let pattern = |host: &String| {
             let host = host.to_ascii_lowercase();
             match host.strip_prefix('*') {
@@ -162,6 +188,7 @@ impl Streaming {
             here,
             plain: uri.is_some_and(|uri| uri.scheme_str() == Some("http")),
             domains,
+            taken,
             listed: hosts.iter().map(pattern).collect(),
         }
     }
@@ -184,7 +211,9 @@ impl Streaming {
             self.plain
         } else if self.listed.iter().any(|p| p.takes(&host)) {
             self.plain
-        } else if self.domains.iter().any(|d| within(&host, d)) {
+        } else if self.taken.iter().any(|p| p.takes(&host))
+            || self.domains.iter().any(|d| within(&host, d))
+        {
             false
         } else {
             return Err(Refused::Stranger(shown()));
@@ -203,6 +232,21 @@ impl Pattern {
             Pattern::Below(dot) => host.len() > dot.len() && host.ends_with(dot.as_str()),
         }
     }
+}
+
+fn is_platforms(domain: &str) -> bool {
+    PLATFORM.iter().any(|own| within(domain, own))
+}
+
+/// Whether all that is below this domain has one owner, as far as a name can tell: countries
+/// give names away below `co.uk` and the like, and only a list could tell those from others.
+fn of_one_owner(domain: &str) -> bool {
+    let labels: Vec<&str> = domain.split('.').collect();
+    let country = labels
+        .last()
+        .is_some_and(|last| last.len() == 2 || last.starts_with("xn--"));
+    let enough = if country { 3 } else { 2 };
+    is_platforms(domain) || labels.len() >= enough && labels.iter().all(|l| !l.is_empty())
 }
 
 /// The domain itself or a name below it. A name that ends in a dot is none of them: the
@@ -295,22 +339,79 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_beside_an_api_of_another_name_are_taken_too() {
-        let other = Streaming::new("https://api.pure.example:8443/x", "mypurecloud.de", &[]);
-        for (uri, expected) in [
-            ("wss://streaming.pure.example/x", "taken"),
-            ("wss://streaming.mypurecloud.de/x", "taken"),
-            ("wss://example/x", "stranger"),
+    fn beside_an_api_elsewhere_only_its_own_host_and_its_streaming_sibling_are_taken() {
+        for (api, uri, expected) in [
+            ("api.pure.example:8443/x", "streaming.pure.example", "taken"),
+            ("api.pure.example", "api.pure.example", "taken"),
+            ("api.pure.example", "streaming.mypurecloud.de", "taken"),
+            ("api.pure.example", "pure.example", "stranger"),
+            ("api.pure.example", "x.pure.example", "stranger"),
+            ("api.pure.example", "x.streaming.pure.example", "stranger"),
+            ("api.pure.example", "x.api.pure.example", "stranger"),
+            ("api.pure.example", "example", "stranger"),
+            ("API.Example.Co.UK", "streaming.example.co.uk", "taken"),
+            ("api.example.co.uk", "example.co.uk", "stranger"),
+            ("api.example.co.uk", "streaming.co.uk", "stranger"),
+            ("api.example.co.uk", "evil.co.uk", "stranger"),
+            ("api.co.uk", "api.co.uk", "taken"),
+            ("api.co.uk", "streaming.co.uk", "stranger"),
+            ("api.co.uk", "evil.co.uk", "stranger"),
+            ("api.com.xn--p1ai", "streaming.com.xn--p1ai", "stranger"),
+            ("example.co.uk", "evil.co.uk", "stranger"),
+            ("example.co.uk", "streaming.example.co.uk", "stranger"),
+            // Nothing is cut off a name that would leave a top-level domain, or none.
+            ("api.example", "evil.example", "stranger"),
+            ("api.example", "streaming.example", "stranger"),
+            ("api.example", "api.example", "taken"),
+            ("api.example.com.", "streaming.example.com.", "stranger"),
+            ("api..uk", "streaming..uk", "stranger"),
+            // Another region of the platform, and one that looks like it.
+            (
+                "api.mypurecloud.com.au",
+                "streaming.mypurecloud.com.au",
+                "taken",
+            ),
+            ("api.mypurecloud.com.au", "a.b.mypurecloud.com.au", "taken"),
+            ("api.mypurecloud.com.au", "evil.com.au", "stranger"),
+            ("api.usw2.pure.cloud", "a.usw2.pure.cloud", "taken"),
+            (
+                "api.usw2.pure.cloud",
+                "streaming.euw2.pure.cloud",
+                "stranger",
+            ),
+            ("api.evilpure.cloud", "a.evilpure.cloud", "stranger"),
+            ("10.0.0.1", "10.0.0.1", "taken"),
+            ("10.0.0.1", "10.0.0.2", "stranger"),
+            ("10.0.0.1", "9.10.0.0.1", "stranger"),
         ] {
-            assert_eq!(word(other.judge(uri)), expected, "{uri}");
+            let streaming = Streaming::new(&format!("https://{api}"), "mypurecloud.de", &[]);
+            let found = word(streaming.judge(&format!("wss://{uri}/x")));
+            assert_eq!(found, expected, "{uri} beside {api}");
         }
-        // Nothing is cut off a name that would leave a top-level domain.
-        let short = Streaming::new("https://api.example", "mypurecloud.de", &[]);
-        assert_eq!(word(short.judge("wss://evil.example/x")), "stranger");
-        assert_eq!(word(short.judge("wss://api.example/x")), "taken");
-        let numbered = Streaming::new("https://10.0.0.1", "mypurecloud.de", &[]);
-        assert_eq!(word(numbered.judge("wss://10.0.0.1/x")), "taken");
-        assert_eq!(word(numbered.judge("wss://10.0.0.2/x")), "stranger");
+    }
+
+    #[test]
+    fn a_region_leads_below_its_domain_only_where_that_has_one_owner() {
+        for (region, uri, expected) in [
+            ("co.uk", "streaming.co.uk", "taken"),
+            ("co.uk", "api.co.uk", "taken"),
+            ("co.uk", "evil.co.uk", "stranger"),
+            ("co.uk", "streaming.evil.co.uk", "stranger"),
+            ("example.co.uk", "a.example.co.uk", "taken"),
+            ("example.co.uk", "evil.co.uk", "stranger"),
+            ("pure.example", "a.pure.example", "taken"),
+            ("new1.pure.cloud", "a.new1.pure.cloud", "taken"),
+            ("new1.pure.cloud", "a.usw2.pure.cloud", "stranger"),
+        ] {
+            let streaming = Streaming::new(&format!("https://api.{region}"), region, &[]);
+            let found = word(streaming.judge(&format!("wss://{uri}/x")));
+            assert_eq!(found, expected, "{uri} in the region {region}");
+        }
+        for (_, region) in crate::config::REGIONS {
+            let streaming = Streaming::new(&format!("https://api.{region}"), region, &[]);
+            let found = word(streaming.judge(&format!("wss://a.b.{region}/x")));
+            assert_eq!(found, "taken", "{region}");
+        }
     }
 
     #[test]
