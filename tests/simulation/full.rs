@@ -217,6 +217,10 @@ impl Full {
     pub(crate) fn settle(&mut self, end: Time) -> Result<(), String> {
         while self.violation.is_none() && self.clock.time < end {
             self.run_until((self.clock.time + 5 * MINUTE).min(end));
+            // What is written every few seconds may have been ordered in this very moment.
+            if self.disk.outstanding() > 0 {
+                self.run_until(self.clock.time + SECOND);
+            }
             if self.everything_over() {
                 break;
             }

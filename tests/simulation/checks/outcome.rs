@@ -270,7 +270,11 @@ impl Full {
             }
         }
         if self.disk.outstanding() > 0 || self.posts > 0 {
-            return self.fail("orders are outstanding at the end");
+            return self.fail(format!(
+                "orders are outstanding at the end: {} at the store, {} tries to file",
+                self.disk.outstanding(),
+                self.posts
+            ));
         }
         self.owed();
     }

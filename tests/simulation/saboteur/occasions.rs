@@ -58,9 +58,10 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
             vec![Kind::EventsOverHttp]
         }
         Breakage::HandsOverByAge => {
-            (plan.max_channels, plan.topics_per_channel) = (3, 50);
+            (plan.max_channels, plan.topics_per_channel) = (3, 15);
+            plan.pause = 5 * 60 * 1000;
             plan.talk = 3 * HOUR;
-            vec![Kind::FullHouse]
+            vec![Kind::FullHouse, Kind::RevokeTokens, Kind::Limited]
         }
         Breakage::HidesWhatIsUnknown => {
             (plan.max_channels, plan.topics_per_channel) = (2, 20);
