@@ -166,7 +166,9 @@ pub fn leg_id(text: Option<&str>) -> String {
         .unwrap_or_default()
 }
 
-fn instant(json: &str) -> Option<Wall> {
+/// An `eventTime` as the platform, or who hands on its events, may write it: milliseconds since
+/// 1970 as a number or a string, or RFC 3339.
+pub(crate) fn instant(json: &str) -> Option<Wall> {
     if let Ok(ms) = serde_json::from_str::<i64>(json) {
         return Some(Wall(ms));
     }

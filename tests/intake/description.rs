@@ -52,7 +52,7 @@ fn cases() -> Vec<Case> {
     for (path, ok) in [
         (INTERACTIONS, with_id("")),
         (RESULTS, String::from("{}")),
-        (EVENTS, with_id("")),
+        (EVENTS, with_id(r#","wrapupCode":"c""#)),
     ] {
         let post = |status, body: &str| Case {
             body: body.to_owned(),

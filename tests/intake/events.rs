@@ -88,14 +88,231 @@ fn the_body_is_the_event_the_frame_or_an_envelope_around_either() {
 }
 
 #[test]
-fn the_topic_says_whose_event_it_is() {
+fn the_topic_says_whose_event_it_is_where_the_event_does_not() {
     let house = guarded();
     let topic = format!("v2.detail.events.conversation.{OTHER_ID}.acw");
-    let frame = format!(r#"{{"topicName":"{topic}","eventBody":{}}}"#, event());
-    assert_eq!(sent(&house, frame.as_bytes()).status, 202);
-    assert_eq!(reached(&house).0, OTHER_ID.parse().unwrap());
-    let bare = format!(r#"{{"topicName":"{topic}","eventBody":{{}}}}"#);
-    assert_eq!(sent(&house, bare.as_bytes()).status, 202);
+    for said in ["", r#""conversationId":null,"#] {
+        let frame = format!(r#"{{"topicName":"{topic}","eventBody":{{{said}"wrapupCode":"c"}}}}"#);
+        assert_eq!(sent(&house, frame.as_bytes()).status, 202);
+        assert_eq!(reached(&house).0, OTHER_ID.parse().unwrap());
+    }
+}
+
+/// A body is refused with the type of a problem, and with the member that is to blame.
+fn refused_at(house: &House, body: &str, kind: &str, pointer: &str) {
+    let got = sent(house, body.as_bytes());
+    assert_eq!(got.status, 400, "{body}: {}", got.text());
+    let problem = got.json();
+    let kind = format!("urn:genesys-gateway:problem:{kind}");
+    assert_eq!(problem["type"], kind, "{body}");
+    assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}");
+    let detail = problem["errors"][0]["detail"].as_str().unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains(detail));
+}
+
+#[test]
+fn what_names_two_conversations_is_nobodys_event() {
+    let house = guarded();
+    let topic = |id: &str| format!("v2.detail.events.conversation.{id}.acw");
+    let (ours, other) = (topic(ID), topic(OTHER_ID));
+    let event = event();
+    let kind = "bad-conversation-id";
+    for (body, pointer) in [
+        (
+            format!(r#"{{"topicName":"{other}","eventBody":{event}}}"#),
+            "/eventBody/conversationId",
+        ),
+        (
+            format!(r#"{{"detail":{{"topicName":"{other}","eventBody":{event}}}}}"#),
+            "/detail/eventBody/conversationId",
+        ),
+        (
+            format!(r#"{{"conversationId":"{OTHER_ID}","eventBody":{event}}}"#),
+            "/eventBody/conversationId",
+        ),
+        (
+            format!(r#"{{"topicName":"{other}","conversationId":"{ID}","eventBody":{event}}}"#),
+            "/conversationId",
+        ),
+        (
+            format!(r#"{{"topicName":"{ours}","conversationId":"x","eventBody":{event}}}"#),
+            "/conversationId",
+        ),
+        (
+            format!(
+                r#"{{"topicName":"{ours}","eventBody":{{"conversationId":7,"wrapupCode":"c"}}}}"#
+            ),
+            "/eventBody/conversationId",
+        ),
+        (
+            format!(r#"{{"detail-type":"{other}","detail":{event}}}"#),
+            "/detail/conversationId",
+        ),
+        (
+            format!(
+                r#"{{"detail-type":"{other}","detail":{{"topicName":"{ours}","eventBody":{event}}}}}"#
+            ),
+            "/detail/topicName",
+        ),
+    ] {
+        refused_at(&house, &body, kind, pointer);
+    }
+    assert!(house.port.asked().is_empty());
+    // The same conversation, written another way, is the same.
+    let agreeing = format!(
+        r#"{{"detail-type":"{ours}","detail":{{"topicName":"{}","eventBody":{event}}}}}"#,
+        ours.to_uppercase()
+    );
+    assert_eq!(sent(&house, agreeing.as_bytes()).status, 202);
+}
+
+#[test]
+fn events_of_other_kinds_are_refused_whatever_stands_in_them() {
+    let house = guarded();
+    let event = event();
+    for kind in [
+        "v2.detail.events.conversation.{id}.wrapup",
+        "v2.detail.events.conversation.{id}.customer.end",
+        "v2.detail.events.conversation.x.acw",
+        "v2.detail.events.conversation.*.acw",
+        "v2.detail.events.conversation..acw",
+        "x.v2.detail.events.conversation.{id}.acw",
+        "EC2 Instance State-change Notification",
+        "",
+    ] {
+        let body = format!(r#"{{"detail-type":"{kind}","detail":{event}}}"#);
+        refused_at(&house, &body, "other-topic", "/detail-type");
+        let body = format!(r#"{{"topicName":"{kind}","eventBody":{event}}}"#);
+        refused_at(&house, &body, "other-topic", "/topicName");
+        let body = format!(r#"{{"detail":{{"topicName":"{kind}","eventBody":{event}}}}}"#);
+        refused_at(&house, &body, "other-topic", "/detail/topicName");
+    }
+    for kind in ["7", "[]", "{}", "true"] {
+        let body = format!(r#"{{"detail-type":{kind},"detail":{event}}}"#);
+        refused_at(&house, &body, "other-topic", "/detail-type");
+    }
+    let beside = event.replace("{\"eventTime", "{\"detail-type\":\"x\",\"eventTime");
+    refused_at(&house, &beside, "other-topic", "/detail-type");
+    assert!(house.port.asked().is_empty());
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+#[test]
+fn a_time_that_no_event_can_have_is_refused() {
+    let house = guarded();
+    let now = now_ms();
+    let day = 24 * 3_600_000;
+    let timed =
+        |time: &str| format!(r#"{{"eventTime":{time},"conversationId":"{ID}","wrapupCode":"c"}}"#);
+    for odd in [
+        // Seconds, as a number, as a fraction, as text.
+        (now / 1_000).to_string(),
+        format!("{}.5", now / 1_000),
+        format!("\"{}\"", now / 1_000),
+        "0".into(),
+        "-0".into(),
+        "1".into(),
+        "-1".into(),
+        format!("-{now}"),
+        "1262303999999".into(),
+        // Microseconds, nanoseconds, a clock that leapt.
+        (now * 1_000).to_string(),
+        (now * 1_000_000).to_string(),
+        (now + day + 60_000).to_string(),
+        "9223372036854775807".into(),
+        "-9223372036854775808".into(),
+        "9223372036854775808".into(),
+        "1e999".into(),
+        "1e300".into(),
+        "\"9999-12-31T23:59:59Z\"".into(),
+        "\"1970-01-01T00:00:00Z\"".into(),
+        // No times at all.
+        "\"yesterday\"".into(),
+        "\"\"".into(),
+        "true".into(),
+        "[]".into(),
+        "{}".into(),
+    ] {
+        refused_at(&house, &timed(&odd), "bad-event-time", "/eventTime");
+        let enveloped = format!(r#"{{"detail":{{"eventBody":{}}}}}"#, timed(&odd));
+        let pointer = "/detail/eventBody/eventTime";
+        refused_at(&house, &enveloped, "bad-event-time", pointer);
+        let cased = timed(&odd).replace("eventTime", "EVENTTIME");
+        refused_at(&house, &cased, "bad-event-time", "/eventTime");
+    }
+    assert!(house.port.asked().is_empty());
+    for good in [
+        now.to_string(),
+        (now - 30 * day).to_string(),
+        // The clocks of two machines differ.
+        (now + day - 60_000).to_string(),
+        "1262304000000".into(),
+        "1.767886512345e12".into(),
+        format!("\"{now}\""),
+        "\"2026-01-08T15:35:12.345Z\"".into(),
+        "null".into(),
+    ] {
+        let got = sent(&house, timed(&good).as_bytes());
+        assert_eq!(got.status, 202, "{good}: {}", got.text());
+    }
+    let without = format!(r#"{{"conversationId":"{ID}","wrapupCode":"c"}}"#);
+    assert_eq!(sent(&house, without.as_bytes()).status, 202);
+}
+
+#[test]
+fn a_body_with_nothing_of_a_wrap_up_is_refused() {
+    let house = guarded();
+    let topic = format!("v2.detail.events.conversation.{ID}.acw");
+    let kind = "no-wrap-up";
+    for rest in [
+        "",
+        r#","eventTime":1767886512345"#,
+        r#","x":1,"wrapupcodes":"c""#,
+        // As in the events of other topics.
+        r#","eventTime":1767886512345,"participantId":"p","sessionId":"s","mediaType":"VOICE""#,
+        r#","wrapupCode":null,"wrapupNotes":null,"wrapupDurationMs":null"#,
+        r#","wrapupCode":7"#,
+        r#","wrapupCode":"""#,
+        r#","wrapupNotes":{}"#,
+        r#","wrapupDurationMs":"7""#,
+    ] {
+        refused_at(&house, &with_id(rest), kind, "/wrapupCode");
+        let body = format!(r#"{{"detail":{}}}"#, with_id(rest));
+        refused_at(&house, &body, kind, "/detail/wrapupCode");
+        let body = format!(r#"{{"eventBody":{}}}"#, with_id(rest));
+        refused_at(&house, &body, kind, "/eventBody/wrapupCode");
+    }
+    for body in [
+        "{}",
+        r#"{"eventTime":1767886512345}"#,
+        r#"{"x":1}"#,
+        r#"{"userId":null}"#,
+    ] {
+        let body = format!(r#"{{"topicName":"{topic}","eventBody":{body}}}"#);
+        refused_at(&house, &body, kind, "/eventBody/wrapupCode");
+    }
+    assert!(house.port.asked().is_empty());
+    for rest in [
+        r#","wrapupCode":"c""#,
+        r#","wrapupNotes":"n""#,
+        r#","wrapupDurationMs":0"#,
+    ] {
+        let body = with_id(rest);
+        assert_eq!(sent(&house, body.as_bytes()).status, 202, "{body}");
+    }
+    // Where the topic says what it is, whose it is will do.
+    for body in [
+        r#"{"participantId":"p"}"#,
+        r#"{"sessionId":"s"}"#,
+        r#"{"userId":"u"}"#,
+    ] {
+        let body = format!(r#"{{"topicName":"{topic}","eventBody":{body}}}"#);
+        assert_eq!(sent(&house, body.as_bytes()).status, 202, "{body}");
+    }
 }
 
 #[test]
@@ -154,7 +371,7 @@ fn the_platforms_odd_text_is_taken_as_far_as_it_can_be_told() {
         (deep.into_bytes(), "null"),
     ] {
         for mark in [&b""[..], b"\xef\xbb\xbf"] {
-            let start = format!(r#"{{"conversationId":"{ID}","x":"#);
+            let start = format!(r#"{{"conversationId":"{ID}","wrapupCode":"c","x":"#);
             let body = [mark, start.as_bytes(), &odd, b"}"].concat();
             let got = sent(&house, &body);
             assert_eq!(got.status, 202, "{}", got.text());
@@ -176,19 +393,66 @@ fn what_the_description_says_of_an_event_is_what_is_taken() {
         .unwrap();
     let topic = format!("v2.detail.events.conversation.{ID}.acw");
     let templated = "v2.detail.events.conversation.{id}.acw";
-    let bare = json!({ "conversationId": ID });
-    let frame = json!({ "topicName": topic, "eventBody": {} });
+    let bare = json!({ "conversationId": ID, "wrapupCode": "c" });
+    let named = json!({ "userId": "u" });
+    let frame = json!({ "topicName": topic, "eventBody": named });
     for (event, taken) in [
         (bare.clone(), true),
         (json!({ "detail": bare }), true),
         (frame.clone(), true),
         (json!({ "detail": frame, "detail-type": templated }), true),
+        (json!({ "detail": bare, "detail-type": topic }), true),
+        (json!({ "detail": bare, "detail-type": null }), true),
         (json!({ "topicName": templated, "eventBody": bare }), true),
         (json!({ "eventBody": bare }), true),
-        // The frame counts, not what stands beside it.
         (
-            json!({ "conversationId": "x", "topicName": topic, "eventBody": {} }),
+            json!({ "conversationId": ID, "topicName": topic, "eventBody": named }),
             true,
+        ),
+        (
+            json!({ "conversationId": ID, "wrapupNotes": "", "wrapupDurationMs": 7,
+                "eventTime": "1767886512345" }),
+            true,
+        ),
+        (
+            json!({ "conversationId": ID, "wrapupCode": "c", "eventTime": 1767886512345_i64 }),
+            true,
+        ),
+        (
+            json!({ "conversationId": ID, "wrapupCode": "c", "eventTime": null }),
+            true,
+        ),
+        (
+            json!({ "conversationId": ID, "wrapupCode": "c", "eventTime": 1767886512 }),
+            false,
+        ),
+        (
+            json!({ "conversationId": ID, "wrapupCode": "c", "eventTime": -1 }),
+            false,
+        ),
+        (
+            json!({ "conversationId": ID, "wrapupCode": "c", "eventTime": "soon" }),
+            false,
+        ),
+        (
+            json!({ "topicName": topic, "eventBody": { "userId": "u", "eventTime": true } }),
+            false,
+        ),
+        (json!({ "conversationId": ID }), false),
+        (json!({ "conversationId": ID, "wrapupCode": null }), false),
+        (json!({ "conversationId": ID, "wrapupNotes": "" }), false),
+        (json!({ "conversationId": ID, "participantId": "p" }), false),
+        (json!({ "topicName": topic, "eventBody": {} }), false),
+        (json!({ "detail": bare, "detail-type": "x" }), false),
+        (json!({ "detail": bare, "detail-type": 7 }), false),
+        (
+            json!({ "conversationId": "x", "topicName": topic, "eventBody": named }),
+            false,
+        ),
+        (json!({ "eventBody": { "conversationId": ID } }), false),
+        (
+            json!({ "topicName": templated, "eventBody": { "conversationId": ID } }),
+            false,
         ),
         (json!({}), false),
         (json!([]), false),

@@ -23,6 +23,7 @@ use super::served::{Handler, Served, ServedSettings};
 use super::view;
 use crate::foreign;
 use crate::ids::ConversationId;
+use crate::shell::clock::Clock;
 use crate::shell::gate::{GateLimits, Listener};
 use crate::shell::port::{Answer, CallerRequest, Port};
 use crate::shell::problem::Problem;
@@ -286,7 +287,8 @@ impl Intake {
         let told = foreign::text_within(&x.body, json::DEPTH_MAX);
         let body = told.as_deref().map_or(x.body.as_slice(), str::as_bytes);
         let (document, members) = object(x, body)?;
-        let event = event::read(document, members).map_err(|problem| refused(&problem))?;
+        let event = event::read(document, members, Clock::new().now().wall)
+            .map_err(|problem| refused(&problem))?;
         Ok(answered(self.port.ask(CallerRequest::Event {
             conversation: event.conversation,
             body: event.body.to_owned(),
