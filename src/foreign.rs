@@ -35,13 +35,15 @@ pub const DEPTH_MAX: usize = 120;
 /// `None` if it is none, even so.
 #[must_use]
 pub fn text(document: &[u8]) -> Option<Cow<'_, str>> {
-    mended(document, Numbers::AsTheyAre, DEPTH_MAX)
+    text_within(document, DEPTH_MAX)
 }
 
 /// As [`text()`], with less nesting.
 #[must_use]
 pub fn text_within(document: &[u8], depth: usize) -> Option<Cow<'_, str>> {
-    mended(document, Numbers::AsTheyAre, depth)
+    let text = mended(document, Numbers::AsTheyAre, depth);
+    let document = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+    document.then_some(text)
 }
 
 /// The document read into memory.
@@ -49,8 +51,7 @@ pub fn text_within(document: &[u8], depth: usize) -> Option<Cow<'_, str>> {
 /// `None` if it is none.
 #[must_use]
 pub fn value(document: &[u8]) -> Option<Value> {
-    let text = mended(document, Numbers::OfTheMachine, DEPTH_MAX)?;
-    serde_json::from_str(&text).ok()
+    serde_json::from_str(&mended(document, Numbers::OfTheMachine, DEPTH_MAX)).ok()
 }
 
 /// A JSON string as far as it can be told; `None` for anything else.
@@ -68,18 +69,16 @@ enum Numbers {
     OfTheMachine,
 }
 
-fn mended(document: &[u8], numbers: Numbers, deepest: usize) -> Option<Cow<'_, str>> {
+/// A document if it was one in spite of all that is forgiven.
+fn mended(document: &[u8], numbers: Numbers, deepest: usize) -> Cow<'_, str> {
     let text = match String::from_utf8_lossy(document) {
         Cow::Borrowed(text) => Cow::Borrowed(trimmed(text)),
         Cow::Owned(text) => Cow::Owned(trimmed(&text).to_owned()),
     };
-    let text = match Mender::new(&text, numbers, deepest).run() {
+    match Mender::new(&text, numbers, deepest).run() {
         Some(mended) => Cow::Owned(mended),
         None => text,
-    };
-    serde_json::from_str::<IgnoredAny>(&text)
-        .is_ok()
-        .then_some(text)
+    }
 }
 
 fn trimmed(text: &str) -> &str {

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::channel::{Channel, Phase};
-use super::client::Client;
+use super::channel::{Channel, Phase, Sub};
+use super::client::{Client, Entry};
 use super::rest::OpKind;
 use super::waiting::Rank;
 use super::way::Trouble;
@@ -242,6 +242,47 @@ impl Client {
         if self.calls.waiting() > super::limits::CALLS_WAITING_MAX {
             return Err(format!("{} calls wait", self.calls.waiting()));
         }
+        for c in self.channels.values() {
+            if c.kept() > self.settings.topics_per_channel {
+                return Err(format!("{} topics on channel {}", c.kept(), c.slot));
+            }
+        }
+        match self.books_agree() {
+            true => Ok(()),
+            false => self.disagreement(),
+        }
+    }
+
+    /// Each topic is where its entry says, and, since there are no more elsewhere, only there.
+    fn books_agree(&self) -> bool {
+        let agrees = |(topic, entry): (&Topic, &Entry)| {
+            let (mut slots, mut live) = (entry.slots, false);
+            while slots != 0 {
+                let slot = slots.trailing_zeros() as u8;
+                slots &= slots - 1;
+                let Some(channel) = self.channels.get(&slot) else {
+                    return false;
+                };
+                let Some(sub) = channel.subs.get(topic) else {
+                    return false;
+                };
+                live |= channel.phase == Phase::Open && *sub == Sub::Live;
+            }
+            let waits = !entry.wanted || (entry.slots == 0) == self.waiting.contains(entry.seq);
+            let leaves = !entry.leaving || entry.slots != 0;
+            waits && leaves && (live || !entry.reported)
+        };
+        let listed: usize = self
+            .topics
+            .values()
+            .map(|e| e.slots.count_ones() as usize)
+            .sum();
+        let held: usize = self.channels.values().map(|c| c.subs.len()).sum();
+        listed == held && self.topics.iter().all(agrees)
+    }
+
+    /// The first thing that does not agree, slowly.
+    fn disagreement(&self) -> Result<(), String> {
         for (topic, entry) in &self.topics {
             let on: Vec<u8> = self
                 .channels
@@ -271,9 +312,6 @@ impl Client {
             }
         }
         for c in self.channels.values() {
-            if c.kept() > self.settings.topics_per_channel {
-                return Err(format!("{} topics on channel {}", c.kept(), c.slot));
-            }
             for topic in c.subs.keys() {
                 if !self.topics.contains_key(topic) {
                     return Err(format!(
@@ -283,6 +321,6 @@ impl Client {
                 }
             }
         }
-        Ok(())
+        Err(String::from("a topic is on a slot that has no channel"))
     }
 }

@@ -166,3 +166,54 @@ fn the_last_place_is_taken_where_the_only_other_channel_is_full_on_the_platform(
     let made = b.calls.iter().any(|(_, op)| *op == Op::CreateChannel);
     assert!(made, "{:?}", b.calls);
 }
+
+#[test]
+fn books_that_do_not_agree_are_seen() {
+    let tampered = |with: fn(&mut Client)| {
+        let mut b = Bench::new(settings());
+        for n in 0..30 {
+            b.watch(n);
+        }
+        assert_eq!(b.client.audit(), Ok(()));
+        with(&mut b.client);
+        b.client.audit()
+    };
+    fn entry(c: &mut Client, with: fn(&mut client::Entry)) {
+        c.topics.get_mut(&topic(3)).map(with);
+    }
+    for (how, audit) in [
+        ("nowhere", tampered(|c| entry(c, |e| e.slots = 0))),
+        ("on one more", tampered(|c| entry(c, |e| e.slots |= 1 << 9))),
+        (
+            "leaves from nowhere",
+            tampered(|c| entry(c, |e| (e.slots, e.leaving) = (0, true))),
+        ),
+        ("gone", tampered(|c| drop(c.topics.remove(&topic(3))))),
+        (
+            "on a channel, not in the entry",
+            tampered(|c| {
+                let on = |c: &&mut channel::Channel| c.subs.contains_key(&topic(3));
+                let state = c
+                    .channels
+                    .values()
+                    .find_map(|c| c.subs.get(&topic(3)).cloned());
+                let other = c.channels.values_mut().find(|c| !on(c)).zip(state);
+                if let Some((other, state)) = other {
+                    other.subs.insert(topic(3), state);
+                }
+            }),
+        ),
+        (
+            "live, and not subscribed",
+            tampered(|c| {
+                for c in c.channels.values_mut() {
+                    if let Some(sub) = c.subs.get_mut(&topic(3)) {
+                        *sub = channel::Sub::Want;
+                    }
+                }
+            }),
+        ),
+    ] {
+        assert!(audit.is_err(), "{how}");
+    }
+}
