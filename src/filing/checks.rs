@@ -12,7 +12,9 @@
 //! [`TURNS`] is its own, because each end that it finds frees a place.
 //!
 //! Where places are short, those that may have one to give, or deserve one, have every other
-//! question ([`Class::Short`]).
+//! question ([`Class::Short`]). Those that wait for a place are asked about in bulk as well: it
+//! tells those that exist from invented ones for a fiftieth of the price. What the platform
+//! does not know has little of the rest ([`Class::Unknown`]).
 //!
 //! Invariants: a conversation that was scheduled stays in exactly one place
 //! (waiting for its time, ready, or asked) until it is cancelled or its answer
@@ -30,6 +32,9 @@ use crate::time::Mono;
 const ONE_BY_ONE_MAX: usize = 60;
 /// Ids in one bulk question (protocol, section 14: 50 is the least maximum to expect).
 const BULK_MAX: usize = 50;
+/// Ids that make a bulk question worth its while; with fewer, a question about one of them does
+/// more.
+const BULK_WORTH: usize = 10;
 /// After a bulk question was too large even for two, or refused: a pause.
 const BULK_PAUSE: Duration = Duration::from_secs(600);
 /// Of so many questions about what gaps touched, one goes to what comes next instead. More often,
@@ -60,6 +65,21 @@ pub(super) enum Class {
     /// The platform does not know it.
     Unknown,
 }
+
+impl Class {
+    /// Whether a bulk question may do; what has to be known now is asked one by one.
+    fn in_bulk(self) -> bool {
+        self.waits() || self >= Class::Gap(0)
+    }
+
+    /// It waits for a place.
+    fn waits(self) -> bool {
+        self > SHORT_URGENT && self < Class::Gap(0)
+    }
+}
+
+/// Of those that places are short for: whose second answer gives a place, or takes a wait.
+const SHORT_URGENT: Class = Class::Short(1);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
@@ -196,8 +216,7 @@ impl Checks {
         now: Mono,
     ) {
         self.ready.insert((class, since, id));
-        // What has to be known now is asked one by one.
-        if class >= Class::Gap(0) {
+        if class.in_bulk() {
             if bulk_at <= now {
                 self.bulk_ready.insert((class, since, id));
             } else if bulk_at != Mono::NEVER {
@@ -238,17 +257,42 @@ impl Checks {
         }
     }
 
+    /// The first of that class, or of a less urgent one.
+    fn from(&self, class: Class) -> Option<(Class, Mono, ConversationId)> {
+        let least = (class, Mono(0), ConversationId(uuid::Uuid::nil()));
+        self.ready.range(least..).next().copied()
+    }
+
+    /// The ids of the next bulk question: what gaps touched, those that wait, and the others.
+    fn bulk(&self) -> Vec<ConversationId> {
+        let gap = (Class::Gap(0), Mono(0), ConversationId(uuid::Uuid::nil()));
+        let prompt = (Class::Prompt, Mono(0), ConversationId(uuid::Uuid::nil()));
+        let all = self.bulk_ready.range(gap..prompt);
+        let all = all.chain(self.bulk_ready.range(..gap));
+        let all = all.chain(self.bulk_ready.range(prompt..));
+        all.take(self.bulk_size).map(|k| k.2).collect()
+    }
+
     /// Whose turn it is to be asked about alone, and whether in no hurry.
     fn alone(&self) -> Option<(ConversationId, bool)> {
         let (mut class, _, mut id) = *self.ready.first()?;
         if matches!(class, Class::Short(_)) && self.turns.is_multiple_of(2) {
-            // Nobody who floods us with ids takes more than half of the questions.
-            let least = (Class::Gap(0), Mono(0), ConversationId(uuid::Uuid::nil()));
-            if let Some(other) = self.ready.range(least..).next() {
+            // Nobody who floods us with ids takes more than half of the questions, and what the
+            // platform did not know when it was asked twice is no reason to make others wait.
+            let most = match self.turns.is_multiple_of(TURNS) {
+                true => self.from(Class::Gap(0)),
+                false => self.from(Class::Gap(0)).filter(|o| o.0 != Class::Unknown),
+            };
+            if let Some(other) = most {
                 if other.0 >= Class::Prompt {
                     return Some((other.2, false));
                 }
                 (class, id) = (other.0, other.2);
+            }
+        } else if matches!(class, Class::Short(_)) && self.turns % 4 == 3 {
+            // Those that wait have a share of it, however many may have a place to give.
+            if let Some(other) = self.from(Class::Short(2)).filter(|o| o.0.waits()) {
+                return Some((other.2, false));
             }
         }
         if class >= Class::Prompt {
@@ -256,8 +300,7 @@ impl Checks {
             let out = self.outstanding.iter().filter(calm).count();
             return (out < CALM_OUTSTANDING_MAX).then_some((id, true));
         }
-        let least = (Class::Prompt, Mono(0), ConversationId(uuid::Uuid::nil()));
-        let other = self.ready.range(least..).next();
+        let other = self.from(Class::Prompt);
         let other = other.filter(|o| o.0 == Class::Prompt && self.turns % TURNS == TURNS - 1);
         Some((other.map_or(id, |o| o.2), false))
     }
@@ -271,21 +314,16 @@ impl Checks {
         if self.bulk_size < 2 && now >= self.bulk_from {
             self.bulk_size = 2;
         }
-        let bulk_possible =
-            self.bulk_size >= 2 && now >= self.bulk_from && self.bulk_ready.len() >= 2;
+        let bulk_possible = self.bulk_size >= 2
+            && now >= self.bulk_from
+            && self.bulk_ready.len() >= self.bulk_size.min(BULK_WORTH);
         let bulk = |f: &&Fetch| matches!(f, Fetch::Many(_));
         let crowd = self.ready.len() > ONE_BY_ONE_MAX
             && bulk_possible
             && self.outstanding.iter().filter(bulk).count() < BULK_OUTSTANDING_MAX;
         self.bulk_turn = crowd && !self.bulk_turn;
         let fetch = if self.bulk_turn {
-            let ids: Vec<_> = self
-                .bulk_ready
-                .iter()
-                .take(self.bulk_size)
-                .map(|k| k.2)
-                .collect();
-            Fetch::Many(ids)
+            Fetch::Many(self.bulk())
         } else {
             let (id, calm) = self.alone()?;
             if calm {

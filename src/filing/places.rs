@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::answers::ANALYTICS_LAG;
 use super::checks::Class;
 use super::interaction::{UNWATCHED_EVERY, Watched};
 use super::machine::Filing;
@@ -241,6 +242,10 @@ impl Filing {
             .last(Standing::Unplaced, need.min(WAITING_ASKED_MAX))
         {
             self.hurry(id, Class::Short(u64::MAX - now.mono.0), now);
+            // Of very many it is soon known which exist, and whether they are over.
+            if let Some(w) = self.interactions.get(&id) {
+                self.checks.no_bulk_before(id, w.dark_since + ANALYTICS_LAG);
+            }
         }
         if leave.is_empty() {
             return;

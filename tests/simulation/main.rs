@@ -25,6 +25,7 @@ mod checks;
 mod clock;
 mod disk;
 mod faults;
+mod flood;
 mod full;
 mod half;
 mod history;

@@ -107,6 +107,69 @@ fn where_places_are_short_every_other_question_is_about_them() {
 }
 
 #[test]
+fn those_that_wait_for_a_place_have_a_share_however_many_may_have_one_to_give() {
+    let mut c = Checks::new();
+    for n in 0..8 {
+        c.schedule(id(n), at(0), Class::Short(0));
+    }
+    c.schedule(id(20), at(1), Class::Short(u64::MAX - 1));
+    let order = drain(&mut c, at(2));
+    assert!(order[..4].contains(&Fetch::One(id(20))), "{order:?}");
+}
+
+#[test]
+fn those_that_wait_for_a_place_are_asked_about_in_bulk_after_what_gaps_touched() {
+    let mut c = Checks::new();
+    for n in 0..100 {
+        c.schedule(id(n), at(0), Class::Short(u64::MAX - n as u64));
+        c.no_bulk_before(id(n), at(90));
+    }
+    for n in 100..120 {
+        c.schedule(id(n), at(50), Class::Gap(n as u64));
+    }
+    let is_bulk = |f: &&Fetch| matches!(f, Fetch::Many(_));
+    let first = c.next(at(90));
+    let first = first.iter().find(is_bulk).expect("a crowd");
+    assert_eq!(ids_of(first).len(), 50);
+    assert!((100..120).all(|n| ids_of(first).contains(&id(n))));
+    assert!(ids_of(first).contains(&id(99)), "the newest of the others");
+}
+
+#[test]
+fn a_bulk_question_about_few_is_not_asked_while_one_about_one_does_more() {
+    let mut c = Checks::new();
+    for n in 0..100 {
+        c.schedule(id(n), at(0), Class::Prompt);
+    }
+    for n in 0..BULK_WORTH - 1 {
+        c.no_bulk_before(id(n as u128), at(0));
+    }
+    let first = c.next(at(1)).unwrap();
+    assert!(!matches!(first, Fetch::Many(_)), "{first:?}");
+    c.answered(&first);
+    for n in 20..30 {
+        c.no_bulk_before(id(n), at(0));
+    }
+    let next = c.next(at(1)).unwrap();
+    assert!(matches!(next, Fetch::Many(_)), "{next:?}");
+}
+
+#[test]
+fn what_the_platform_does_not_know_makes_those_that_wait_for_a_place_wait_seldom() {
+    let mut c = Checks::new();
+    for n in 0..200 {
+        c.schedule(id(n), at(0), Class::Unknown);
+        c.no_bulk_before(id(n), Mono::NEVER);
+    }
+    for n in 200..264 {
+        c.schedule(id(n), at(0), Class::Short(u64::MAX - n as u64));
+    }
+    let order = drain(&mut c, at(1));
+    let unknown = |f: &&Fetch| ids_of(f)[0] < id(200);
+    assert_eq!(order[..64].iter().filter(unknown).count(), 2);
+}
+
+#[test]
 fn what_is_wanted_while_it_is_asked_comes_back_after_the_answer() {
     let mut c = Checks::new();
     c.schedule(id(1), at(0), Class::Gap(0));
