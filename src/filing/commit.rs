@@ -278,3 +278,28 @@ fn overdue(of: &mut BTreeMap<CallerId, Mono>, until: Mono) -> Vec<CallerId> {
     }
     over
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_records_wait_for_the_disk_than_there_is_room_for() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.room_for_take(UNCOMMITTED_BYTES_MAX));
+        assert!(!ledger.room_for_take(UNCOMMITTED_BYTES_MAX + 1));
+        let taking = |body: String| Taking {
+            record: RecordId(uuid::Uuid::nil()),
+            conversation: ConversationId(uuid::Uuid::nil()),
+            body,
+        };
+        ledger.take(taking("x".repeat(1000)));
+        assert!(!ledger.room_for_take(UNCOMMITTED_BYTES_MAX - 999));
+        ledger.took(&taking("x".repeat(1000)));
+        for _ in 0..UNCOMMITTED_RECORDS_MAX {
+            assert!(ledger.room_for_take(0));
+            ledger.take(taking(String::new()));
+        }
+        assert!(!ledger.room_for_take(0));
+    }
+}

@@ -453,4 +453,17 @@ mod tests {
         w.live_since = None;
         expect(&mut w, &[5, 10, 10]);
     }
+
+    #[test]
+    fn what_settles_is_asked_about_at_that_moment_if_something_was_taken_of_it() {
+        let mut w = watched(Now::default());
+        w.live_since = Some(Now::default());
+        w.settles_at = Some(Mono(20_000));
+        let mut rng = Rng::new(1);
+        // A restart found no record of the event.
+        assert!(w.next_guess(Now::default(), &mut rng) > Mono(50_000));
+        w.told();
+        w.taken = 1;
+        assert_eq!(w.next_guess(Now::default(), &mut rng), Mono(20_000));
+    }
 }

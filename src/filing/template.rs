@@ -366,6 +366,39 @@ mod tests {
     }
 
     #[test]
+    fn a_template_can_go_through_members_and_ask_whether_there_are_any() {
+        let r = Renderer::new(Some(
+            r#"{"list": {% if interaction.list %}1{% else %}0{% endif %}, "empty": {% if interaction.empty %}1{% else %}0{% endif %},
+                "keys": [{% for k in interaction %}{{ k }}{% if not loop.last %},{% endif %}{% endfor %}]}"#,
+        ))
+        .unwrap();
+        let text = r.render(&acw(), Some(BIG), Some(BIG)).unwrap();
+        let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            all,
+            serde_json::json!({"list": 1, "empty": 0,
+                "keys": ["amount", "empty", "half", "list", "n", "s", "tiny"]})
+        );
+    }
+
+    #[test]
+    fn a_template_that_is_refused_is_refused_with_a_reason() {
+        let why = |template| match Renderer::new(Some(template)) {
+            Ok(_) => panic!("{template}"),
+            Err(why) => why.to_string(),
+        };
+        let said = why("{% if %}");
+        assert!(said.starts_with("the template is not valid: "), "{said}");
+        let said = why(r#"{"a": "{{ recordId }}"}"#);
+        assert!(said.contains("after-call-work is not JSON: "), "{said}");
+        let said = why("{{ 1 - kind }}");
+        assert!(
+            said.contains("fails on a record of kind after-call-work"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn forwarders_can_share_one_renderer() {
         fn shared<T: Send + Sync>() {}
         shared::<Renderer>();

@@ -272,3 +272,19 @@ fn a_check_cancelled_and_wanted_anew_is_not_lost_with_the_late_answer() {
     assert!(c.answered(&second));
     assert_eq!(c.next(at(2)), Some(Fetch::One(id(1))));
 }
+
+#[test]
+fn what_has_come_up_while_all_questions_are_out_counts_as_due() {
+    let mut c = Checks::new();
+    for n in 0..10 {
+        c.schedule(id(n), at(0), Class::Gap(0));
+    }
+    while c.next(at(1)).is_some() {}
+    let out = FETCHES_OUTSTANDING_MAX;
+    assert_eq!(c.counts(at(1)), (10 - out, out));
+    for n in 10..13 {
+        c.schedule(id(n), at(2), Class::Gap(0));
+    }
+    c.schedule(id(20), at(9), Class::Gap(0));
+    assert_eq!(c.counts(at(2)), (13 - out, out));
+}

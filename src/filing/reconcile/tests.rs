@@ -383,6 +383,48 @@ fn analytics_hint_at_wrap_ups_and_ends() {
 }
 
 #[test]
+fn a_hint_at_a_wrap_up_that_is_known_is_no_news_and_one_at_another_time_is() {
+    let at = t("2026-01-08T15:35:12Z");
+    let leg = Leg {
+        participant: "p".into(),
+        session: "s".into(),
+    };
+    let seen = crate::filing::record::Sighting {
+        source: crate::filing::rows::Source::Notification,
+        leg: leg.clone(),
+        event_time: Some(at),
+        digest: None,
+        twin: None,
+        received_at: at,
+    };
+    let known = seen.row(c(), crate::ids::RecordId(uuid::Uuid::nil()), 0, at);
+    let news = |time: Option<Wall>| {
+        let hint = Hint {
+            conversation: c(),
+            ended: false,
+            odd: false,
+            worked: vec![(leg.clone(), time)],
+        };
+        hint.news([&known].into_iter())
+    };
+    let s = std::time::Duration::from_secs;
+    assert!(!news(None) && !news(Some(at)));
+    assert!(!news(Some(at + s(5))) && !news(Some(at - s(5))));
+    assert!(news(Some(at + s(6))) && news(Some(at - s(6))));
+}
+
+#[test]
+fn whoever_has_a_user_id_is_an_agent_only_by_purpose() {
+    for (purpose, legs) in [("agent", 2), ("user", 2), ("customer", 1), ("external", 1)] {
+        let mut whole: Value = serde_json::from_str(&conversation(json!({}), json!({}))).unwrap();
+        whole["participants"][0]["purpose"] = json!(purpose);
+        whole["participants"][0]["userId"] = json!("u2");
+        let view = read_conversation(&whole.to_string(), c()).unwrap();
+        assert_eq!(view.legs.len(), legs, "{purpose}");
+    }
+}
+
+#[test]
 fn what_nobody_needs_cannot_spoil_a_conversation_or_a_bulk_answer() {
     let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
     for odd in [

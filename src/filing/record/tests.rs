@@ -141,6 +141,26 @@ fn legs_are_compared_by_what_both_name() {
 }
 
 #[test]
+fn an_event_that_names_only_half_of_its_leg_is_the_wrap_up_that_rest_shows_of_it() {
+    let whole = leg("p", "s");
+    for half in [leg("p", ""), leg("", "s")] {
+        let (event, shown) = (sighting("n+0", &half), sighting("r+900", &whole));
+        assert_eq!(take(&[event.clone(), shown.clone()]).len(), 1, "{half:?}");
+        assert_eq!(take(&[shown, event]).len(), 1, "{half:?}");
+    }
+}
+
+#[test]
+fn only_a_leg_with_participant_and_session_may_be_tagged_twice() {
+    let mark = |p, s| twin_mark(&leg(p, s), Some("VOICE"), Some("x"), None);
+    assert!(mark("p", "s").is_some());
+    assert_eq!(
+        [mark("p", ""), mark("", "s"), mark("", "")],
+        [None, None, None]
+    );
+}
+
+#[test]
 fn other_legs_and_other_ordinals_have_other_ids() {
     let rows = take(&[
         sighting("n0", &leg("p", "s")),

@@ -1,6 +1,7 @@
 //! Callers who make and stop, or hand in, without an end: what is kept of it has a bound.
 
 use super::world::*;
+use crate::filing::rows::*;
 use crate::filing::settings::STOPPED_REMEMBERED_MAX;
 use crate::filing::*;
 use crate::notice::Level;
@@ -104,4 +105,63 @@ fn support_results_are_refused_when_as_many_are_kept_as_there_may_be_and_events_
     let at = w.now.wall;
     w.event(1, "a", at);
     assert_eq!(w.store.records.len(), 4);
+}
+
+#[test]
+fn a_support_result_counts_among_what_waits_until_it_is_filed() {
+    let mut w = World::new(Settings::default());
+    for waiting in 1..=3 {
+        w.ask(CallerRequest::SupportResult {
+            idempotency_key: None,
+            body_digest: [0; 32],
+            conversation: None,
+            result: "{}".into(),
+        });
+        assert_eq!(w.filing.undelivered, waiting);
+    }
+    for waiting in (0..3).rev() {
+        w.post_ends(filed());
+        assert_eq!(w.filing.undelivered, waiting);
+    }
+}
+
+#[test]
+fn members_that_no_longer_fit_are_refused_and_the_conversation_is_watched_all_the_same() {
+    let mut w = World::watching(Settings::default());
+    w.commits = Commits::Wait;
+    let caller = w.accept(1);
+    let (ticket, batch) = w.outstanding.pop_front().unwrap();
+    let at = batch
+        .iter()
+        .position(|c| matches!(c, Change::Accept { .. }));
+    w.tell(Fact::Store(StoreFact::Committed {
+        ticket,
+        refused: vec![],
+        outgrown: vec![at.unwrap()],
+        erased: 0,
+        purged_interactions: vec![],
+        purged_records: vec![],
+    }));
+    assert_eq!(w.answer_to(caller), Some(&Answer::Outgrown));
+    assert_eq!((w.state(1), w.watched.len()), ("watching", 1));
+}
+
+#[test]
+fn erasure_is_ordered_in_a_large_batch_as_well() {
+    let mut w = World::new(Settings::default());
+    for n in 0..200 {
+        w.accept(n);
+    }
+    w.pass(secs(595));
+    w.commits = Commits::Wait;
+    w.accept(999);
+    for n in 0..200 {
+        w.live(n);
+    }
+    w.pass(secs(6));
+    w.finish_commit();
+    let (_, batch) = w.outstanding.front().unwrap();
+    assert!(batch.len() > 200, "{}", batch.len());
+    let erases = |c: &Change| matches!(c, Change::EraseBodies { .. });
+    assert!(batch.iter().any(erases));
 }

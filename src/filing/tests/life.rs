@@ -287,6 +287,7 @@ fn stop_answers_by_what_there_is() {
         })
     ));
     assert!(!w.watched.contains(&t(1)));
+    assert!(w.said("interaction-stopped").is_some());
     for _ in 0..2 {
         let caller = w.stop(1);
         assert!(matches!(

@@ -7,7 +7,7 @@ use crate::filing::*;
 use crate::time::Wall;
 
 /// Over since `ended`; each agent with more members of the participant and of its call.
-fn ended(at: Wall, agents: &[(Value, Value)]) -> String {
+pub(super) fn ended(at: Wall, agents: &[(Value, Value)]) -> String {
     let mut whole: Value = serde_json::from_str(&conversation(1, true, &[])).unwrap();
     whole["endTime"] = json!(at.rfc3339());
     whole["participants"] = agents
@@ -30,7 +30,7 @@ fn ended(at: Wall, agents: &[(Value, Value)]) -> String {
     whole.to_string()
 }
 
-fn optional() -> (Value, Value) {
+pub(super) fn optional() -> (Value, Value) {
     let agent = json!({"wrapupPrompt": "optional", "wrapupRequired": false});
     (agent, json!({"afterCallWork": {"state": "unknown"}}))
 }
@@ -42,7 +42,7 @@ fn wrapped(at: Wall) -> (Value, Value) {
 }
 
 /// The routine check finds it over just now.
-fn just_over(settings: Settings) -> (World, Wall) {
+pub(super) fn just_over(settings: Settings) -> (World, Wall) {
     let mut w = World::watching(settings);
     w.pass(secs(1200));
     let at = w.now.wall;

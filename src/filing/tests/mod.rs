@@ -6,6 +6,7 @@ mod acts;
 mod bounds;
 mod chance;
 mod checking;
+mod crowd;
 mod http_events;
 mod life;
 mod posting;

@@ -1,5 +1,6 @@
 //! Places on channels are short: who gives way, and that nothing is lost by it.
 
+use super::lingering::{ended, just_over, optional};
 use super::world::*;
 use crate::filing::*;
 
@@ -146,4 +147,45 @@ fn places_are_given_only_to_as_many_as_wait() {
     w.accept(21);
     short(&mut w, 0, 2);
     assert_eq!(w.gave_way.len(), 2);
+}
+
+#[test]
+fn what_is_known_to_exist_goes_before_others_and_that_is_said_once() {
+    let mut w = World::watching(Settings::default());
+    assert_eq!(w.preferred, [t(1)]);
+    w.accept(2);
+    w.live(2);
+    assert_eq!(w.preferred, [t(1)], "nothing is known of the other");
+    let at = w.now.wall;
+    w.event(2, "a", at);
+    w.event(1, "a", at);
+    assert_eq!(w.preferred, [t(1), t(2)]);
+}
+
+#[test]
+fn what_gave_way_and_exists_after_all_goes_before_others() {
+    let mut w = invented();
+    w.pass(secs(61));
+    answer(&mut w, 2, FetchOutcome::NotFound);
+    assert_eq!(
+        (w.gave_way.as_slice(), w.preferred.as_slice()),
+        (&[t(2)][..], &[t(1)][..])
+    );
+    w.pass(secs(601));
+    answer(&mut w, 2, FetchOutcome::Found(going_on(2)));
+    assert_eq!(w.preferred, [t(1), t(2)]);
+}
+
+#[test]
+fn what_lingers_gives_its_place_to_what_exists_and_what_has_ended_has_none_to_give() {
+    for over in [false, true] {
+        let (mut w, at) = just_over(Settings::default());
+        if over {
+            w.pass(secs(300));
+            w.found(ended(at, &[optional()]));
+            assert_eq!(w.state(1), "finished");
+        }
+        short(&mut w, 1, 0);
+        assert_eq!(w.gave_way.len(), usize::from(!over));
+    }
 }

@@ -427,3 +427,20 @@ fn what_is_said_of_the_history_manager_is_what_it_did_last() {
     assert!(said(&w).contains("503"), "{}", said(&w));
     assert_eq!(w.said("history-open"), Some(Level::Info));
 }
+
+#[test]
+fn a_closed_destination_is_probed_by_what_waits_however_long_that_was_to_wait() {
+    let mut w = many(1, one_worker());
+    let long = w.posts[0];
+    for _ in 0..9 {
+        w.post_ends(answered(500));
+        w.pass(secs(301));
+        assert_eq!(w.posts, [long]);
+    }
+    w.post_ends(answered(500));
+    give(&mut w);
+    let closed = w.post_ends(answered(403));
+    w.act(closed, Act::Discard);
+    w.pass(secs(61));
+    assert_eq!(w.posts, [long]);
+}

@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) outstanding: VecDeque<(u64, Vec<Change>)>,
     pub(super) commit_count: usize,
     pub(super) watched: BTreeSet<Topic>,
+    /// Topics that were preferred, in order.
+    pub(super) preferred: Vec<Topic>,
     /// Topics that were asked to give way, in order.
     pub(super) gave_way: Vec<Topic>,
     pub(super) fetches: Vec<(Fetch, Now)>,
@@ -140,6 +142,7 @@ impl World {
             outstanding: VecDeque::new(),
             commit_count: 0,
             watched: BTreeSet::new(),
+            preferred: vec![],
             gave_way: vec![],
             fetches: vec![],
             posts: vec![],
@@ -259,7 +262,10 @@ impl World {
                 assert!(!self.store.interactions[&id].0.state.ended());
                 self.watched.insert(topic);
             }
-            Order::Prefer(topic) => assert!(self.watched.contains(&topic)),
+            Order::Prefer(topic) => {
+                assert!(self.watched.contains(&topic));
+                self.preferred.push(topic);
+            }
             Order::GiveWay(topics) => self.gave_way.extend(topics),
             Order::Unwatch(topic) => {
                 let id = conversation_of(&topic).unwrap();
