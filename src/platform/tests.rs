@@ -4,9 +4,13 @@
 //! an order out of its hands; after every step the client's books are audited.
 
 mod bench;
+mod calls;
+mod closing;
+mod giving_up;
 mod handover;
 mod lasting;
 mod places;
+mod sockets;
 mod turns;
 mod way;
 mod yielding;

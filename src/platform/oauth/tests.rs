@@ -126,6 +126,14 @@ fn the_life_of_a_token_is_clamped() {
 }
 
 #[test]
+fn the_longest_token_is_taken() {
+    let longest = "a".repeat(TOKEN_MAX);
+    let body = json!({"access_token": longest});
+    let token = decode(&Response::json(200, &body), NOW).unwrap();
+    assert_eq!(token.access_token.expose(), longest);
+}
+
+#[test]
 fn a_success_without_a_usable_token_is_garbled() {
     let long = format!(r#"{{"access_token":"{}"}}"#, "a".repeat(TOKEN_MAX + 1));
     for body in [

@@ -181,3 +181,39 @@ fn instant(input: &[u8]) -> Option<Wall> {
         part(12, 14)?
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_has_a_definite_length() {
+        let of = |length: &[u8], content: usize| {
+            let mut whole = vec![SEQUENCE];
+            whole.extend(length);
+            whole.resize(whole.len() + content, 7);
+            element(&whole, SEQUENCE).map(|(inner, rest)| (inner.len(), rest.len()))
+        };
+        assert_eq!(of(&[0x00], 0), Some((0, 0)));
+        assert_eq!(of(&[0x7f], 130), Some((127, 3)));
+        assert_eq!(of(&[0x81, 0x80], 130), Some((128, 2)));
+        assert_eq!(of(&[0x82, 0x01, 0x00], 256), Some((256, 0)));
+        // Indefinite: not DER.
+        assert_eq!(of(&[0x80], 200), None);
+        assert_eq!(of(&[0x7f], 126), None);
+        assert_eq!(of(&[0x85, 0, 0, 0, 0, 1], 9), None);
+    }
+
+    #[test]
+    fn a_year_of_two_digits_lies_between_1950_and_2049() {
+        let year = |text: &str| {
+            let mut der = vec![UTC_TIME, text.len() as u8];
+            der.extend(text.as_bytes());
+            instant(&der).map(|at| at.rfc3339()[..4].to_owned())
+        };
+        assert_eq!(year("490102030405Z").as_deref(), Some("2049"));
+        assert_eq!(year("500102030405Z").as_deref(), Some("1950"));
+        assert_eq!(year("991231235959Z").as_deref(), Some("1999"));
+        assert_eq!(year("000101000000Z").as_deref(), Some("2000"));
+    }
+}

@@ -259,6 +259,13 @@ fn settings_that_xml_or_the_platform_cannot_carry_are_refused_by_name() {
         ..settings()
     };
     assert_eq!(short.problems(), [SamlError::Lifetime]);
+    for lifetime in [LIFETIME_MIN, LIFETIME_MAX] {
+        let just = AssertionSettings {
+            lifetime,
+            ..settings()
+        };
+        assert_eq!(just.problems(), [], "{lifetime:?}");
+    }
     assert_eq!(settings().problems(), []);
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Bench {
     pub(super) labels: Vec<&'static str>,
     /// The same with how much they matter.
     pub(super) said: Vec<(&'static str, Level)>,
-    /// Their texts, where a test keeps them.
+    /// Their texts.
     pub(super) texts: Vec<String>,
     /// Sockets confirm what they are told.
     pub(super) confirming: bool,
@@ -135,6 +135,7 @@ impl Bench {
                 Output::Notice(notice) => {
                     self.labels.push(notice.label);
                     self.said.push((notice.label, notice.level));
+                    self.texts.push(notice.text);
                 }
             }
         }
@@ -245,6 +246,8 @@ impl Bench {
             let step = due.at.since(self.now.mono).max(Duration::from_millis(1));
             self.now = self.now.plus(step);
             self.give(Input::Tick);
+            let due = self.client.next_deadline(self.now);
+            assert!(due.is_none_or(|d| d.at > self.now.mono), "{due:?} is over");
         }
         if self.now.mono < end.mono {
             self.now = end;

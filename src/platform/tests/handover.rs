@@ -7,7 +7,7 @@ use super::super::session::{self, End, SocketRef};
 use super::super::*;
 use super::bench::{Bench, gaps, settings};
 
-fn closing(b: &mut Bench, socket: SocketRef) {
+pub(super) fn closing(b: &mut Bench, socket: SocketRef) {
     b.give(Input::Session {
         socket,
         fact: session::Fact::Closing,
@@ -15,7 +15,7 @@ fn closing(b: &mut Bench, socket: SocketRef) {
 }
 
 /// All four channels are in use: no place is free for a successor.
-fn full_house() -> Bench {
+pub(super) fn full_house() -> Bench {
     let mut b = Bench::new(settings());
     for n in 0..40 {
         b.watch(n);

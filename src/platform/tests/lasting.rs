@@ -215,6 +215,8 @@ fn a_store_that_keeps_nothing_does_not_stop_the_watching() {
     b.noting = false;
     b.drain();
     b.watch(1);
+    let due = b.client.next_deadline(b.now).unwrap();
+    assert!(due.at <= b.now.mono + NOTING_PATIENCE, "{due:?}");
     b.pass(NOTING_PATIENCE);
     assert_eq!(b.live(), 1);
 }
@@ -502,4 +504,36 @@ fn where_the_clocks_differ_half_of_the_usual_life_of_a_channel_is_counted_on() {
         let channel = &b.client.snapshot(b.now).channels[0];
         assert_eq!(channel.expires_in, Duration::from_secs(life), "{said}");
     }
+}
+
+#[test]
+fn a_channel_whose_life_the_platform_extends_is_kept_with_its_new_end_and_goes_on() {
+    let mut b = Bench::with(settings(), &[], 400_000);
+    b.drain();
+    for n in 0..3 {
+        b.watch(n);
+    }
+    let ends = b.kept[0].expires_at;
+    b.pass(Duration::from_secs(86_400 - 3700));
+    b.answering = false;
+    b.calls.clear();
+    let list = |op: &Op| *op == Op::ListChannels;
+    while !b.calls.iter().any(|(_, op)| list(op)) {
+        b.pass(Duration::from_secs(1));
+    }
+    let listed = |id: &str, expires| rest::Channel {
+        id: Some(Secret::new(id)),
+        connect_uri: None,
+        expires: Some(expires),
+    };
+    let day = Duration::from_secs(86_400);
+    let all = vec![
+        listed("somebody-elses", ends - Duration::from_secs(3000)),
+        listed("streaming-0001", ends + day),
+    ];
+    b.answer(list, Ok(rest::Answer::Channels(all)));
+    b.answering = true;
+    assert_eq!(b.kept[0].expires_at, ends + day);
+    b.pass(Duration::from_secs(80_000));
+    assert_eq!((b.made, b.live(), gaps(&b.facts)), (1, 3, 0));
 }

@@ -159,6 +159,7 @@ fn the_last_place_is_taken_where_the_only_other_channel_is_full_on_the_platform(
     b.confirming = false;
     b.answering = false;
     b.orders.clear();
+    b.calls.clear();
     b.watch(10);
     refuse(&mut b);
     b.confirming = true;
@@ -221,4 +222,30 @@ fn books_that_do_not_agree_are_seen() {
     ] {
         assert!(audit.is_err(), "{how}");
     }
+}
+
+#[test]
+fn a_topic_that_is_refused_is_taken_off_where_it_was_and_nowhere_else() {
+    let mut b = Bench::new(settings());
+    for n in 0..12 {
+        b.watch(n);
+    }
+    b.confirming = false;
+    b.answering = false;
+    b.orders.clear();
+    b.watch(20);
+    let (socket, ticket) = subscribed(&mut b).expect("a subscribe");
+    assert_ne!(socket.slot, 1);
+    b.refuse(socket, ticket, 403);
+    b.answer(
+        |op| matches!(op, Op::AddTopics(..)),
+        Err(Failure::Forbidden("no permission".into())),
+    );
+    let off: Vec<_> = b
+        .orders
+        .iter()
+        .filter(|(_, o)| matches!(o, session::Order::Unsubscribe { .. }))
+        .map(|(s, _)| *s)
+        .collect();
+    assert_eq!((off, b.live()), (vec![socket], 12));
 }

@@ -9,7 +9,7 @@ use crate::platform::session::{self, End};
 use crate::platform::*;
 
 /// Refuses every socket from now on for so long; how many were tried.
-fn refuse(b: &mut Bench, end: &End, length: Duration) -> usize {
+pub(super) fn refuse(b: &mut Bench, end: &End, length: Duration) -> usize {
     let until = b.now.plus(length);
     let mut tried = 0;
     loop {
@@ -42,7 +42,7 @@ fn refuse(b: &mut Bench, end: &End, length: Duration) -> usize {
     }
 }
 
-fn made(b: &Bench) -> usize {
+pub(super) fn made(b: &Bench) -> usize {
     b.calls
         .iter()
         .filter(|(_, op)| *op == Op::CreateChannel)

@@ -110,3 +110,48 @@ fn a_channel_that_is_lost_while_topics_give_way_leaves_the_books_right() {
     assert_eq!((b.live(), waiting(&b)), (9, 2));
     assert!(b.client.is_live(&topic(10)));
 }
+
+#[test]
+fn a_place_that_is_being_given_up_is_not_short() {
+    let mut b = Bench::new(Settings {
+        max_channels: 1,
+        ..settings()
+    });
+    for n in 0..10 {
+        b.watch(n);
+    }
+    b.confirming = false;
+    b.give(Input::Unwatch(topic(3)));
+    b.watch(10);
+    assert_eq!((waiting(&b), short(&b)), (1, None));
+    b.watch(11);
+    assert_eq!(short(&b), Some((0, 1)));
+}
+
+#[test]
+fn before_any_channel_is_made_there_are_as_many_places_as_all_of_them_will_have() {
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.answering = false;
+    b.drain();
+    for n in 0..40 {
+        b.watch(n);
+    }
+    assert_eq!((b.client.held(), short(&b)), ((0, 0), None));
+    b.watch(40);
+    assert_eq!(short(&b), Some((0, 1)));
+}
+
+#[test]
+fn a_topic_wanted_again_before_it_is_off_has_its_place_back() {
+    let mut b = full();
+    b.give(Input::Prefer(topic(10)));
+    b.confirming = false;
+    b.give(Input::Unwatch(topic(3)));
+    b.watch(3);
+    let Some((socket, session::Order::Unsubscribe { ticket, .. })) = b.orders.pop() else {
+        panic!("{:?}", b.orders)
+    };
+    let fact = session::Fact::Unsubscribed { ticket };
+    b.give(Input::Session { socket, fact });
+    assert!(!b.client.waits(&topic(3)) && b.client.waits(&topic(10)));
+}

@@ -1,0 +1,199 @@
+//! Channels that are given up: emptied, closed, and gone.
+
+use std::time::Duration;
+
+use super::super::rest::{self, Failure, Op};
+use super::super::session::{self, End};
+use super::super::*;
+use super::bench::{Bench, gaps, settings, topic};
+use super::handover::closing;
+use super::lasting::emptying;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn state(b: &Bench, slot: u8) -> Option<&'static str> {
+    let channels = b.client.snapshot(b.now).channels;
+    channels.iter().find(|c| c.slot == slot).map(|c| c.state)
+}
+
+/// A channel of an earlier run, whose socket is open; what it holds is being asked.
+fn reattached() -> Bench {
+    let mut first = Bench::new(settings());
+    first.watch(1);
+    let mut b = Bench::with_kept(settings(), &first.kept);
+    b.answer(
+        |op| *op == Op::Token,
+        Ok(rest::Answer::Token {
+            access_token: Secret::new("u"),
+            expires_in: SECOND * 86_400,
+        }),
+    );
+    b.answer(
+        |op| *op == Op::IdleTimeout,
+        Ok(rest::Answer::IdleTimeout(None)),
+    );
+    b.answer(
+        |op| *op == Op::TokenIdles,
+        Ok(rest::Answer::TokenIdles(None)),
+    );
+    b.pass(SECOND);
+    assert_eq!(state(&b, 1), Some("live"));
+    b
+}
+
+fn holds(b: &mut Bench, topics: &[Topic]) {
+    let states = topics.iter().map(|t| rest::TopicState {
+        topic: t.clone(),
+        rejected: None,
+    });
+    b.answer(
+        |op| matches!(op, Op::Subscriptions(_)),
+        Ok(rest::Answer::Topics(states.collect())),
+    );
+}
+
+#[test]
+fn a_channel_that_is_gone_before_it_said_what_it_holds_is_emptied() {
+    let mut b = reattached();
+    b.end(b.sockets[0].0, End::refused(404));
+    assert!(b.calls.iter().any(|(_, op)| emptying(op)), "{:?}", b.calls);
+}
+
+#[test]
+fn a_channel_that_is_gone_while_it_holds_what_nobody_wants_is_emptied() {
+    let mut b = reattached();
+    b.confirming = false;
+    holds(&mut b, &[topic(9)]);
+    b.end(b.sockets[0].0, End::refused(404));
+    assert!(b.calls.iter().any(|(_, op)| emptying(op)), "{:?}", b.calls);
+}
+
+#[test]
+fn what_a_channel_of_an_earlier_run_holds_and_somebody_wants_stays_there() {
+    let mut b = reattached();
+    for n in 1..4 {
+        b.watch(n);
+    }
+    holds(&mut b, &[topic(1), topic(2)]);
+    assert_eq!(b.live(), 3);
+    let off = |o: &session::Order| matches!(o, session::Order::Unsubscribe { .. });
+    assert!(!b.orders.iter().any(|(_, o)| off(o)), "{:?}", b.orders);
+}
+
+#[test]
+fn what_a_full_channel_turns_out_to_hold_goes_before_what_was_only_meant_for_it() {
+    let mut b = reattached();
+    // It does not say in time what it holds, so it is used as it is; four messages are
+    // under way, and what follows is only meant for it.
+    b.pass(SECOND * 16);
+    b.confirming = false;
+    for n in 20..30 {
+        b.watch(n);
+    }
+    b.watch(1);
+    assert!(b.client.waits(&topic(1)) && !b.client.waits(&topic(24)));
+    holds(&mut b, &[topic(1)]);
+    assert!(!b.client.waits(&topic(1)));
+    assert!((24..30).any(|n| b.client.waits(&topic(n))));
+    assert_eq!(b.client.held().1, 10);
+}
+
+#[test]
+fn an_empty_channel_that_is_not_needed_is_closed_in_one_step() {
+    let mut b = Bench::new(settings());
+    for n in 0..20 {
+        b.watch(n);
+    }
+    for n in 0..20 {
+        b.give(Input::Unwatch(topic(n)));
+    }
+    let before = b.client.held().0;
+    while b.client.held().0 == before {
+        let due = b.client.next_deadline(b.now).expect("something is due").at;
+        b.now = b.now.plus(due.since(b.now.mono));
+        b.give(Input::Tick);
+        for slot in 1..=4 {
+            assert_ne!(
+                state(&b, slot),
+                Some("retiring"),
+                "it has nothing to wait for"
+            );
+        }
+    }
+}
+
+/// A hand-over that is done but for the predecessor in slot 1, which does not answer.
+fn left_unanswered() -> Bench {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    let (first, _) = b.sockets[0].clone();
+    b.facts.clear();
+    closing(&mut b, first);
+    b.sockets.retain(|(s, _)| *s != first);
+    while state(&b, 1) != Some("retiring") {
+        b.pass(Duration::from_millis(100));
+    }
+    assert_eq!((b.live(), gaps(&b.facts)), (5, 0));
+    b.calls.clear();
+    b
+}
+
+#[test]
+fn a_predecessor_that_does_not_say_that_it_is_empty_is_emptied_over_rest_and_then_forgotten() {
+    let mut b = left_unanswered();
+    b.pass(Duration::from_millis(4_800));
+    assert_eq!(gaps(&b.facts), 0);
+    assert!(!b.calls.iter().any(|(_, op)| emptying(op)));
+    b.pass(Duration::from_millis(200));
+    assert_eq!((gaps(&b.facts), b.live()), (5, 5), "they are in doubt");
+    assert!(b.calls.iter().any(|(_, op)| emptying(op)));
+    for _ in 0..4 {
+        b.pass(SECOND);
+        assert_eq!(
+            state(&b, 1),
+            Some("retiring"),
+            "its socket may still be there"
+        );
+    }
+    b.pass(SECOND);
+    assert_eq!((state(&b, 1), gaps(&b.facts), b.live()), (None, 5, 5));
+}
+
+#[test]
+fn what_the_successor_has_no_room_for_is_lost_with_its_predecessor_and_live_elsewhere_soon() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    let (first, _) = b.sockets[0].clone();
+    b.facts.clear();
+    closing(&mut b, first);
+    b.confirming = false;
+    b.orders.clear();
+    b.pass(SECOND);
+    let Some((second, session::Order::Subscribe { ticket, .. })) = b.orders.pop() else {
+        panic!("{:?}", b.orders)
+    };
+    assert_ne!(second, first);
+    b.answering = false;
+    b.refuse(second, ticket, 400);
+    b.answer(
+        |op| matches!(op, Op::AddTopics(..)),
+        Err(Failure::TooManyTopics),
+    );
+    b.answering = true;
+    b.confirming = true;
+    for (socket, order) in std::mem::take(&mut b.orders) {
+        if let session::Order::Unsubscribe { ticket, .. } = order {
+            let fact = session::Fact::Unsubscribed { ticket };
+            b.give(Input::Session { socket, fact });
+        }
+    }
+    assert_eq!((gaps(&b.facts), b.live()), (0, 5));
+    b.pass(SECOND * 10);
+    assert_eq!(gaps(&b.facts), 5);
+    b.pass(SECOND * 60);
+    assert_eq!((gaps(&b.facts), b.live()), (5, 5));
+}
