@@ -66,8 +66,8 @@
 //! gave way is not given up: it is asked about, rebuilt over REST, and has a place again when there
 //! are more than enough. Where the platform answers 404 to what is known to exist (conversations of
 //! divisions that the client may not see), 404 proves nothing, and for an hour nobody gives way.
-//! Places on a channel that cannot be had at present (the platform refuses it, or leads it astray)
-//! count as places to come: for their sake nobody gives way.
+//! Places on a channel that cannot be had for long (the platform or a proxy refuses it, or its
+//! socket) are no places to come as long as another channel serves.
 //! While questions about places are due they have at most every other question to REST, so a flood
 //! slows the search for what was missed in a gap down to half.
 //!
