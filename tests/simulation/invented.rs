@@ -80,7 +80,10 @@ impl Full {
                 waits.insert(*id, looks + 1);
             }
         }
-        let late = waits.iter().find(|(_, n)| **n > WAITING_LOOKS_MAX);
+        // A place that is given up is free when the platform says so.
+        let freed = self.plan.switches.places_freed_seconds;
+        let most = WAITING_LOOKS_MAX + 2 * u32::try_from(freed / 30).unwrap_or(0);
+        let late = waits.iter().find(|(_, n)| **n > most);
         let late = late.map(|(id, n)| (*id, *n));
         self.checks.invented.waits = waits;
         if let Some((id, n)) = late {

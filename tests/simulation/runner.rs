@@ -250,6 +250,10 @@ const NAMED: &[(u64, &str)] = &[
         "a conversation ends while the answer that shows it is on its way: it lingered too short",
     ),
     (
+        400_131,
+        "the platform frees places ten minutes late: who waits for one cannot have it sooner",
+    ),
+    (
         100_146,
         "the platform forgets to announce, then refuses to show: finished after one refusal",
     ),
