@@ -41,11 +41,18 @@
 //! the operators' listener has 64, 32 for one peer, 16 at a time, and 4 more for `/healthz` and
 //! `/readyz` alone. A peer is an IPv4 address, an IPv6 /64, this machine whatever its loopback
 //! address, a user on a unix socket. When seats are short, the connection that has waited for nothing
-//! the longest makes room; one that is being answered is never disturbed. Under a low limit on open
-//! files the seats and the share of a peer shrink together.
+//! the longest makes room; one that is being answered is never disturbed. One that stands in line for
+//! that, or has just moved something, makes room for peers that have fewer seats (or less memory) than
+//! its own. Under a low limit on open files the seats and the share of a peer shrink together.
+//!
+//! Of the requests that are answered at a time a peer may have as many as it leaves places free: half
+//! where it is alone, a third each of two, and so on. The rest waits in line for 5 seconds, where those
+//! go first whose peer has fewest under way, and is answered `503` after that. So whoever fetches many
+//! large answers, or fills the line, keeps nobody else waiting.
 //!
 //! **Behind a reverse proxy or NAT all callers are one peer**: `Forwarded` and `X-Forwarded-For`
-//! are not believed, since anybody can send them. They share 128 seats and half of the memory, and a
+//! are not believed, since anybody can send them. They share 128 seats, half of the memory and, while
+//! nobody else asks, 32 requests at a time, and a
 //! proxy that keeps many idle connections makes room for itself. Let it keep fewer than 128, and
 //! count requests for each client there.
 //!

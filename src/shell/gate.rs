@@ -22,6 +22,7 @@
 
 mod chunked;
 mod connection;
+mod door;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
 mod guesses;
@@ -46,16 +47,16 @@ use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
 use super::seldom::Seldom;
 use crate::filing::settings::CALLER_OUTCOME_MAX;
+use door::Door;
 #[cfg(any(test, fuzzing))]
 pub(crate) use fuzzing::{fuzz_body, fuzz_head};
 use guesses::Guesses;
 pub use listener::Listener;
 use refusal::Refusal;
-use relay::Door;
 use seats::{SeatLimits, Seats};
 use stream::{Peer, Stream};
 
-/// The private field that tells the server who asks: `ip:port` or `unix`.
+/// The private field that tells the server who asks: `ip:port`, or `unix:` and the user's number.
 pub const PEER_FIELD: &str = "X-Gate-Peer";
 /// The private field that tells the server until when an answer is of use, in
 /// milliseconds as [`is_past`] reads them.
@@ -103,7 +104,8 @@ pub struct GateLimits {
     /// Bytes that bodies and answers may take in all, beyond 64 KiB of each; half
     /// of it for one peer.
     pub memory: usize,
-    /// Requests behind the gate at once; others wait for one of them.
+    /// Requests behind the gate at once; others wait for one of them. A peer may have as many
+    /// there as it leaves free: half, where no other is.
     pub in_flight: usize,
     /// Bytes of a head.
     pub head_bytes: usize,

@@ -223,7 +223,7 @@ impl Connection<'_> {
         let peer = self.peer;
         self.shared
             .complain(|| format!("wrong tokens come from {peer}; their answers are slowed"));
-        self.seat.waits();
+        self.seat.pauses();
         let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -341,7 +341,7 @@ impl Connection<'_> {
         loop {
             let used = intake.feed(&come).map_err(refused)?;
             let beyond = intake.body.capacity().saturating_sub(ALLOWANCE);
-            if beyond > 0 && !self.seat.hold_soon(beyond, deadline) {
+            if beyond > 0 && !self.seat.hold_in_line(beyond, deadline) {
                 return Err(refused(Refusal::NoMemory));
             }
             if intake.is_whole() {
@@ -413,14 +413,14 @@ impl Connection<'_> {
 fn asked(head: &Head, peer: Peer) -> Exchange {
     let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
     let fields = head.fields.iter();
-    Exchange {
+    let exchange = Exchange {
         method: head.method.clone(),
         path: path.to_owned(),
         query: query.to_owned(),
         headers: fields.map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
-        body: Vec::new(),
-        peer: peer.to_string(),
-    }
+        ..Exchange::default()
+    };
+    exchange.of_peer(&peer.to_string())
 }
 
 fn timespec(of: Duration) -> Timespec {

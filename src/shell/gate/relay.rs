@@ -6,14 +6,14 @@
 //! who asks, and until when an answer is of use.
 //!
 //! Invariant: never more requests behind the gate than
-//! [`GateLimits::in_flight`](super::GateLimits::in_flight), and no more bytes of
-//! answers in memory than [`GateLimits::memory`](super::GateLimits::memory) allows.
+//! [`GateLimits::in_flight`](super::GateLimits::in_flight), a share of them for each peer (see
+//! `door`), and no more bytes of answers in memory than [`GateLimits::memory`](super::GateLimits::memory) allows.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::door::Door;
 use super::head::Head;
 use super::refusal::Refusal;
 use super::seats::{ALLOWANCE, Seat};
@@ -25,56 +25,7 @@ use crate::shell::seldom::Seldom;
 static UNREACHED: Seldom = Seldom::new(Duration::from_secs(60));
 static TOO_LONG: Seldom = Seldom::new(Duration::from_secs(60));
 
-/// So long a request waits for a place; what has not been passed on can be refused.
-const DOOR_PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_HEAD_MAX: usize = 16 * 1024;
-
-/// Lets a bounded number in at once.
-pub(super) struct Door {
-    inside: Mutex<usize>,
-    left: Condvar,
-    max: usize,
-}
-
-/// A place inside; leaving is dropping it.
-struct Place<'a>(&'a Door);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut inside = self.0.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        *inside = inside.saturating_sub(1);
-        drop(inside);
-        self.0.left.notify_one();
-    }
-}
-
-impl Door {
-    pub(super) fn new(max: usize) -> Door {
-        Door {
-            inside: Mutex::new(0),
-            left: Condvar::new(),
-            max,
-        }
-    }
-
-    fn enter(&self, deadline: Instant) -> Option<Place<'_>> {
-        let deadline = deadline.min(Instant::now() + DOOR_PATIENCE);
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        while *inside >= self.max {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            inside = self
-                .left
-                .wait_timeout(inside, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        *inside += 1;
-        Some(Place(self))
-    }
-}
 
 /// An answer, taken in whole.
 pub(super) struct Answer {
@@ -97,8 +48,10 @@ pub(super) fn exchange(
     answer_max: usize,
     deadline: Instant,
 ) -> Result<Answer, Refusal> {
-    let _place = door.enter(deadline).ok_or(Refusal::Busy)?;
-    if !has_descriptors() {
+    seat.queues();
+    let place = door.enter(peer.key(), deadline, || seat.is_sent_away());
+    let _place = place.ok_or(Refusal::Busy)?;
+    if !seat.works() || !has_descriptors() {
         return Err(Refusal::Busy);
     }
     let stream = UnixStream::connect(backend)

@@ -7,10 +7,13 @@
 //! body or answer. One that is being answered is never disturbed. So silence,
 //! however much of it and from however many addresses, keeps nobody out.
 //!
+//! Nor does haste: one that has just moved something, or stands in line with a whole request,
+//! makes room only for peers that have less than its own, and always for those.
+//!
 //! Invariants: never more seats than the limits allow, and no more memory beyond
 //! the small allowance of each; what leaves is bounded, too; no call here waits for a peer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -29,6 +32,13 @@ pub(super) const ALLOWANCE: usize = 64 * 1024;
 
 const WORKS: u64 = u64::MAX;
 const SENT_AWAY: u64 = u64::MAX - 1;
+/// What a connection waits for, beside since when.
+const READS: u64 = 0;
+const WRITES: u64 = 1;
+const QUEUES: u64 = 2;
+const PAUSES: u64 = 3;
+const HOARDS: u64 = 4;
+const KINDS: u64 = 8;
 
 /// The bounds of a table.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +83,8 @@ struct Occupant {
     stream: Stream,
     peer: PeerKey,
     reserved: bool,
-    /// [`WORKS`], [`SENT_AWAY`], or since when it waits for its peer (in
-    /// milliseconds, doubled, odd while it writes).
+    /// [`WORKS`], [`SENT_AWAY`], or since when it waits (in milliseconds, times [`KINDS`]) and
+    /// for what.
     state: AtomicU64,
     held: AtomicUsize,
 }
@@ -91,16 +101,45 @@ fn now() -> u64 {
     u64::try_from(millis_since_start(Instant::now())).unwrap_or(u64::MAX / 4)
 }
 
+/// Somebody who may be sent away.
+struct Waits<'a> {
+    occupant: &'a Occupant,
+    since: u64,
+    /// It is slow or idle, and not on its way or in line.
+    for_long: bool,
+}
+
 impl Occupant {
-    /// Since when it has waited, if it may be sent away.
-    fn waits_since(&self, now: u64) -> Option<u64> {
+    /// Whether and since when it waits.
+    fn waits(&self, now: u64) -> Option<Waits<'_>> {
         let state = self.state.load(Ordering::Acquire);
         if state == WORKS || state == SENT_AWAY {
             return None;
         }
-        let since = state / 2;
-        let long_enough = u128::from(now.saturating_sub(since)) >= LATELY.as_millis();
-        long_enough.then_some(since)
+        let since = state / KINDS;
+        let waited = Duration::from_millis(now.saturating_sub(since));
+        let for_long = match state % KINDS {
+            QUEUES => false,
+            // Several that hold some and want more would wait for each other.
+            HOARDS => waited >= LATELY * 4,
+            _ => waited >= LATELY,
+        };
+        Some(Waits {
+            occupant: self,
+            since,
+            for_long,
+        })
+    }
+
+    /// Whether it is we who lag, and not the peer: on a machine that is busy its thread may not
+    /// have got to what has come.
+    fn is_behind(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        match state % KINDS {
+            READS => self.stream.is_ready(false),
+            WRITES => self.stream.is_ready(true),
+            _ => false,
+        }
     }
 
     /// False if it has got to work meanwhile.
@@ -122,7 +161,7 @@ impl Occupant {
             }
         }
         // Its thread wakes. Unless it was writing, it can still say why it ends.
-        self.stream.wake(state % 2 == 1);
+        self.stream.wake(state % KINDS == WRITES);
         true
     }
 
@@ -138,25 +177,36 @@ impl Occupant {
 
 impl Table {
     /// Sends away whoever has waited longest among those that `may`; false if nobody has.
-    fn make_room(&mut self, now: u64, may: impl Fn(&Occupant) -> bool) -> bool {
-        while self.leaving < LEAVING_MAX {
-            let longest = self
-                .occupants
-                .iter()
-                .filter_map(|(number, occupant)| Some((*number, occupant.upgrade()?)))
-                .filter(|(_, occupant)| may(occupant))
-                .filter_map(|(n, occupant)| Some((occupant.waits_since(now)?, n, occupant)))
-                .min_by_key(|(since, number, _)| (*since, *number));
-            let Some((_, number, occupant)) = longest else {
-                return false;
-            };
-            if occupant.send_away() {
+    fn make_room(&mut self, now: u64, may: impl Fn(&Waits<'_>) -> bool) -> bool {
+        if self.leaving >= LEAVING_MAX {
+            return false;
+        }
+        let mut all: Vec<_> = (self.occupants.iter())
+            .filter_map(|(number, occupant)| Some((*number, occupant.upgrade()?)))
+            .filter_map(|(number, occupant)| {
+                let since = occupant.waits(now).filter(&may)?.since;
+                Some((since, number, occupant))
+            })
+            .collect();
+        all.sort_unstable_by_key(|(since, number, _)| (*since, *number));
+        for (_, number, occupant) in all {
+            let still = occupant.waits(now).map(|w| Waits {
+                for_long: w.for_long && !occupant.is_behind(),
+                ..w
+            });
+            if still.is_some_and(|w| may(&w)) && occupant.send_away() {
                 self.forget(number, &occupant);
                 self.leaving += 1;
                 return true;
             }
         }
         false
+    }
+
+    /// The peers that have so much.
+    fn whose(&self, much: impl Fn(&OfPeer) -> bool) -> HashSet<PeerKey> {
+        let those = self.of_peer.iter().filter(|(_, of)| much(of));
+        those.map(|(peer, _)| *peer).collect()
     }
 
     /// Whether it was still known.
@@ -217,19 +267,26 @@ impl Seats {
         let mut reserved = false;
         let mut sent = 0;
         if of_peer >= self.limits.per_peer {
-            match table.make_room(now, |o| o.peer == peer && !o.reserved) {
+            match table.make_room(now, |w| {
+                w.for_long && w.occupant.peer == peer && !w.occupant.reserved
+            }) {
                 true => sent += 1,
                 false => reserved = true,
             }
         }
         if !reserved && table.ordinary >= self.limits.seats {
-            match table.make_room(now, |o| !o.reserved) {
+            let richer = table.whose(|of| of.seats > of_peer + 1);
+            match table.make_room(now, |w| {
+                !w.occupant.reserved && (w.for_long || richer.contains(&w.occupant.peer))
+            }) {
                 true => sent += 1,
                 false => reserved = true,
             }
         }
         if reserved && table.reserved >= self.limits.reserved {
-            match self.limits.reserved > 0 && table.make_room(now, |o| o.reserved) {
+            match self.limits.reserved > 0
+                && table.make_room(now, |w| w.for_long && w.occupant.reserved)
+            {
                 true => sent += 1,
                 false => return Err(stream),
             }
@@ -241,7 +298,7 @@ impl Seats {
             stream,
             peer,
             reserved,
-            state: AtomicU64::new(now * 2),
+            state: AtomicU64::new(now * KINDS + READS),
             held: AtomicUsize::new(0),
         });
         table.occupants.insert(number, Arc::downgrade(&occupant));
@@ -294,14 +351,28 @@ impl Seat {
     /// From now on it waits for its peer to say something, or to say more.
     pub(super) fn waits(&self) {
         if let Some(o) = self.occupant() {
-            o.turn(now() * 2);
+            o.turn(now() * KINDS + READS);
         }
     }
 
     /// From now on it waits for its peer to take an answer, or more of it.
     pub(super) fn writes(&self) {
         if let Some(o) = self.occupant() {
-            o.turn(now() * 2 + 1);
+            o.turn(now() * KINDS + WRITES);
+        }
+    }
+
+    /// From now on it waits because we let it wait.
+    pub(super) fn pauses(&self) {
+        if let Some(o) = self.occupant() {
+            o.turn(now() * KINDS + PAUSES);
+        }
+    }
+
+    /// From now on its whole request waits to be passed on.
+    pub(super) fn queues(&self) {
+        if let Some(o) = self.occupant() {
+            o.turn(now() * KINDS + QUEUES);
         }
     }
 
@@ -329,6 +400,20 @@ impl Seat {
         true
     }
 
+    /// The same for who was waiting for its peer: while it has to wait for memory instead, it is in
+    /// line, and not slow.
+    pub(super) fn hold_in_line(&self, bytes: usize, deadline: Instant) -> bool {
+        if self.hold(bytes) {
+            return true;
+        }
+        if let Some(o) = self.occupant() {
+            o.turn(now() * KINDS + HOARDS);
+        }
+        let held = self.hold_soon(bytes, deadline);
+        self.waits();
+        held
+    }
+
     /// Asks to hold `bytes` in all beyond the allowance; what was held before stays
     /// held if the answer is no.
     pub(super) fn hold(&self, bytes: usize) -> bool {
@@ -345,11 +430,18 @@ impl Seat {
         let more = bytes.saturating_sub(held);
         loop {
             let of_peer = table.of_peer.get(&me.peer).map_or(0, |of| of.bytes);
-            let holds = |o: &Occupant| o.held.load(Ordering::Acquire) > 0 && !std::ptr::eq(o, me);
+            let holds = |w: &Waits<'_>| {
+                w.occupant.held.load(Ordering::Acquire) > 0 && !std::ptr::eq(w.occupant, me)
+            };
             let made = if of_peer + more > limits.memory / 2 {
-                table.make_room(now, |o| holds(o) && o.peer == me.peer)
+                table.make_room(now, |w| {
+                    w.for_long && holds(w) && w.occupant.peer == me.peer
+                })
             } else if table.bytes + more > limits.memory {
-                table.make_room(now, holds)
+                let richer = table.whose(|of| of.bytes > of_peer + more);
+                table.make_room(now, |w| {
+                    (w.for_long || richer.contains(&w.occupant.peer)) && holds(w)
+                })
             } else {
                 break;
             };

@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
@@ -52,7 +54,8 @@ impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Peer::Ip(a) => a.fmt(f),
-            Peer::Local(_) => f.write_str("unix"),
+            Peer::Local(None) => f.write_str("unix"),
+            Peer::Local(Some(user)) => write!(f, "unix:{user}"),
         }
     }
 }
@@ -166,6 +169,13 @@ impl Stream {
                 let _ = s.shutdown(Shutdown::Write);
             }
         }
+    }
+
+    /// Whether there is something to read, or room to write, without waiting.
+    pub(super) fn is_ready(&self, write: bool) -> bool {
+        let what = if write { PollFlags::OUT } else { PollFlags::IN };
+        let mut me = [PollFd::new(self, what)];
+        poll(&mut me, Some(&Timespec::default())).is_ok_and(|n| n > 0)
     }
 
     /// Wakes the thread that waits on this connection: it reads the end, and cannot

@@ -23,9 +23,25 @@ pub struct Exchange {
     pub body: Vec<u8>,
     /// Who asks: `ip:port`, or `unix`.
     pub peer: String,
+    /// The user at the other end of a unix socket, as the kernel knows it.
+    pub user: Option<u32>,
 }
 
 impl Exchange {
+    /// The same with who asks, as the gate writes it: `unix:` goes before a user.
+    #[must_use]
+    pub fn of_peer(mut self, peer: &str) -> Exchange {
+        let user = peer
+            .strip_prefix("unix:")
+            .and_then(|user| user.parse().ok());
+        self.peer = match user {
+            Some(_) => String::from("unix"),
+            None => peer.to_owned(),
+        };
+        self.user = user;
+        self
+    }
+
     /// The value of a header, whatever the case of its name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

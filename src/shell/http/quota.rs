@@ -72,8 +72,8 @@ impl Quota {
     }
 }
 
-/// Whose request it is: of a token where one is asked for, else of a peer. Addresses
-/// that one host has for nothing are one peer, as they are at the gate.
+/// Whose request it is: of a token where one is asked for, else of a peer, as the gate tells peers
+/// apart: addresses that one host has for nothing are one, and on a unix socket each user is.
 pub(super) fn whose(x: &Exchange, tokens: bool) -> Whose {
     if let Some(token) = x.header("Authorization").filter(|_| tokens) {
         let token = token.split_once(' ').map_or(token, |(_, t)| t.trim());
@@ -85,7 +85,7 @@ pub(super) fn whose(x: &Exchange, tokens: bool) -> Whose {
             IpAddr::V4(v4) => v4.to_string(),
             IpAddr::V6(v6) => format!("{:x}", u128::from(v6) >> 64),
         },
-        Err(_) => x.peer.clone(),
+        Err(_) => format!("{} {:?}", x.peer, x.user),
     };
     sha256(peer.as_bytes())
 }
@@ -121,6 +121,17 @@ mod tests {
         assert!(quota.take([9; 32], now).is_err());
         assert!(quota.take([9; 32], now + Duration::from_secs(2)).is_ok());
         assert_eq!(quota.buckets.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn on_a_unix_socket_each_user_is_a_peer() {
+        let of = |peer: &str| whose(&Exchange::default().of_peer(peer), false);
+        assert_eq!(of("unix:1000"), of("unix:1000"));
+        assert_ne!(of("unix:1000"), of("unix:1001"));
+        assert_ne!(of("unix:0"), of("unix"));
+        assert_ne!(of("unix:1000"), of("127.0.0.1:1000"));
+        let x = Exchange::default().of_peer("unix:7");
+        assert_eq!((x.peer.as_str(), x.user), ("unix", Some(7)));
     }
 
     #[test]

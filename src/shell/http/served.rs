@@ -309,7 +309,7 @@ impl Pool {
             field(&request, gate::DEADLINE_FIELD),
         ) {
             (Some(peer), Some(deadline)) if !gate::is_past(&deadline) => {
-                match read(&mut request, peer, self.body_max) {
+                match read(&mut request, &peer, self.body_max) {
                     Some(exchange) => handler.answer(&exchange),
                     None => Reply::empty(400),
                 }
@@ -324,7 +324,7 @@ impl Pool {
     }
 }
 
-fn read(request: &mut Request, peer: String, body_max: u64) -> Option<Exchange> {
+fn read(request: &mut Request, peer: &str, body_max: u64) -> Option<Exchange> {
     let declared = u64::try_from(request.body_length().unwrap_or(0)).ok()?;
     let mut body = Vec::new();
     if declared > 0 {
@@ -340,7 +340,7 @@ fn read(request: &mut Request, peer: String, body_max: u64) -> Option<Exchange> 
     }
     let url = request.url();
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
-    Some(Exchange {
+    let exchange = Exchange {
         method: request.method().as_str().to_owned(),
         path: path.to_owned(),
         query: query.to_owned(),
@@ -350,8 +350,9 @@ fn read(request: &mut Request, peer: String, body_max: u64) -> Option<Exchange> 
             .map(|h| (h.field.to_string(), h.value.to_string()))
             .collect(),
         body,
-        peer,
-    })
+        ..Exchange::default()
+    };
+    Some(exchange.of_peer(peer))
 }
 
 fn response(reply: Reply) -> Response<Cursor<std::borrow::Cow<'static, [u8]>>> {

@@ -17,6 +17,9 @@ struct Guest {
 
 impl Guest {
     fn is_over(&mut self) -> bool {
+        if !self.seat.is_sent_away() {
+            return false; // And nothing is said to it: that would be news from a peer.
+        }
         self.other_end.set_nonblocking(true).unwrap();
         let wrote = std::io::Write::write(&mut self.other_end, b"x");
         let read = self.other_end.read(&mut [0]);
@@ -55,6 +58,29 @@ fn whoever_has_waited_longest_makes_room_and_whoever_works_does_not() {
     guests[1].seat.waits();
     let _later = sit(&seats, 10).unwrap();
     assert!(!guests[1].is_over() && guests[2].is_over());
+}
+
+#[test]
+fn whoever_has_said_something_that_was_not_read_yet_is_not_slow() {
+    let seats = Seats::new(SeatLimits {
+        reserved: 0,
+        ..LIMITS
+    });
+    let mut guests: Vec<_> = (0..4).map(|n| sit(&seats, n).unwrap()).collect();
+    a_while();
+    for guest in &mut guests {
+        std::io::Write::write_all(&mut guest.other_end, b"x").unwrap();
+    }
+    assert!(sit(&seats, 9).is_none());
+    // Unless it is kept waiting on purpose: it could say anything meanwhile.
+    guests[2].seat.pauses();
+    a_while();
+    assert!(sit(&seats, 9).is_some() && guests[2].is_over());
+    // Who does not take an answer, with room for more of it, is not yet to blame either.
+    let mut next = sit(&seats, 9).unwrap();
+    next.seat.writes();
+    a_while();
+    assert!(sit(&seats, 10).is_none() && !next.is_over());
 }
 
 #[test]
@@ -128,4 +154,65 @@ fn memory_has_a_bound_a_share_for_each_peer_and_the_slowest_holder_makes_room() 
     let table = seats.lock();
     assert_eq!((table.bytes, table.ordinary, table.leaving), (0, 0, 0));
     assert!(table.of_peer.is_empty());
+}
+
+#[test]
+fn who_stands_in_line_or_has_just_moved_makes_room_only_for_who_has_less() {
+    let seats = Seats::new(SeatLimits {
+        reserved: 0,
+        ..LIMITS
+    });
+    let mut many: Vec<_> = (0..3).map(|_| sit(&seats, 1).unwrap()).collect();
+    let mut one = sit(&seats, 2).unwrap();
+    for guest in many.iter().chain([&one]) {
+        guest.seat.queues();
+    }
+    a_while();
+    // Those of one peer keep their order among themselves.
+    assert!(sit(&seats, 1).is_none());
+    // Another has less than it: the first in line goes, although it stands in line.
+    let third = sit(&seats, 3).unwrap();
+    assert!(many[0].is_over() && !one.is_over());
+    third.seat.queues();
+    // All have just come, and the one with most makes room all the same, while it has.
+    let fourth = sit(&seats, 4).unwrap();
+    assert!(!one.is_over() && many[1].is_over() && !many[2].is_over());
+    fourth.seat.queues();
+    assert!(sit(&seats, 5).is_none());
+    assert!(!many[2].is_over());
+}
+
+#[test]
+fn memory_that_is_moved_all_the_time_makes_room_for_who_holds_less() {
+    let seats = Seats::new(SeatLimits {
+        seats: 9,
+        per_peer: 9,
+        ..LIMITS
+    });
+    let mut greedy: Vec<_> = (1..=2)
+        .flat_map(|peer| [sit(&seats, peer).unwrap(), sit(&seats, peer).unwrap()])
+        .collect();
+    for guest in &greedy {
+        assert!(guest.seat.hold(250));
+        guest.seat.waits();
+    }
+    let other = sit(&seats, 3).unwrap();
+    greedy[0].seat.queues();
+    greedy[1].seat.waits();
+    assert!(other.seat.hold(200), "two of them hold everything");
+    assert_eq!(
+        greedy
+            .iter_mut()
+            .map(|g| usize::from(g.is_over()))
+            .sum::<usize>(),
+        1
+    );
+    greedy.retain(|g| !g.seat.is_sent_away());
+    // Who holds no less gets nothing from those who have just moved something.
+    let equal = sit(&seats, 4).unwrap();
+    let last = sit(&seats, 5).unwrap();
+    assert!(equal.seat.hold(50) && !last.seat.hold(500));
+    // Nor does anybody from who is being answered.
+    assert!(greedy.iter().all(|g| g.seat.works()) && other.seat.works());
+    assert!(!last.seat.hold(100));
 }
