@@ -23,7 +23,7 @@
 //! | The login host | to have the assertion, the secret | it gets them; they go to `login-url` alone | As above |
 //! | The history manager | to have us believe it filed what it did not; to hang us | the status line alone decides; one try at a time for each record, within `timeout`; an answer is read up to 64 KiB, 200 characters of it are kept for people | It gets all records: its 2xx is the end of our care. It has to tell keys apart |
 //! | The proxy (`[genesys] proxy`) | to see who is talked to; to keep us from it | it carries TLS from end to end; its answer has 8 KiB at most | A proxy that opens TLS needs its authority in `ca-file`, and sees everything |
-//! | Who can read the disk or its copies | personal data, channels | the database and all beside it are of one user, mode 0600, in a directory where nobody else may write; bodies are overwritten when they have served | Encryption of the disk, and of copies: they hold what had not been erased when they were made |
+//! | Who can read the disk or its copies | personal data, channels | the database and all beside it are of one user, mode 0600, no links, in a directory where nobody else may write, below directories of that user or root where nobody else may replace it (sticky ones aside); bodies are overwritten when they have served | Encryption of the disk, and of copies: they hold what had not been erased when they were made |
 //!
 //! # Loopback without a token
 //!

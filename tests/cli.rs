@@ -281,7 +281,16 @@ fn a_database_where_others_may_write_or_behind_a_link_is_refused_by_check_and_at
         refused("others may write");
     }
     mode(0o700);
-    for name in ["gateway.db", "gateway.db-wal", "gateway.db.lock"] {
+    let names = [
+        "",
+        "-wal",
+        "-shm",
+        ".lock",
+        ".salvage",
+        ".salvage-part",
+        ".probe",
+    ];
+    for name in names.map(|end| format!("gateway.db{end}")) {
         let link = desk.path("place").join(name);
         std::os::unix::fs::symlink(desk.path("secret"), &link).unwrap();
         refused("is a link");
@@ -291,6 +300,38 @@ fn a_database_where_others_may_write_or_behind_a_link_is_refused_by_check_and_at
         std::fs::read_to_string(desk.path("secret")).unwrap(),
         "s3cr3t\n"
     );
+    desk.write("place/gateway.db", "", 0o666);
+    refused("may be written by others (mode 0666)");
+    std::fs::remove_file(desk.path("place/gateway.db")).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(desk.path(""), None, Some(65_534)).unwrap();
+        std::fs::set_permissions(desk.path(""), PermissionsExt::from_mode(0o775)).unwrap();
+        refused("its group may replace what is in the directory");
+        std::os::unix::fs::chown(desk.path(""), Some(65_534), Some(0)).unwrap();
+        std::fs::set_permissions(desk.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+        refused("on the way to the database belongs to another user (number 65534)");
+        std::os::unix::fs::chown(desk.path(""), Some(0), None).unwrap();
+        // Root may look on behalf of the user that it belongs to, and not run in its place.
+        std::os::unix::fs::chown(desk.path("place"), Some(65_534), None).unwrap();
+        let (code, _, err) = desk.run(&["check"]);
+        assert_eq!(code, 0, "{err}");
+        assert!(
+            err.contains("the gateway starts as that user only"),
+            "{err}"
+        );
+        let (code, _, err) = desk.run(&["run"]);
+        assert_eq!(code, 78, "{err}");
+        assert!(
+            err.contains("belongs to another user (number 65534)"),
+            "{err}"
+        );
+        std::os::unix::fs::chown(desk.path("place"), Some(0), None).unwrap();
+    }
+    // The same where the path says nothing of a directory.
+    desk.write("gateway.toml", RIGHT, 0o600);
+    std::fs::set_permissions(desk.path(""), PermissionsExt::from_mode(0o777)).unwrap();
+    refused("others may write");
+    std::fs::set_permissions(desk.path(""), PermissionsExt::from_mode(0o700)).unwrap();
     assert_eq!(desk.run(&["check"]).0, 0);
 }
 

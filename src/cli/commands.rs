@@ -45,7 +45,7 @@ fn now() -> Wall {
 
 fn run(path: &Path, activated: Activated, bodies: &Bodies) -> ExitCode {
     logging::init();
-    match Config::load(path) {
+    match Config::load_to_run(path) {
         Ok((config, warnings)) => {
             for warning in warnings {
                 log::warn!("{warning}");

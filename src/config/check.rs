@@ -60,11 +60,17 @@ pub(super) fn config(
     let tracking = tracking(&mut r);
     let history = history(&mut r);
     let store = store(&mut r);
-    // Whoever only looks may well be another user.
-    if let Some(store) = &store
-        && let Err(trouble) = super::place::check(&store.path)
-    {
-        r.trouble("store.path", trouble);
+    // Operators' commands do not look: whoever only asks may well be another user.
+    if let Some(store) = &store {
+        let asking = super::place::Asking::of_process(environment.runs);
+        match super::place::check(&store.path, asking) {
+            Ok(warning) => {
+                if let Some(warning) = warning {
+                    r.warn("store.path", warning);
+                }
+            }
+            Err(trouble) => r.trouble("store.path", trouble),
+        }
     }
     if let (Some(http), Some(status)) = (&http, &status) {
         different_listeners(&mut r, &http.listen, &status.listen);

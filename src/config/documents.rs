@@ -39,6 +39,7 @@ impl Machine {
             credentials_directory: Some(self.directory.path().to_owned()),
             state_directory: Some(self.directory.path().to_owned()),
             working_directory: PathBuf::from("/"),
+            runs: false,
         };
         Config::load_in(&path, &environment).map(|(config, _)| config)
     }

@@ -13,6 +13,8 @@ pub struct Environment {
     pub state_directory: Option<PathBuf>,
     /// The working directory; empty if there is none.
     pub working_directory: PathBuf,
+    /// The gateway is about to run as this user; else somebody looks, maybe on its behalf.
+    pub runs: bool,
 }
 
 impl Environment {
@@ -32,6 +34,7 @@ impl Environment {
                 None => p,
             }),
             working_directory: std::env::current_dir().unwrap_or_default(),
+            runs: false,
         }
     }
 }

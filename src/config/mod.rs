@@ -318,6 +318,19 @@ impl Config {
         Config::load_in(path, &Environment::of_process())
     }
 
+    /// The same for who is about to run with it: what it may only tell whoever looks on behalf of
+    /// another user, it refuses then.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_to_run(path: &Path) -> Result<(Config, Vec<Warning>), ConfigError> {
+        let environment = Environment {
+            runs: true,
+            ..Environment::of_process()
+        };
+        Config::load_in(path, &environment)
+    }
+
     /// Reads and checks the file in the given surroundings.
     ///
     /// # Errors

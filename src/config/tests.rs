@@ -53,6 +53,7 @@ impl Desk {
             credentials_directory: None,
             state_directory: None,
             working_directory: self.directory.path().to_owned(),
+            runs: false,
         }
     }
 

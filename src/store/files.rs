@@ -86,14 +86,16 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)?;
     close_to_others(path)
 }
 
-/// Sets mode 0600 on whichever of the three files exist.
+/// Sets mode 0600 on whichever of the three files exist; not on what a link leads to.
 pub(super) fn close_to_others(path: &Path) -> io::Result<()> {
     for file in [path.to_path_buf(), wal_of(path), shm_of(path)] {
-        match fs::metadata(&file) {
+        match fs::symlink_metadata(&file) {
+            Ok(m) if m.is_symlink() => return Err(rustix::io::Errno::LOOP.into()),
             Ok(m) if m.permissions().mode() & 0o777 != 0o600 => {
                 fs::set_permissions(&file, Permissions::from_mode(0o600))?;
             }

@@ -71,7 +71,9 @@ pub(super) fn look(path: &Path) -> Result<Looked, StoreError> {
 fn sound(path: &Path, new: bool) -> rusqlite::Result<Result<Connection, StoreError>> {
     let mut conn = Connection::open_with_flags(
         path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW,
     )?;
     conn.busy_timeout(schema::BUSY_TIMEOUT)?;
     // A damaged file is evidence: closing it must neither write to it nor remove its log.
