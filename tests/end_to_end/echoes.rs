@@ -1,7 +1,7 @@
 //! What somebody in front of the platform or of the history manager says is shown, and the
 //! secrets in it are not, however short they are and however they are written.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -26,19 +26,7 @@ fn login_host(says: Arc<Mutex<String>>) -> String {
 
 fn refuse(tcp: TcpStream, says: &str) -> std::io::Result<()> {
     let mut stream = BufReader::new(tcp);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line)? <= 2 {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap_or(0);
-        }
-    }
-    stream.read_exact(&mut vec![0; length])?;
+    http::take_request(&mut stream)?;
     let body = format!(
         "{{\"error\":\"invalid_request\",\"description\":\"you said {says} marker\",\"error_description\":\"you said {says} marker\"}}"
     );

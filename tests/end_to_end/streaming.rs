@@ -1,7 +1,7 @@
 //! Where a channel's `connectUri` may lead: with an API over TLS to `wss` at the platform's
 //! hosts alone, whatever an answer or the database says.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,22 +64,7 @@ fn serve(
     made: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
-    let mut request = String::new();
-    stream.read_line(&mut request)?;
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line)? <= 2 {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap_or(0);
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
+    let request = http::take_request(&mut stream)?;
     let answer = if request.starts_with("POST /oauth/token") {
         json!({"access_token": "a-token-of-the-stand-in", "token_type": "bearer", "expires_in": 86_400})
     } else if request.starts_with("POST /api/v2/notifications/channels ") {

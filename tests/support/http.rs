@@ -1,12 +1,33 @@
 //! One HTTP call with a deadline, and its answer taken apart.
 
 use std::fmt;
+use std::io::BufRead;
 use std::time::Duration;
 
 use serde_json::Value;
 
 /// Longer than the gateway may take: it waits a minute for a disk.
 const DEADLINE: Duration = Duration::from_secs(100);
+
+/// A request that came to a stand-in: its first line. The rest, body included, is read and gone.
+pub(crate) fn take_request(stream: &mut impl BufRead) -> std::io::Result<String> {
+    let mut first = String::new();
+    stream.read_line(&mut first)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? <= 2 {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    stream.read_exact(&mut vec![0; length])?;
+    Ok(first)
+}
 
 /// An answer.
 pub(crate) struct Answer {

@@ -8,9 +8,19 @@ pub(crate) mod places;
 mod refused;
 mod rotation;
 
-use crate::support::{Gateway, History, Platform, wait_for};
+use crate::support::{Gateway, History, Middlebox, Platform, Setup, wait_for};
 use genesys_gateway::simulator::model::Call;
 use serde_json::{Value, json};
+
+/// All that the platform says comes through the middlebox, over REST and the WebSocket.
+fn between(platform: &Platform, history: &History) -> (Middlebox, Setup) {
+    let middle = Middlebox::before(&platform.0.api_url, None, |_| {});
+    let here = format!("127.0.0.1:{}", middle.port);
+    middle.turn(|m| m.streaming = Some(format!("ws://{here}")));
+    let mut setup = Setup::new(platform, history);
+    setup.set("genesys", &format!("api-url = \"http://{here}\""));
+    (middle, setup)
+}
 
 /// How often the platform got that call.
 fn asked(platform: &Platform, call: Call) -> u64 {

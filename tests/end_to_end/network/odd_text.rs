@@ -6,19 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::watched;
+use super::{between, watched};
 use crate::support::middlebox::Manner;
-use crate::support::{Gateway, History, Middlebox, Platform, Setup, wait_for, wait_within};
-
-/// All that the platform says comes through it.
-fn between(platform: &Platform, history: &History) -> (Middlebox, Setup) {
-    let middle = Middlebox::before(&platform.0.api_url, None, |_| {});
-    let here = format!("127.0.0.1:{}", middle.port);
-    middle.turn(|m| m.streaming = Some(format!("ws://{here}")));
-    let mut setup = Setup::new(platform, history);
-    setup.set("genesys", &format!("api-url = \"http://{here}\""));
-    (middle, setup)
-}
+use crate::support::{Gateway, History, Platform, wait_for, wait_within};
 
 /// Wrapped up while nobody hears it.
 fn missed(platform: &Platform, ids: &[String], notes: &str) {

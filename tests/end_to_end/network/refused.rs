@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 use genesys_gateway::simulator::model::Call;
 use serde_json::json;
 
-use super::{asked, wait_reason, watched, works};
-use crate::support::{Gateway, History, Middlebox, Platform, Setup, wait_for, wait_within};
+use super::{asked, between, wait_reason, watched, works};
+use crate::support::{Gateway, History, Platform, Setup, wait_for, wait_within};
 
 /// A gateway whose first upgrade was refused so, with a conversation that waits.
 struct Refused {
@@ -212,11 +212,7 @@ fn sockets_that_are_lost_while_upgrades_are_refused_come_back_on_their_channel()
 #[test]
 fn an_upgrade_that_middleboxes_decorate_is_one() {
     let (platform, history) = (Platform::start(), History::start());
-    let middle = Middlebox::before(&platform.0.api_url, None, |_| {});
-    let here = format!("127.0.0.1:{}", middle.port);
-    middle.turn(|m| m.streaming = Some(format!("ws://{here}")));
-    let mut setup = Setup::new(&platform, &history);
-    setup.set("genesys", &format!("api-url = \"http://{here}\""));
+    let (middle, setup) = between(&platform, &history);
     for fields in [
         "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: KEY",
         "connection: Upgrade, Keep-Alive\r\nKeep-Alive: timeout=5\r\nUPGRADE: WebSocket\r\nsec-websocket-accept: KEY",
@@ -255,11 +251,7 @@ fn an_upgrade_that_middleboxes_decorate_is_one() {
 #[test]
 fn whatever_answers_an_upgrade_instead_of_the_platform_is_named_by_its_status() {
     let (platform, history) = (Platform::start(), History::start());
-    let middle = Middlebox::before(&platform.0.api_url, None, |_| {});
-    let here = format!("127.0.0.1:{}", middle.port);
-    middle.turn(|m| m.streaming = Some(format!("ws://{here}")));
-    let mut setup = Setup::new(&platform, &history);
-    setup.set("genesys", &format!("api-url = \"http://{here}\""));
+    let (middle, setup) = between(&platform, &history);
     for (answer, words) in [
         (
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Sign in",
