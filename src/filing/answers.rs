@@ -14,7 +14,7 @@ use super::machine::Filing;
 use super::places::ASKED_TWICE;
 use super::reconcile::{Hint, LegView, WrapUp, read_conversation, read_details};
 use super::record::{Finding, SAME_WRAPUP, Sighting, close, find, same_leg, twin_marks};
-use super::rows::{InteractionState, Source};
+use super::rows::{InteractionState, Leg, Source};
 use super::{Fetch, FetchOutcome};
 use crate::ids::ConversationId;
 use crate::notice::Level;
@@ -284,15 +284,15 @@ impl Filing {
                     && !known;
                 continue;
             };
-            let sighting = |leg: &LegView, wrap_up: &WrapUp| Sighting {
+            let sighting = |leg: &Leg, wrap_up: &WrapUp| Sighting {
                 source: Source::Reconciliation,
-                leg: leg.leg.clone(),
+                leg: leg.clone(),
                 event_time: Some(wrap_up.time),
                 digest: None,
                 twin: wrap_up.twin.clone(),
                 received_at: now.wall,
             };
-            let seen = sighting(leg, wrap_up);
+            let seen = sighting(&leg.leg, wrap_up);
             let known = |seen: &Sighting| {
                 !matches!(find(id, rows.iter().copied(), seen), Finding::New { .. })
             };
@@ -304,11 +304,15 @@ impl Filing {
                         other.leg.participant == leg.leg.participant
                             && twin_marks(w.twin.as_deref(), wrap_up.twin.as_deref())
                             && close(w.time, wrap_up.time)
-                            && known(&sighting(other, w))
+                            && known(&sighting(&other.leg, w))
                     })
                 })
             };
-            if known(&seen) || twin_known() {
+            let shared_known = || {
+                let mut shared = wrap_up.shared_with.iter();
+                shared.any(|leg| known(&sighting(leg, wrap_up)))
+            };
+            if known(&seen) || twin_known() || shared_known() {
                 continue;
             }
             // Live since before it happened: the notification is probably on its way.

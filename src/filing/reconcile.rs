@@ -73,6 +73,9 @@ pub struct WrapUp {
     pub body: String,
     /// See [`twin_mark`].
     pub twin: Option<String>,
+    /// The participant's own, of a callback and its call: the legs under which it may have been
+    /// announced as well.
+    pub shared_with: Vec<Leg>,
 }
 
 fn text<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
@@ -187,6 +190,7 @@ fn read_participant(
     // Of both of them it tells the times.
     let pair = |a: &str, b: &str| matches!((a, b), ("CALLBACK", "VOICE") | ("VOICE", "CALLBACK"));
     let inherits = communications.iter().all(|(_, c)| wrap_up_of(c).is_none());
+    let first = legs.len();
     for (n, communication) in communications.iter().enumerate() {
         legs.push(read_leg(
             id,
@@ -201,6 +205,20 @@ fn read_participant(
                 wrap_up: last == Some(n) && inherits,
             },
         ));
+    }
+    // Which of the two an announcement named nobody can say.
+    let Some(last) = last.filter(|_| inherits) else {
+        return;
+    };
+    let paired = |n: &usize| {
+        let media = |n: usize| communications.get(n).map(|(media, _)| media.as_ref());
+        media(*n).zip(media(last)).is_some_and(|(a, b)| pair(a, b))
+    };
+    let leg = |n: usize| legs.get(first + n).map(|l| l.leg.clone());
+    let shared = (0..communications.len()).filter(paired).filter_map(leg);
+    let shared: Vec<Leg> = shared.collect();
+    if let Some(wrap_up) = legs.get_mut(first + last).and_then(|l| l.wrap_up.as_mut()) {
+        wrap_up.shared_with = shared;
     }
 }
 
@@ -326,6 +344,7 @@ fn read_leg(
         worked,
         wrap_up: time.map(|time| WrapUp {
             time,
+            shared_with: Vec::new(),
             twin: twin_mark(
                 &leg,
                 Some(media),

@@ -6,7 +6,8 @@
 //! re-attachment do.
 //!
 //! Invariant: such a channel is in the list, and kept for a restart, until the
-//! platform says that it is empty or unknown, or its life is over. It takes a
+//! platform says a second time that it is empty, or that it is unknown, or its life is over:
+//! what was sent on its socket may be obeyed after the first time. It takes a
 //! place of `max-channels`, so that a successor comes after it, while nothing
 //! can be heard from the platform, and for a short while after; not for longer,
 //! since watching is worth more than one channel too many.
@@ -18,8 +19,8 @@ use super::calls::{ChannelRef, Purpose};
 use super::channel::Channel;
 use super::client::Client;
 use super::limits::{
-    ABANDONED_MAX, CHANNEL_LIFE, CHANNELS_MAX, EMPTYING_PAUSE_MAX, EMPTYING_PRECEDES,
-    VAGUE_ANSWERS_MAX,
+    ABANDONED_MAX, CHANNEL_LIFE, CHANNELS_MAX, EMPTIED_FOR_GOOD, EMPTYING_PAUSE_MAX,
+    EMPTYING_PRECEDES, VAGUE_ANSWERS_MAX,
 };
 use super::rest::{Answer, Failure, Op, Outcome};
 use crate::notice::{Level, Notice};
@@ -45,6 +46,8 @@ struct Given {
     /// The last try brought no answer.
     unheard: bool,
     place: Place,
+    /// It was empty once. What had been sent before its socket went may have come after that.
+    emptied: bool,
 }
 
 /// Whether it takes a place of `max-channels`.
@@ -65,11 +68,16 @@ pub(super) struct Abandoned {
 impl Abandoned {
     /// Gives the one that had to make room, if any.
     fn add(&mut self, row: ChannelRow, precedes: bool, now: Now) -> Option<Given> {
-        if self.list.iter().any(|g| g.row.id == row.id) {
+        if let Some(given) = self.list.iter_mut().find(|g| g.row.id == row.id) {
+            if std::mem::take(&mut given.emptied) {
+                given.next = now.mono;
+            }
             return None;
         }
         let full = self.list.len() >= ABANDONED_MAX;
-        let out = full.then(|| self.list.remove(0));
+        let least = self.list.iter().position(|g| g.emptied).unwrap_or(0);
+        let out = full.then(|| self.list.remove(least));
+        let out = out.filter(|g| !g.emptied);
         let name = format!("{}/{}", row.slot, row.id.tail());
         let taken = |slot: &u8| self.list.iter().any(|g| g.row.slot == *slot);
         let slot = (CHANNELS_MAX + 1..).find(|s| !taken(s));
@@ -85,6 +93,7 @@ impl Abandoned {
             vague: 0,
             asked: false,
             unheard: false,
+            emptied: false,
             place: match precedes {
                 true => Place::UntilHeard,
                 false => Place::No,
@@ -189,7 +198,8 @@ impl Client {
 
     pub(super) fn empty_abandoned(&mut self, now: Now) {
         let over = |g: &mut Given| g.until <= now.mono;
-        let over: Vec<Given> = self.abandoned.list.extract_if(.., over).collect();
+        let over = self.abandoned.list.extract_if(.., over);
+        let over: Vec<Given> = over.filter(|g| !g.emptied).collect();
         self.not_emptied(over);
         if self.token.current(now).is_none() {
             return;
@@ -221,7 +231,7 @@ impl Client {
             // A good answer without a list may be a proxy's.
             Ok(Answer::Done) => {
                 given.vague += 1;
-                given.vague < VAGUE_ANSWERS_MAX
+                given.vague < VAGUE_ANSWERS_MAX && !given.emptied
             }
             Err(
                 Failure::Server { .. }
@@ -236,6 +246,10 @@ impl Client {
             let pause = Duration::from_secs(5 << given.tries.min(6)).min(EMPTYING_PAUSE_MAX);
             given.tries += 1;
             given.next = now.mono + self.rng.jitter(pause);
+        } else if outcome.result.is_ok() && !std::mem::replace(&mut given.emptied, true) {
+            given.place = Place::No;
+            given.tries = 0;
+            given.next = now.mono + EMPTIED_FOR_GOOD;
         } else {
             list.remove(at);
         }

@@ -125,6 +125,10 @@ pub const ABANDONED_MAX: usize = 64;
 /// Between two tries at it for one channel, at most; they go on while the channel may live.
 pub const EMPTYING_PAUSE_MAX: Duration = Duration::from_secs(120);
 
+/// From when a channel that was given up is empty until it is looked whether it still is.
+/// Platforms have been modelled that obey what was sent before the socket went 15 s later.
+pub const EMPTIED_FOR_GOOD: Duration = Duration::from_secs(60);
+
 /// A channel given up takes the place of its successor for this long after the platform
 /// was heard again, if it cannot be emptied sooner.
 pub const EMPTYING_PRECEDES: Duration = Duration::from_secs(20);

@@ -304,6 +304,14 @@ impl Full {
                     let Some(here) = self.net.platform_socket(socket) else {
                         continue;
                     };
+                    // Where it is gone already there is nothing to lose.
+                    let truth = self.net.platform.truth();
+                    let holds = truth
+                        .channels()
+                        .any(|c| c.socket == Some(here) && c.has_topic(topic.as_str()));
+                    if !holds {
+                        continue;
+                    }
                     // Another channel that holds it will do: that its socket or its token
                     // has just gone the gateway is about to hear.
                     let elsewhere = self

@@ -250,6 +250,18 @@ const NAMED: &[(u64, &str)] = &[
         "a conversation ends while the answer that shows it is on its way: it lingered too short",
     ),
     (
+        400_422,
+        "a callback's wrap-up, on the participant alone, announced on the call, changed in place: filed twice",
+    ),
+    (
+        400_423,
+        "the channel that took a topic over is dropped, and then the one it is taken off",
+    ),
+    (
+        400_852,
+        "topics sent on a socket that is given up are subscribed after its channel was emptied",
+    ),
+    (
         400_131,
         "the platform frees places ten minutes late: who waits for one cannot have it sooner",
     ),

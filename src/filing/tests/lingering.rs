@@ -392,9 +392,23 @@ fn called_back(at: Wall, code: &str) -> String {
     whole.to_string()
 }
 
+/// The same where REST shows the wrap-up on the participant alone, as in older organisations.
+fn called_back_by_the_participant(at: Wall, code: &str) -> String {
+    let mut whole: Value = serde_json::from_str(&called_back(at, code)).unwrap();
+    let participant = &mut whole["participants"][0];
+    participant["wrapup"] = participant["calls"][0]["wrapup"].clone();
+    for media in ["calls", "callbacks"] {
+        let communication = participant[media][0].as_object_mut().unwrap();
+        communication.remove("wrapup");
+    }
+    whole.to_string()
+}
+
 #[test]
 fn a_wrap_up_tagged_twice_whose_code_changed_in_place_is_the_one_that_was_announced() {
-    for (session, media) in [("s-call", "VOICE"), ("s-back", "CALLBACK")] {
+    let shown = [called_back, called_back_by_the_participant];
+    let legs = [("s-call", "VOICE"), ("s-back", "CALLBACK")];
+    for (called_back, (session, media)) in shown.iter().flat_map(|s| legs.map(|l| (s, l))) {
         for code in ["first", "changed"] {
             let (mut w, at) = just_over(Settings::default());
             w.pass(secs(10));
@@ -405,11 +419,18 @@ fn a_wrap_up_tagged_twice_whose_code_changed_in_place_is_the_one_that_was_announ
             w.raw_event(1, body.to_string());
             w.pass(secs(2));
             w.found(called_back(at, code));
-            while let Some(_more) = w.fetches.first() {
-                w.found(called_back(at, code));
-                w.pass(secs(10));
+            for _ in 0..100 {
+                while let Some(_more) = w.fetches.first() {
+                    w.found(called_back(at, code));
+                }
+                w.pass(secs(30));
             }
-            assert_eq!((w.store.records.len(), w.state(1)), (1, "finished"));
+            assert_eq!(w.store.records.len(), 1, "{session} {code}");
+            assert!(
+                ["finished", "settled"].contains(&w.state(1)),
+                "{}",
+                w.state(1)
+            );
         }
     }
 }
