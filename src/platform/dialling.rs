@@ -121,10 +121,13 @@ impl Client {
     /// has not.
     pub(super) fn create_at(&self, now: Mono) -> Option<Mono> {
         let callable = self.may_create_at(now);
-        if !self.way.gated() {
+        if !self.way.doubtful() {
             return Some(callable);
         }
-        let from = callable.max(self.way.from());
+        let from = match self.way.gated() {
+            true => callable.max(self.way.from()),
+            false => callable,
+        };
         (!self.first_socket_pending()).then_some(from)
     }
 

@@ -124,6 +124,9 @@ pub(super) struct Way {
     /// Nothing is dialled before.
     from: Mono,
     pause: Duration,
+    /// Another token is held than the one with which sockets could not be had, and none has
+    /// served yet.
+    unproven: bool,
     /// The last socket that was dialled before the last failure was counted.
     before: u32,
     refused: BTreeMap<u16, u64>,
@@ -218,6 +221,7 @@ impl Way {
     pub(super) fn serves(&mut self) -> Option<Trouble> {
         let gated = self.gated();
         self.failures = 0;
+        self.unproven = false;
         self.from = Mono(0);
         self.trouble.take().filter(|_| gated)
     }
@@ -228,6 +232,7 @@ impl Way {
         let of_channel = self.trouble.is_some_and(Trouble::of_channel);
         if of_channel {
             self.failures = 0;
+            self.unproven = true;
             self.from = self.from.min(now.mono);
         }
         of_channel
@@ -242,6 +247,11 @@ impl Way {
             Some(Trouble::Refused(_)) => true,
             Some(Trouble::Unreached(_)) => self.failures >= UNREACHED_MIN,
         }
+    }
+
+    /// One channel is made at a time until its socket serves, or does not.
+    pub(super) fn doubtful(&self) -> bool {
+        self.gated() || self.unproven
     }
 
     /// When the next socket may be tried.
@@ -334,6 +344,12 @@ mod tests {
             assert_eq!(way.other_token(at(0)), soon, "{status}");
             assert_eq!(way.from() <= at(0).mono, soon, "{status}");
             assert_eq!(way.gated(), !soon, "{status}");
+            // But with one channel, not with as many as there are places.
+            assert!(way.doubtful(), "{status}");
+            way.failed(&End::refused(status), 7, 7, at(0), &mut rng);
+            assert!(way.doubtful(), "{status}");
+            way.serves();
+            assert!(!way.doubtful(), "{status}");
         }
     }
 

@@ -258,6 +258,10 @@ const NAMED: &[(u64, &str)] = &[
         "the channel that took a topic over is dropped, and then the one it is taken off",
     ),
     (
+        401_301,
+        "tokens of five minutes, and 404 for every socket: as many channels as there are places for each",
+    ),
+    (
         400_852,
         "topics sent on a socket that is given up are subscribed after its channel was emptied",
     ),

@@ -176,6 +176,27 @@ fn twenty_channels_that_are_gone_are_replaced_as_soon_as_one_new_one_serves() {
 }
 
 #[test]
+fn while_each_token_is_refused_its_sockets_few_channels_are_made_for_each() {
+    // A token for five minutes, and topics for all four channels.
+    let mut b = Bench::with(settings(), &[], 300);
+    b.drain();
+    for n in 0..40 {
+        b.client.handle(Input::Watch(topic(n)), b.now);
+    }
+    let length = Duration::from_secs(3600);
+    refuse(&mut b, &End::refused(404), length);
+    let tokens = b.calls.iter().filter(|(_, op)| *op == Op::Token).count();
+    assert!(tokens >= 12, "{tokens}");
+    assert!(
+        made(&b) <= 4 + 2 * tokens,
+        "{} of {tokens} tokens",
+        made(&b)
+    );
+    b.pass(Duration::from_secs(400));
+    assert_eq!(b.live(), 40);
+}
+
+#[test]
 fn channels_that_cannot_be_had_are_no_places_to_come() {
     let mut b = Bench::new(settings());
     for n in 0..8 {
