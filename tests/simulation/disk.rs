@@ -4,7 +4,7 @@
 //! What was not committed when the process ends is gone; what was, stays, also
 //! if nobody heard of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use genesys_gateway::filing::rows::{
     Change, ChannelRow, DestinationRow, Found, InteractionRow, InteractionState, Lookup,
@@ -51,6 +51,8 @@ pub(crate) struct Disk {
     pub(crate) interactions: BTreeMap<ConversationId, StoredInteraction>,
     pub(crate) records: BTreeMap<RecordId, StoredRecord>,
     pub(crate) channels: Vec<ChannelRow>,
+    /// Over for longer than `retain`, by the clock on the wall.
+    pub(crate) purged: BTreeSet<ConversationId>,
     destination: DestinationRow,
     order: Vec<RecordId>,
     last_alive: Option<Wall>,
@@ -350,6 +352,7 @@ impl Disk {
             if let Some(i) = self.interactions.remove(&id) {
                 *fact.interactions.entry(i.row.state).or_default() += 1;
                 fact.erased += 1;
+                self.purged.insert(id);
             }
         }
     }

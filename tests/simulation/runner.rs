@@ -259,7 +259,11 @@ const NAMED: &[(u64, &str)] = &[
     ),
     (
         401_301,
-        "tokens of five minutes, and 404 for every socket: as many channels as there are places for each",
+        "tokens of five minutes, and 404 for every socket: each token tried as many channels as there are places",
+    ),
+    (
+        401_765,
+        "the clock on the wall leaps by more than a month in all: what is over is no longer kept",
     ),
     (
         400_852,

@@ -176,7 +176,7 @@ fn twenty_channels_that_are_gone_are_replaced_as_soon_as_one_new_one_serves() {
 }
 
 #[test]
-fn while_each_token_is_refused_its_sockets_few_channels_are_made_for_each() {
+fn while_the_channels_of_each_token_are_refused_few_are_made() {
     // A token for five minutes, and topics for all four channels.
     let mut b = Bench::with(settings(), &[], 300);
     b.drain();
@@ -187,12 +187,8 @@ fn while_each_token_is_refused_its_sockets_few_channels_are_made_for_each() {
     refuse(&mut b, &End::refused(404), length);
     let tokens = b.calls.iter().filter(|(_, op)| *op == Op::Token).count();
     assert!(tokens >= 12, "{tokens}");
-    assert!(
-        made(&b) <= 4 + 2 * tokens,
-        "{} of {tokens} tokens",
-        made(&b)
-    );
-    b.pass(Duration::from_secs(400));
+    assert!(made(&b) <= 20, "{} with {tokens} tokens", made(&b));
+    b.pass(Duration::from_secs(1500));
     assert_eq!(b.live(), 40);
 }
 
