@@ -180,20 +180,21 @@ impl Client {
                 channel.empty_since = None;
             }
         }
+        // Many may be at once, and none is left for later: its time would lie in the past.
         let long_empty = |c: &&Channel| c.idle_until().is_some_and(|at| at <= now.mono);
-        let Some((slot, room)) = self
+        while let Some((slot, room)) = self
             .channels
             .values()
             .rev()
             .find(long_empty)
             .map(|c| (c.slot, self.places_on(c)))
-        else {
-            return;
-        };
-        if self.free_places() >= self.waiting.len() + self.open_ahead() + room {
-            self.retire(slot, now);
-        } else if let Some(channel) = self.channels.get_mut(&slot) {
-            channel.empty_since = Some(now.mono);
+        {
+            if let Some(channel) = self.channels.get_mut(&slot) {
+                channel.empty_since = Some(now.mono);
+            }
+            if self.free_places() >= self.waiting.len() + self.open_ahead() + room {
+                self.retire(slot, now);
+            }
         }
     }
 

@@ -366,6 +366,36 @@ fn a_restart_reattaches_and_makes_no_new_channel() {
 }
 
 #[test]
+fn channels_that_are_empty_since_the_same_moment_are_closed_at_once() {
+    let mut b = Bench::new(Settings {
+        max_channels: 12,
+        ..settings()
+    });
+    for n in 0..100 {
+        b.watch(n);
+    }
+    for n in 0..100 {
+        b.give(Input::Unwatch(topic(n)));
+    }
+    b.pass(Duration::from_secs(590));
+    b.now = b.now.plus(Duration::from_secs(20));
+    // Whatever their sockets do: in one turn.
+    b.client.handle(Input::Tick, b.now);
+    assert_eq!(b.client.audit(), Ok(()));
+    let orders = std::iter::from_fn(|| b.client.poll_output());
+    let closes = |o: &Output| {
+        matches!(
+            o,
+            Output::Session {
+                order: session::Order::Close,
+                ..
+            }
+        )
+    };
+    assert!(orders.filter(closes).count() >= 9);
+}
+
+#[test]
 fn an_empty_channel_is_closed_after_a_while_but_not_the_last() {
     let mut b = Bench::new(settings());
     for n in 0..20 {

@@ -262,6 +262,10 @@ const NAMED: &[(u64, &str)] = &[
         "tokens of five minutes, and 404 for every socket: each token tried as many channels as there are places",
     ),
     (
+        401_836,
+        "channels that are empty since the same moment were closed one a turn, the others late",
+    ),
+    (
         401_765,
         "the clock on the wall leaps by more than a month in all: what is over is no longer kept",
     ),
