@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Platform, http};
+use crate::support::Platform;
 use crate::{TOKEN, call, report};
 
 const MIB: usize = 1024 * 1024;
@@ -34,6 +34,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
         run: unfinished,
     },
     Attack {
+        name: "bodies of 4 MiB that go on a byte every 20 ms, 24 at a time",
+        run: trickle,
+    },
+    Attack {
         name: "answers of 3 MiB that are never read, 24 at a time",
         run: unread,
     },
@@ -46,7 +50,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         run: in_turn,
     },
     Attack {
-        name: "guessed tokens",
+        name: "guessed tokens, 32 at a time",
         run: guesses,
     },
     Attack {
@@ -264,16 +268,66 @@ fn in_turn(field: &Field, over: &AtomicBool) -> u64 {
     sent
 }
 
+/// Many at once, as who guesses in earnest would: each answer is slowed, all of them together hold
+/// what they can.
 fn guesses(field: &Field, over: &AtomicBool) -> u64 {
-    let mut sent = 0;
-    while !over.load(Ordering::Relaxed) {
-        let bearer = format!("Bearer guess-{sent:032}");
-        let headers = [("Authorization", bearer.as_str())];
-        let _ = http::try_call("GET", &field.large, &headers, None);
-        sent += 1;
-        pause(50);
+    at_once(32, over, |n, sent| {
+        apart(n, sent, over);
+        let request = format!(
+            "GET /customers/supportInteraction/{} HTTP/1.1\r\nHost: x\r\n\
+             Authorization: Bearer guess-{sent:032}\r\n\r\n",
+            large_id()
+        );
+        let _ = throw(1 + n % 9, field.intake, request.as_bytes());
+        rest(1_000, over);
+    })
+}
+
+/// Bodies whose last KiB takes longer than anybody waits for it.
+fn trickle(field: &Field, over: &AtomicBool) -> u64 {
+    let head = format!(
+        "POST /customers/supportInteraction HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{{\"conversationId\":\"",
+        4 * MIB
+    );
+    let most = vec![b'a'; 4 * MIB - 4096];
+    at_once(24, over, |n, sent| {
+        apart(n, sent, over);
+        let Some(mut stream) = connect_from(1 + n % 9, field.intake) else {
+            return pause(100);
+        };
+        let mut alive =
+            stream.write_all(head.as_bytes()).is_ok() && stream.write_all(&most).is_ok();
+        while alive && !over.load(Ordering::Relaxed) {
+            alive = stream.write_all(b"a").is_ok();
+            pause(20);
+        }
+        // So often a body of megabytes is the machine's own affair.
+        rest(4_000, over);
+    })
+}
+
+/// They do not all begin at the same moment.
+fn apart(n: u8, sent: u64, over: &AtomicBool) {
+    if sent < 32 {
+        rest(u64::from(n) * 100, over);
     }
-    sent
+}
+
+/// Many that do the same until it is over; each is told its number and how many went before.
+fn at_once(many: u8, over: &AtomicBool, strike: impl Fn(u8, u64) + Sync) -> u64 {
+    let sent = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for n in 0..many {
+            let (sent, strike) = (&sent, &strike);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    strike(n, sent.fetch_add(1, Ordering::Relaxed));
+                }
+            });
+        }
+    });
+    sent.into_inner()
 }
 
 fn rubbish(field: &Field, over: &AtomicBool) -> u64 {
