@@ -466,4 +466,22 @@ mod tests {
         w.taken = 1;
         assert_eq!(w.next_guess(Now::default(), &mut rng), Mono(20_000));
     }
+
+    #[test]
+    fn after_a_gap_those_in_after_call_work_go_first_and_the_older_before_the_newer() {
+        let touched = |over_seen, taken, accepted| {
+            let mut w = watched(Now::default());
+            (w.touched, w.over_seen, w.taken) = (true, over_seen, taken);
+            w.row.accepted_at = Wall(accepted);
+            w.due_class()
+        };
+        let order = [
+            touched(true, 1, 1_000),
+            touched(true, 0, 2_000),
+            touched(false, 0, 1_000),
+            touched(false, 0, 2_000),
+            touched(false, 1, 500),
+        ];
+        assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+    }
 }

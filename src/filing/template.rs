@@ -399,6 +399,18 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_cannot_be_rendered_says_why() {
+        for (why, said) in [
+            (RenderError::Erased, "erased"),
+            (RenderError::Damaged("body"), "its body is damaged"),
+            (RenderError::Fails("line 3".into()), "fails on it: line 3"),
+            (RenderError::NotJson, "not JSON"),
+        ] {
+            assert!(why.to_string().contains(said), "{why}");
+        }
+    }
+
+    #[test]
     fn forwarders_can_share_one_renderer() {
         fn shared<T: Send + Sync>() {}
         shared::<Renderer>();

@@ -288,3 +288,16 @@ fn what_has_come_up_while_all_questions_are_out_counts_as_due() {
     c.schedule(id(20), at(9), Class::Gap(0));
     assert_eq!(c.counts(at(2)), (13 - out, out));
 }
+
+#[test]
+fn what_is_hinted_at_goes_before_those_that_wait_for_places_whoever_had_the_last_turn() {
+    let mut c = Checks::new();
+    for turn in 0..8 {
+        c.schedule(id(turn), at(0), Class::Hinted);
+        assert_eq!(drain(&mut c, at(1)), [Fetch::One(id(turn))]);
+        c.schedule(id(20 + turn), at(0), Class::Short(9));
+        c.schedule(id(40 + turn), at(0), Class::Hinted);
+        let order = [40, 20].map(|n| Fetch::One(id(n + turn)));
+        assert_eq!(drain(&mut c, at(1)), order, "{turn}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::world::*;
 use crate::filing::*;
+use crate::notice::Level;
 
 /// Many conversations, live again after a gap that touched all of them.
 fn crowd(n: u128) -> World {
@@ -192,4 +193,36 @@ fn questions_about_many_that_bring_no_answer_are_asked_ever_more_seldom() {
         w.pass(secs(1));
     }
     assert!((5..=12).contains(&asked), "{asked}");
+}
+
+#[test]
+fn bulk_answers_that_are_not_understood_twice_in_a_row_are_told_of() {
+    let mut w = crowd(300);
+    let topics: Vec<_> = (0..300).map(t).collect();
+    w.tell(Fact::Platform(PlatformFact::Gap {
+        topics,
+        cause: "restart",
+    }));
+    for n in 0..300 {
+        w.live(n);
+    }
+    w.pass(secs(91));
+    for told in [None, Some(Level::Warn)] {
+        let many = |w: &World| {
+            w.fetches
+                .iter()
+                .position(|(f, _)| matches!(f, Fetch::Many(_)))
+        };
+        while many(&w).is_none() {
+            if !w.fetches.is_empty() {
+                let (fetch, asked_at) = w.fetches.remove(0);
+                answer_all(&mut w, fetch, asked_at, &|_| None);
+            }
+            w.pass(secs(1));
+        }
+        let at = many(&w).unwrap();
+        w.fetches.swap(0, at);
+        w.tell_fetched(FetchOutcome::Garbled);
+        assert_eq!(w.said("bulk-not-understood"), told);
+    }
 }

@@ -152,3 +152,14 @@ fn at_a_stop_a_store_in_trouble_is_tried_at_once_and_then_every_half_second() {
     assert_eq!(w.store.records.len(), 1);
     assert!(w.leave().all_on_disk());
 }
+
+#[test]
+fn who_waits_too_long_is_refused_however_late_the_clock_is_looked_at() {
+    let mut w = World::watching(Settings::default());
+    w.commits = Commits::Wait;
+    w.ask(result(None, 1));
+    let later = w.ask(result(None, 2));
+    w.now = w.now.plus(secs(30));
+    w.tell(Fact::Tick);
+    assert!(matches!(w.answer_to(later), Some(Answer::Busy { .. })));
+}

@@ -444,3 +444,39 @@ fn a_closed_destination_is_probed_by_what_waits_however_long_that_was_to_wait() 
     w.pass(secs(61));
     assert_eq!(w.posts, [long]);
 }
+
+#[test]
+fn a_record_that_is_refused_is_brought_back_from_three_outages_and_no_more() {
+    let mut w = many(10, one_worker());
+    let bad: Vec<RecordId> = w.store.records.keys().copied().collect();
+    for _ in 0..12 {
+        for _ in 0..40 {
+            match w.posts.first() {
+                None => w.pass(secs(61)),
+                Some(record) if bad.contains(record) => {
+                    w.post_ends(answered(422));
+                }
+                Some(_) => {
+                    w.post_ends(filed());
+                }
+            }
+        }
+        give(&mut w);
+    }
+    assert_eq!(count(&w, RecordState::Dead), 10);
+    let attempts: Vec<u32> = bad.iter().map(|r| w.record(*r).attempts).collect();
+    assert!(attempts.iter().all(|n| (3..=5).contains(n)), "{attempts:?}");
+}
+
+#[test]
+fn what_is_remembered_of_refusals_is_kept_when_the_store_is_well_again() {
+    let mut w = many(1, one_worker());
+    w.commits = Commits::Wait;
+    w.post_ends(answered(422));
+    let refused = |w: &World| w.store.destination.refused.len();
+    w.fail_commit(crate::filing::rows::StoreTrouble::Full);
+    assert_eq!(refused(&w), 0);
+    w.commits = Commits::Succeed;
+    w.pass(secs(5));
+    assert_eq!(refused(&w), 1);
+}

@@ -248,3 +248,28 @@ fn a_check_that_is_still_to_come_is_not_due() {
     w.pass(secs(5));
     assert_eq!(counted(&w), (0, 1));
 }
+
+#[test]
+fn checks_are_counted_by_what_came_of_them() {
+    let mut w = World::new(Settings::default());
+    w.accept(1);
+    w.live(1);
+    for (outcome, label) in [
+        (FetchOutcome::Trouble("x".into()), "trouble"),
+        (FetchOutcome::NotFound, "not-found"),
+        (FetchOutcome::Denied("x".into()), "denied"),
+        (FetchOutcome::TooMany, "too-many"),
+        (FetchOutcome::Garbled, "not-understood"),
+        (FetchOutcome::Found(going_on(1)), "found"),
+    ] {
+        while w.fetches.is_empty() {
+            w.pass(secs(60));
+        }
+        w.tell_fetched(outcome);
+        assert_eq!(
+            w.filing.snapshot(w.now).checks[&("one", label)],
+            1,
+            "{label}"
+        );
+    }
+}

@@ -213,3 +213,173 @@ fn what_was_asked_a_while_ago_does_not_count_as_asked_just_now() {
     assert_eq!(budget.possible_at(Priority::Check, now), now);
     assert_eq!(budget.take(Priority::Check, now), Ok(()));
 }
+
+#[test]
+fn a_call_that_is_made_again_keeps_its_turn() {
+    let mut b = Bench::new(settings());
+    b.answering = false;
+    for n in 0..6 {
+        b.give(Input::Fetch(Fetch::One(id(n))));
+    }
+    let limited = Failure::RateLimited(Some(SECOND * 10));
+    b.answer(|op| *op == Op::Conversation(id(1)), Err(limited));
+    b.pass(SECOND * 15);
+    let last = b.calls.last().map(|(_, op)| op.clone());
+    assert_eq!(last, Some(Op::Conversation(id(1))));
+}
+
+#[test]
+fn a_channel_that_cannot_be_made_is_tried_again_ever_more_seldom() {
+    let mut b = Bench::new(settings());
+    for n in 0..9 {
+        b.watch(n);
+    }
+    b.answering = false;
+    b.calls.clear();
+    b.watch(9);
+    let failure = || Failure::Server {
+        status: 503,
+        retry_after: None,
+    };
+    let began = b.now.mono;
+    let mut tried = Vec::new();
+    while b.now.mono.since(began) < SECOND * 120 {
+        if asked(&b, &Op::CreateChannel) > 0 {
+            tried.push(b.now.mono.since(began));
+            b.answer(|op| *op == Op::CreateChannel, Err(failure()));
+        }
+        b.pass(Duration::from_millis(100));
+    }
+    assert!((6..=14).contains(&tried.len()), "{tried:?}");
+    let n = tried.len();
+    assert!(tried[n - 1] - tried[n - 2] > SECOND * 10, "{tried:?}");
+}
+
+#[test]
+fn where_two_topics_are_refused_together_rest_is_asked_about_each() {
+    let mut b = Bench::new(settings());
+    b.confirming = false;
+    b.answering = false;
+    for n in 1..=2 {
+        b.client.handle(Input::Watch(topic(n)), b.now);
+    }
+    b.drain();
+    b.end(b.sockets[0].0, End::Broken("reset".into()));
+    b.orders.clear();
+    b.pass(SECOND);
+    let (socket, ticket) = subscribed(&b);
+    b.refuse(socket, ticket, 403);
+    let forbidden = Failure::Forbidden("no permission".into());
+    b.answer(
+        |op| matches!(op, Op::AddTopics(_, t) if t.len() == 2),
+        Err(forbidden),
+    );
+    for n in 1..=2 {
+        let alone = |op: &Op| matches!(op, Op::AddTopics(_, t) if *t == [topic(n)]);
+        assert!(b.calls.iter().any(|(_, op)| alone(op)), "{:?}", b.calls);
+    }
+}
+
+#[test]
+fn a_token_that_is_held_again_is_told_of_and_the_first_one_is_not() {
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.answering = false;
+    b.drain();
+    b.answer(|op| *op == Op::Token, token("t"));
+    assert!(!b.labels.contains(&"token-again"));
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.answering = false;
+    b.drain();
+    b.answer(|op| *op == Op::Token, Err(Failure::Garbled));
+    b.pass(SECOND * 3);
+    b.answer(|op| *op == Op::Token, token("t"));
+    assert!(b.labels.contains(&"token-again"), "{:?}", b.labels);
+}
+
+#[test]
+fn a_pause_that_is_asked_for_with_one_channel_is_kept_with_that_one_alone() {
+    let now = Mono(1_000);
+    let of = |n: u8| Secret::new(format!("streaming-{n}"));
+    for op in [Op::Subscriptions, Op::Empty, Op::RemoveAll, |id| {
+        Op::AddTopics(id, vec![topic(1)])
+    }] {
+        let mut budget = Budget::default();
+        let failure = Failure::Server {
+            status: 503,
+            retry_after: None,
+        };
+        let outcome = Outcome {
+            retry_after: Some(SECOND * 60),
+            ..Outcome::of(Err(failure))
+        };
+        budget.learn(&op(of(1)), &outcome, now, &mut Rng::new(1));
+        assert_eq!(budget.held_until(&op(of(1))), now + SECOND * 60);
+        assert!(budget.held_until(&op(of(2))) <= now);
+    }
+}
+
+#[test]
+fn what_the_platform_counted_is_believed_only_where_it_is_more_than_we_asked() {
+    let then = Mono(1_000);
+    let now = then + SECOND * 40;
+    for (count, free) in [(10, then + REST_WINDOW), (11, now + SECOND * 61)] {
+        let mut budget = Budget::default();
+        for _ in 0..10 {
+            budget.take(Priority::Upkeep, then).unwrap();
+        }
+        let outcome = Outcome {
+            limits: Some(rest::Limits {
+                count,
+                allowed: 10,
+                reset: SECOND * 60,
+            }),
+            ..Outcome::of(Ok(rest::Answer::Done))
+        };
+        budget.learn(&Op::KeepWarm, &outcome, now, &mut Rng::new(1));
+        assert_eq!(budget.possible_at(Priority::Upkeep, now), free, "{count}");
+    }
+}
+
+#[test]
+fn every_kind_of_call_has_a_name_for_people() {
+    let names: std::collections::BTreeSet<_> = rest::OpKind::ALL
+        .into_iter()
+        .map(rest::OpKind::sentence)
+        .collect();
+    // A channel can be emptied in two ways.
+    assert_eq!(names.len(), rest::OpKind::ALL.len() - 1);
+    assert!(names.iter().all(|name| name.len() > 8), "{names:?}");
+}
+
+#[test]
+fn why_a_channel_could_not_be_made_is_told() {
+    let no_answer = crate::wire::NoAnswer::TimedOut;
+    let failures = [
+        (
+            Failure::Forbidden("no permission".into()),
+            "403 no permission",
+        ),
+        (
+            Failure::BadRequest {
+                status: 400,
+                detail: "too many".into(),
+            },
+            "400 too many",
+        ),
+        (
+            Failure::Server {
+                status: 503,
+                retry_after: None,
+            },
+            "the platform answers 503",
+        ),
+        (Failure::NoAnswer(no_answer), "the platform "),
+        (Failure::Unauthorized, "the token is not accepted"),
+        (Failure::NotFound, "404"),
+        (Failure::Garbled, "not understood"),
+    ];
+    for (failure, said) in failures {
+        let text = super::super::answers::describe_failure(Some(&failure));
+        assert!(text.contains(said), "{failure:?}: {text}");
+    }
+}

@@ -157,3 +157,42 @@ fn channels_whose_token_ends_are_handed_over_one_after_the_other() {
     }
     assert_eq!(most, 1);
 }
+
+#[test]
+fn a_second_notice_does_not_put_off_what_the_first_one_said() {
+    let mut b = Bench::new(settings());
+    for n in 0..5 {
+        b.watch(n);
+    }
+    let (first, uri) = b.sockets[0].clone();
+    b.answering = false;
+    closing(&mut b, first);
+    b.pass(SECOND * 30);
+    closing(&mut b, first);
+    b.pass(SECOND * 13);
+    assert_eq!((b.sockets.len(), b.live()), (1, 5));
+    assert!(b.sockets[0].0 != first && b.sockets[0].1 == uri);
+}
+
+#[test]
+fn a_predecessor_stays_for_its_moment_until_another_one_needs_its_place_now() {
+    let mut b = Bench::new(Settings {
+        max_channels: 3,
+        ..settings()
+    });
+    for n in 0..20 {
+        b.watch(n);
+    }
+    let sockets: Vec<SocketRef> = b.sockets.iter().map(|(s, _)| *s).collect();
+    let there = |b: &Bench| b.sockets.iter().any(|(s, _)| *s == sockets[0]);
+    closing(&mut b, sockets[0]);
+    b.pass(Duration::from_millis(600));
+    assert_eq!((b.client.held().0, there(&b)), (3, true));
+    // The next one is to be replaced within half a second.
+    closing(&mut b, sockets[1]);
+    assert!(there(&b));
+    b.pass(Duration::from_millis(600));
+    assert!(!there(&b));
+    b.pass(SECOND * 5);
+    assert_eq!((b.live(), gaps(&b.facts)), (20, 0));
+}

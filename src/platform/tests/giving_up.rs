@@ -108,6 +108,9 @@ fn an_empty_channel_that_is_not_needed_is_closed_in_one_step() {
         b.give(Input::Unwatch(topic(n)));
     }
     let before = b.client.held().0;
+    // Nothing but the clock moves it.
+    b.noting = false;
+    b.answering = false;
     while b.client.held().0 == before {
         let due = b.client.next_deadline(b.now).expect("something is due").at;
         b.now = b.now.plus(due.since(b.now.mono));
@@ -196,4 +199,13 @@ fn what_the_successor_has_no_room_for_is_lost_with_its_predecessor_and_live_else
     assert_eq!(gaps(&b.facts), 5);
     b.pass(SECOND * 60);
     assert_eq!((gaps(&b.facts), b.live()), (5, 5));
+}
+
+#[test]
+fn topics_wait_until_a_channel_of_an_earlier_run_has_said_what_it_holds() {
+    let mut b = reattached();
+    b.watch(1);
+    assert!(b.client.waits(&topic(1)), "it may be on another one");
+    holds(&mut b, &[]);
+    assert_eq!(b.live(), 1);
 }

@@ -249,3 +249,26 @@ fn a_topic_that_is_refused_is_taken_off_where_it_was_and_nowhere_else() {
         .collect();
     assert_eq!((off, b.live()), (vec![socket], 12));
 }
+
+#[test]
+fn a_channel_that_is_full_on_the_platform_has_no_places_for_those_to_come() {
+    let mut b = Bench::new(settings());
+    b.confirming = false;
+    b.answering = false;
+    b.watch(1);
+    let (socket, ticket) = subscribed(&mut b).expect("a subscribe");
+    b.refuse(socket, ticket, 400);
+    b.give(Input::Unwatch(topic(1)));
+    let creating = |b: &Bench| {
+        b.calls
+            .iter()
+            .filter(|(_, op)| *op == Op::CreateChannel)
+            .count()
+    };
+    let before = creating(&b);
+    b.answer(
+        |op| matches!(op, Op::AddTopics(..)),
+        Err(Failure::TooManyTopics),
+    );
+    assert_eq!(creating(&b), before + 1);
+}

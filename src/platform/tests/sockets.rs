@@ -75,6 +75,8 @@ fn while_sockets_are_refused_no_channel_is_made_beside_one_that_waits_for_its_fi
     let tried = refuse(&mut b, &end, Duration::from_secs(1200));
     assert!(tried >= 8, "{tried}");
     assert_eq!(made(&b), 0);
+    let short = |f: &Fact| matches!(f, Fact::Short { .. });
+    assert!(!b.facts.iter().any(short), "places are not what is short");
     b.pass(Duration::from_secs(400));
     assert_eq!(b.live(), 30);
 }
@@ -109,6 +111,8 @@ fn nothing_is_dark_where_all_that_is_wanted_is_live() {
     b.end(b.sockets[0].0, End::Broken("reset".into()));
     b.pass(Duration::from_secs(60));
     assert_eq!(dark(&b), Duration::from_secs(60));
+    b.watch(1);
+    assert_eq!(dark(&b), Duration::from_secs(60), "asked for once more");
     // Nobody wants it any more, although it is still to be taken off.
     b.give(Input::Unwatch(topic(1)));
     assert_eq!(dark(&b), Duration::ZERO);
@@ -135,4 +139,76 @@ fn trouble_with_sockets_is_told_while_a_topic_waits_and_no_channel_is_left() {
     assert_eq!(b.client.held(), (0, 0));
     let status = trouble(&b).and_then(|(why, _)| why.status());
     assert_eq!(status, Some(404));
+}
+
+#[test]
+fn why_a_host_cannot_be_reached_is_told_with_what_is_known_of_it() {
+    for (detail, said) in [("", "listens there"), ("os error 111", " (os error 111);")] {
+        let mut b = Bench::new(settings());
+        b.opening = false;
+        for _ in 0..2 {
+            let (socket, _) = b.sockets.last().cloned().expect("a socket");
+            let end = End::NotConnected {
+                cause: crate::cause::Cause::Refused,
+                detail: detail.into(),
+            };
+            b.end(socket, end);
+            until_dialled(&mut b);
+        }
+        let told = b.texts.iter().find(|t| t.contains("the next try is in"));
+        let told = told.unwrap_or_else(|| panic!("{:?}", b.texts));
+        assert!(
+            !told.contains("()") && (detail.is_empty() || told.contains(said)),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn the_first_refusal_that_may_be_about_the_channel_alone_is_not_told_as_trouble_with_sockets() {
+    for (status, told) in [(403, true), (503, true), (404, false), (401, false)] {
+        let mut b = Bench::new(settings());
+        b.opening = false;
+        b.end(b.sockets[0].0, End::refused(status));
+        assert_eq!(b.labels.contains(&"socket-refused"), told, "{status}");
+    }
+}
+
+#[test]
+fn places_are_free_where_a_socket_is_open_and_watches() {
+    let free = |b: &Bench| b.client.snapshot(b.now).places_free;
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.opening = false;
+    b.drain();
+    assert_eq!((b.client.held().0, free(&b)), (1, 0));
+    let fact = session::Fact::Opened;
+    b.give(Input::Session {
+        socket: b.sockets[0].0,
+        fact,
+    });
+    b.watch(1);
+    assert_eq!(free(&b), 9);
+    b.answering = false;
+    let fact = session::Fact::TokenRevoked;
+    b.give(Input::Session {
+        socket: b.sockets[0].0,
+        fact,
+    });
+    assert_eq!(free(&b), 0);
+}
+
+#[test]
+fn a_competitor_is_suspected_only_where_a_young_channel_had_served() {
+    for served in [false, true] {
+        let mut b = Bench::with(settings(), &[], 86_400);
+        b.opening = served;
+        b.drain();
+        b.watch(1);
+        assert_eq!(b.live(), usize::from(served));
+        b.opening = true;
+        b.end(b.sockets[0].0, End::refused(404));
+        b.pass(Duration::from_secs(10));
+        assert_eq!((b.made, b.live()), (2, 1));
+        assert_eq!(b.labels.contains(&"channel-evicted"), served);
+    }
 }

@@ -503,3 +503,23 @@ fn a_topic_that_is_refused_when_it_is_subscribed_once_more_is_live_no_longer() {
     let off = |o: &session::Order| matches!(o, session::Order::Unsubscribe { topics, .. } if *topics == [topic(1)]);
     assert!(b.orders.iter().any(|(_, o)| off(o)), "{:?}", b.orders);
 }
+
+#[test]
+fn a_deadline_that_a_defect_leaves_in_the_past_keeps_nobody_busy_and_is_told_of() {
+    let mut b = Bench::new(settings());
+    b.watch(1);
+    let due = b.now.mono + SECOND;
+    // Nobody looks after the notices of a channel that is gone.
+    for c in b.client.channels.values_mut() {
+        (c.dead, c.closing_until) = (true, Some(due));
+    }
+    b.now = b.now.plus(SECOND);
+    for _ in 0..2 {
+        b.client.handle(Input::Tick, b.now);
+        let next = b.client.next_deadline(b.now).unwrap();
+        assert_eq!(next.at, b.now.mono + crate::time::Alarm::REST);
+        b.now = b.now.plus(crate::time::Alarm::REST);
+    }
+    let told = b.client.audit().unwrap_err();
+    assert!(told.contains("closing notice"), "{told}");
+}
