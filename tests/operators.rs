@@ -89,18 +89,33 @@ fn health_and_readiness_are_answered_without_a_host_and_nothing_else_is() {
     for path in ["/healthz", "/readyz"] {
         for method in ["GET", "HEAD"] {
             for version in ["1.0", "1.1"] {
-                let text = format!("{method} {path} HTTP/{version}\r\nConnection: close\r\n\r\n");
-                let got = raw(house.address, text.as_bytes());
-                assert_eq!(got.status, 200, "{text}");
+                for host in ["", "Host:\r\n", "Host: \r\n"] {
+                    let text = format!(
+                        "{method} {path} HTTP/{version}\r\n{host}Connection: close\r\n\r\n"
+                    );
+                    let got = raw(house.address, text.as_bytes());
+                    assert_eq!(got.status, 200, "{text}");
+                }
             }
         }
         let foreign = format!("GET {path} HTTP/1.0\r\nHost: gateway.example\r\n\r\n");
         assert_eq!(raw(house.address, foreign.as_bytes()).status, 403);
+        for method in ["OPTIONS", "POST", "DELETE"] {
+            let text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n\r\n");
+            let got = raw(house.address, text.as_bytes());
+            assert_eq!(
+                (got.status, got.header("allow")),
+                (405, Some("GET, HEAD")),
+                "{text}"
+            );
+        }
     }
     for (line, status) in [
         ("GET /status HTTP/1.0", 403),
         ("GET /status HTTP/1.1", 400),
-        ("POST /healthz HTTP/1.0", 403),
+        ("GET /status HTTP/1.1\r\nHost:", 403),
+        ("GET /status HTTP/1.0\r\nHost: ", 403),
+        ("OPTIONS /status HTTP/1.0", 403),
         ("GET /healthz/ HTTP/1.0", 403),
         ("GET / HTTP/1.0", 403),
     ] {
@@ -283,7 +298,17 @@ fn strangers_pages_neither_see_nor_act_through_a_browser_on_this_machine() {
     let own = format!("127.0.0.1:{}", house.address.port());
     let origin = format!("http://{own}");
     // A name made to point to this machine.
-    for host in ["evil.example", "localhost.evil.example", "10.1.2.3"] {
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "10.1.2.3",
+        "localhost:evil.example",
+        "localhost:80:evil.example",
+        "127.0.0.1:80:evil",
+        "127.0.0.1:99999",
+        "[::1]:evil",
+        "[127.0.0.1]:80",
+    ] {
         let got = call(house.address, "GET", "/status", &[("Host", host)], b"");
         assert_eq!(got.status, 403, "{host}");
     }

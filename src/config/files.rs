@@ -240,11 +240,17 @@ impl SecretFile {
                     "letters, digits and - . _ ~ + /, then perhaps =; for example the output of: openssl rand -hex 32",
                 ));
             }
-            if token.len() < TOKEN_LEAST {
+            // What fills up at the end is no harder to guess.
+            let counted = token.trim_end_matches('=').len();
+            if counted < TOKEN_LEAST {
                 return Err(Trouble::new(
                     format!(
-                        "line {number} of the file is a token of {} characters, which can be guessed; at least {TOKEN_LEAST} are needed",
-                        token.len()
+                        "line {number} of the file is a token of {counted} characters{}, which can be guessed; at least {TOKEN_LEAST} are needed",
+                        if counted < token.len() {
+                            " and filling"
+                        } else {
+                            ""
+                        }
                     ),
                     "for example the output of: openssl rand -hex 32",
                 ));

@@ -195,7 +195,7 @@ impl Operators {
             }
             None => {
                 // A load balancer's probe names no host, and no browser leaves it out.
-                let hostless = probe && x.is_get() && x.header("Host").is_none();
+                let hostless = probe && x.header("Host").is_none();
                 if !hostless && let Some(refusal) = host::refuse_stranger(x) {
                     return Some(refusal);
                 }

@@ -17,6 +17,7 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
         "good-token-of-some-length\nfifteen-letters\n",
         0o600,
     );
+    desk.write("filled-up", "a===============\n", 0o600);
     desk.write("no-tokens", "# none\n\n", 0o600);
     desk.write("latin1", b"\xe4\xf6\xfc", 0o600);
     desk.write("not-pem", "hello", 0o600);
@@ -34,6 +35,11 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
         ("http.api-tokens-file", "\"./no-tokens\"", "no token"),
         ("http.api-tokens-file", "\"./short\"", "line 2"),
         ("status.api-tokens-file", "\"./short\"", "at least 16"),
+        (
+            "http.api-tokens-file",
+            "\"./filled-up\"",
+            "a token of 1 characters and filling",
+        ),
         ("http.api-tokens-file", "\"./directory\"", "regular file"),
         ("http.allowed-origins", "[\"*\"]", "must not be \"*\""),
         ("http.allowed-origins", "[\"https://a.example/\"]", "origin"),

@@ -278,8 +278,13 @@ fn settle_host(
         return Ok(());
     };
     let clean = |b: u8| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&b);
-    if host.is_empty() || !host.bytes().all(clean) {
+    if !host.bytes().all(clean) || host.is_empty() && authority.is_some() {
         return Err(Refusal::Malformed("the Host"));
+    }
+    if host.is_empty() {
+        // An empty one is what a target without an authority asks for (RFC 9110, section 7.2):
+        // it names nobody, as none does.
+        return Ok(());
     }
     fields.insert(0, ("Host", host));
     Ok(())

@@ -70,8 +70,10 @@ impl Tokens {
     #[must_use]
     pub fn refuse(&self, x: &Exchange) -> Option<Reply> {
         let given = x.header("Authorization").and_then(|value| {
+            // `1*SP` before the token, and nothing is taken off it (RFC 9110, section 11.4).
             let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+            let token = token.trim_start_matches(' ');
+            scheme.eq_ignore_ascii_case("Bearer").then_some(token)
         });
         let (challenge, detail) = match given {
             Some(token) if self.admits(token) => return None,
@@ -109,6 +111,19 @@ mod tests {
             "Bearer ",
             "Bearer alph",
             "Bearer alphaa",
+            "Bearer alpha=",
+            "Bearer alpha====",
+            "Bearer =alpha",
+            "Bearer alpha ",
+            "Bearer alpha\t",
+            "Bearer \talpha",
+            "Bearer\talpha",
+            "Bearer alpha, Bearer alpha",
+            "Bearer alpha alpha",
+            "Bearer \"alpha\"",
+            "Bearer Alpha",
+            "Bearer token=alpha",
+            " Bearer alpha",
             "Basic alpha",
             "alpha",
         ] {

@@ -7,6 +7,8 @@
 //! Invariant: a name is believed to be of this machine only if no resolver
 //! outside of it could make it so.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::exchange::{Exchange, Reply};
 use crate::shell::problem::Problem;
 
@@ -25,20 +27,29 @@ pub fn refuse_stranger(x: &Exchange) -> Option<Reply> {
     )))
 }
 
-/// Whether a Host names this machine and nothing else, whatever the port.
+/// Whether a Host (`uri-host [":" port]`, RFC 9110, section 7.2) names this machine and nothing
+/// else, whatever the port. What is not of that form names nobody.
 fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((v6, port)) if port.is_empty() || port.starts_with(':') => v6,
-            _ => return false,
-        },
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').is_some_and(|(v6, port)| {
+            let address = v6.parse::<Ipv6Addr>();
+            is_port(port) && address.is_ok_and(|ip| ip.to_canonical().is_loopback())
+        });
+    }
+    let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+    let local = name.strip_suffix('.').unwrap_or(name);
+    is_port(port)
+        && (local.eq_ignore_ascii_case("localhost")
+            || name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()))
+}
+
+/// Nothing, or a colon and a port; the grammar lets its digits be left out (RFC 3986, 3.2.3).
+fn is_port(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix(':') else {
+        return text.is_empty();
     };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+    digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -56,6 +67,9 @@ mod tests {
             "[::1]",
             "[::ffff:127.0.0.1]:1",
             "localhost.:1",
+            "localhost:",
+            "localhost:65535",
+            "[::1]:",
         ] {
             assert!(is_loopback(good), "{good}");
         }
@@ -69,6 +83,37 @@ mod tests {
             "[::1",
             "[::1]x",
             "0.0.0.0",
+            "localhost:evil.example",
+            "localhost:80:evil.example",
+            "localhost:80evil",
+            "localhost:65536",
+            "localhost:+80",
+            "localhost:-1",
+            "localhost: 80",
+            "localhost::80",
+            "localhost..",
+            "localhost.:evil",
+            ".localhost",
+            "localhost%00",
+            "localhost,evil.example",
+            "evil@localhost",
+            "localhost@evil",
+            "127.0.0.1:80:evil",
+            "127.0.0.1.",
+            "127.1",
+            "127.0.0.01",
+            "2130706433",
+            "0x7f000001",
+            "::1",
+            "::1:80",
+            "[127.0.0.1]",
+            "[localhost]",
+            "[::1%25lo]",
+            "[::1]:evil",
+            "[::1]:80:evil",
+            "[::1]:80]",
+            "[[::1]]",
+            "[::1]80",
         ] {
             assert!(!is_loopback(bad), "{bad}");
         }
