@@ -1,7 +1,5 @@
 //! The process: what has to be done before threads exist, then the command line.
 
-use std::io::Write;
-
 use genesys_gateway::cli::{Bodies, ExitCode, SimulateOptions};
 use genesys_gateway::service::activation::Activated;
 use genesys_gateway::simulator::{self, RunError};
@@ -12,7 +10,7 @@ fn main() -> std::process::ExitCode {
     let activated = match Activated::take() {
         Ok(activated) => activated,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "genesys-gateway: {error}");
+            service::output::complain(&error.to_string());
             return ExitCode::Configuration.into();
         }
     };
@@ -42,8 +40,7 @@ fn simulate(options: &SimulateOptions) -> ExitCode {
     match simulator::run_command(options.port, options.control_port, &sets) {
         Ok(()) => ExitCode::Done,
         Err(error) => {
-            // A closed stderr is no error.
-            let _ = writeln!(std::io::stderr(), "genesys-gateway: {error}");
+            service::output::complain(&error.to_string());
             match error {
                 RunError::Set(_) => ExitCode::Usage,
                 RunError::File(..) => ExitCode::NoPermission,

@@ -12,7 +12,7 @@ use crossbeam_channel::RecvTimeoutError;
 use crate::config::Config;
 use crate::filing::rows::StoreTrouble;
 use crate::service::activation::{self, Activated};
-use crate::service::output::Output;
+use crate::service::output::{Output, complain};
 use crate::service::signals::{self, Signal};
 use crate::service::{ExitCode, sd};
 use crate::shell::clock::Clock;
@@ -142,8 +142,7 @@ pub fn check(config: &Config) -> ExitCode {
     match daemon::rehearse(config) {
         Ok(()) => ExitCode::Done,
         Err(error) => {
-            // A closed stderr is no reason to fail differently.
-            let _ = writeln!(std::io::stderr(), "genesys-gateway: {error}");
+            complain(&error.to_string());
             error.exit_code()
         }
     }

@@ -429,6 +429,68 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_that_has_left_is_none(
     }
 }
 
+#[test]
+fn a_simulator_whose_reader_has_left_says_nothing_and_one_that_cannot_write_says_so() {
+    let desk = Desk::configured(RIGHT);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let quiet = desk.command(&["simulate"]).stdout(writer).output();
+    let (code, _, err) = result(quiet.unwrap());
+    assert_eq!((code, err.as_str()), (0, ""));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let told = desk.command(&["simulate"]).stdout(full.unwrap()).output();
+    let (code, _, err) = result(told.unwrap());
+    assert_eq!(code, 69, "{err}");
+    assert!(err.contains("No space left"), "{err}");
+}
+
+#[test]
+fn nothing_that_was_given_as_an_argument_reaches_the_terminal_as_it_is() {
+    const ODD: &str = "x\u{202e}y\u{1b}[2J\u{200b}z\nforged: line\u{9b}";
+    let desk = Desk::configured(RIGHT);
+    let path = |name: &str| desk.path(name).display().to_string();
+    let (missing, directory) = (path(ODD), path(&format!("{ODD}-d")));
+    std::fs::create_dir(&directory).unwrap();
+    let sound = path(&format!("{ODD}.toml"));
+    std::fs::write(&sound, RIGHT).unwrap();
+    let broken = path(&format!("{ODD}-broken"));
+    std::fs::write(&broken, format!("[{ODD}]\nx = \"{ODD}\"")).unwrap();
+    let joined = format!("--config={missing}");
+    let set = format!("{ODD}=1");
+    let valued = format!("org-name{ODD}=1");
+    let state = format!("--state={ODD}");
+    for words in [
+        &["--config", &missing, "check"][..],
+        &[&joined, "run"],
+        &["--config", &missing, "status"],
+        &["--config", &missing, "records", "list"],
+        &["--config", &directory, "check"],
+        &["--config", &broken, "check"],
+        &["--config", &broken, "run"],
+        &["--config", &sound, "check"],
+        &[ODD],
+        &["--no\u{202e}such"],
+        &["status", ODD],
+        &["records", ODD],
+        &["records", "show", ODD],
+        &["records", "list", "--limit", ODD],
+        &["records", "list", &state],
+        &["records", "hold", "--state", ODD],
+        &["simulate", "--set", &set],
+        &["simulate", "--set", &valued],
+        &["simulate", "--set", ODD],
+        &["simulate", "--port", ODD],
+    ] {
+        let (_, out, err) = bare(words);
+        let shown = format!("{out}{err}");
+        assert!(!shown.is_empty(), "{words:?}");
+        let raw = shown.contains(['\u{202e}', '\u{1b}', '\u{200b}', '\u{9b}']);
+        assert!(!raw, "{words:?}: {shown:?}");
+        let forged = shown.lines().any(|line| line.starts_with("forged"));
+        assert!(!forged, "{words:?}: {shown:?}");
+    }
+}
+
 /// A listener that answers from a function, one connection at a time.
 struct Daemon {
     listen: String,

@@ -99,7 +99,8 @@ fn check(path: &Path, online: bool, bodies: &Bodies) -> ExitCode {
                 logging::init();
                 return (bodies.check_online)(&config);
             }
-            Terminal::of_process().line(&format!("{}: no problems", path.display()));
+            let path = crate::plain::shown(&path.display().to_string());
+            Terminal::of_process().line(&format!("{path}: no problems"));
             ExitCode::Done
         }
         Err(error) => report(&error),

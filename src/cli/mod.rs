@@ -50,7 +50,8 @@ pub fn main(
     activated: Activated,
     bodies: &Bodies,
 ) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             return match error.kind() {
@@ -60,7 +61,7 @@ pub fn main(
                 }
                 _ => {
                     // Where nobody reads it, there is nothing to add.
-                    let _ = error.print();
+                    let _ = std::io::stderr().write_all(usage(&error, &arguments).as_bytes());
                     ExitCode::Usage
                 }
             };
@@ -108,7 +109,15 @@ impl Terminal<'_> {
     }
 }
 
-/// One line to stderr; a closed stderr is no error.
-pub(crate) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "genesys-gateway: {text}");
+pub(crate) use crate::service::output::complain;
+
+/// What the parser has to say, on as many lines as it takes; what it repeats of the arguments is
+/// escaped like everything else that people see.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> String {
+    // Before lines are told apart: an argument may hold line ends.
+    let escaped = |argument: &OsString| crate::plain::shown(&argument.to_string_lossy());
+    let again = Arguments::try_parse_from(arguments.iter().map(escaped)).err();
+    let text = again.as_ref().unwrap_or(error).render().to_string();
+    let lines: Vec<String> = text.lines().map(crate::plain::shown).collect();
+    lines.join("\n") + "\n"
 }

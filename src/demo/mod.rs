@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::service::ExitCode;
-use crate::service::output::Output;
+use crate::service::output::{Output, complain};
 use crate::shell::daemon::{Daemon, Inherited};
 use crate::shell::private::PrivateDirectory;
 use crate::simulator;
@@ -58,7 +58,7 @@ pub fn demo() -> ExitCode {
             }
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "genesys-gateway: demo: {error}");
+            complain(&format!("demo: {error}"));
             ExitCode::Unavailable
         }
     }

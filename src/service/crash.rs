@@ -5,8 +5,6 @@
 //!
 //! Invariant: no value of a panic's message reaches the log above debug level.
 
-use std::io::Write;
-
 use super::{ExitCode, logging};
 
 /// Sets the hook; once, at the start.
@@ -23,8 +21,7 @@ pub fn install() {
             log::debug!("defect: {info}");
             logging::flush();
         } else {
-            // A closed stderr is no reason to end differently.
-            let _ = writeln!(std::io::stderr(), "genesys-gateway: {said}");
+            super::output::complain(&said);
         }
         std::process::exit(i32::from(ExitCode::Software.number()));
     }));

@@ -59,6 +59,13 @@ fn write_whole(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// A sentence on stderr for people, on one line: without known secrets, and with what controls a
+/// terminal, turns text or cannot be seen escaped. A closed stderr is no error.
+pub fn complain(text: &str) {
+    let text = crate::plain::shown(&crate::redaction::own(text));
+    let _ = writeln!(io::stderr(), "genesys-gateway: {text}");
+}
+
 /// The exit code of a word that ends with `code`: [`ExitCode::Unavailable`] where what it had to
 /// say could not be written, which is told on stderr.
 #[must_use]
@@ -66,8 +73,7 @@ pub fn verdict(code: ExitCode) -> ExitCode {
     let failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
     match failed.as_ref() {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            // A closed stderr is no reason to end differently.
-            let _ = writeln!(io::stderr(), "genesys-gateway: standard output: {error}");
+            complain(&format!("standard output: {error}"));
             match code {
                 ExitCode::Done => ExitCode::Unavailable,
                 worse => worse,

@@ -106,7 +106,8 @@ fn announce(running: &Running) -> io::Result<()> {
     out.flush()
 }
 
-/// Starts a simulator, says where it is, and serves until SIGTERM or SIGINT.
+/// Starts a simulator, says where it is, and serves until SIGTERM or SIGINT. Where the reader of
+/// what it says has gone away before, and no port was named, it ends at once.
 ///
 /// # Errors
 /// A wrong `--set`, a port that is taken, or no standard output.
@@ -118,8 +119,14 @@ pub fn run_command(
     let options = options(port, control_port, sets)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Io)?;
     let running = start(options).map_err(RunError::Start)?;
-    announce(&running).map_err(RunError::Io)?;
-    let _ = signals.forever().next();
+    match announce(&running) {
+        // Nobody reads, and nobody can know where it is but who named the port.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && port == 0 => {}
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(RunError::Io(error)),
+        _ => {
+            let _ = signals.forever().next();
+        }
+    }
     running.stop();
     Ok(())
 }
