@@ -84,6 +84,14 @@ pub(super) fn text(content: Vec<u8>) -> Result<String, Trouble> {
         let valid = String::from_utf8_lossy(valid);
         let (line, column) = super::raw::position(&valid, valid.len());
         let byte = rest.first().copied().unwrap_or_default();
+        if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = rest {
+            return Trouble::new(
+                format!(
+                    "the file must be UTF-8 text; from line {line}, column {column} on it is UTF-16: its byte order mark stands there"
+                ),
+                "two files of different encodings were joined: save each as UTF-8 (iconv -f UTF-16 -t UTF-8) and join them then",
+            );
+        }
         Trouble::new(
             format!(
                 "the file must be UTF-8 text; line {line}, column {column} holds the byte 0x{byte:02X}"
@@ -128,14 +136,23 @@ fn odd_in_text(text: &str) -> Option<Odd> {
     })
 }
 
-/// The one line of a file, without its line end.
+/// The one line of a file, without its line end. Empty lines behind it are an editor's; anywhere
+/// else they are reported, with their place.
 pub(super) fn one_line(text: &str) -> Result<&str, Trouble> {
-    let line = text.strip_suffix('\n').unwrap_or(text);
+    let (line, rest) = text.split_once('\n').unwrap_or((text, ""));
     let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.trim_end_matches(['\r', '\n']).contains('\n') {
+    let more = rest
+        .split('\n')
+        .zip(2..)
+        .find(|(l, _)| !l.trim_ascii().is_empty());
+    if let Some((_, number)) = more {
+        let what = match line.trim_ascii().is_empty() {
+            true => "line 1 of it is empty".to_owned(),
+            false => format!("line {number} of it holds more"),
+        };
         return Err(Trouble::new(
-            "the file must hold the secret on one line and nothing else",
-            "",
+            format!("the file must hold the secret on one line and nothing else; {what}"),
+            "only empty lines may follow it",
         ));
     }
     match odd_in_line(line, 1) {

@@ -94,7 +94,7 @@ impl Connector {
             .open(&target, proxy.as_ref(), self.connect_timeout, deadline)
             .map_err(not_connected)?;
         self.tune(&tcp)
-            .map_err(|e| not_connected(Unreached::new(Cause::Machine, e.to_string())))?;
+            .map_err(|e| not_connected(Unreached::of_machine(&e)))?;
         let wire = Wire {
             tcp,
             deadline: Some(deadline),
@@ -108,7 +108,7 @@ impl Connector {
         wire.deadline = None;
         wire.tcp
             .set_nonblocking(true)
-            .map_err(|e| not_connected(Unreached::new(Cause::Machine, e.to_string())))?;
+            .map_err(|e| not_connected(Unreached::of_machine(&e)))?;
         Ok(socket)
     }
 

@@ -17,11 +17,14 @@ use super::clock::Clock;
 use super::outside::Outside;
 use crate::filing::topic_of;
 use crate::ids::ConversationId;
+use crate::plain::shown;
 use crate::platform::rest::{self, Answer, Failure, Op};
 use crate::platform::session::{End, Fact, SessionSettings, SocketRef};
 use crate::platform::way::Trouble;
+use crate::redaction;
 use crate::secret::Secret;
 use crate::service::ExitCode;
+use crate::status::verdict::socket_words;
 
 /// How long the socket may take to open and to answer a ping.
 const PONG_PATIENCE: Duration = Duration::from_secs(45);
@@ -44,13 +47,18 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     fn good(&mut self, text: &str) {
-        // A closed output is no reason to stop checking.
-        let _ = writeln!(self.out, "ok       {text}");
+        self.line("ok", text);
     }
 
     fn bad(&mut self, text: &str) {
         self.failed = true;
-        let _ = writeln!(self.out, "FAILED   {text}");
+        self.line("FAILED", text);
+    }
+
+    fn line(&mut self, word: &str, text: &str) {
+        let text = shown(&redaction::own(text));
+        // A closed output is no reason to stop checking.
+        let _ = writeln!(self.out, "{word:8} {text}");
     }
 
     fn run(&mut self, outside: &Outside) {
@@ -183,9 +191,10 @@ fn words(end: &End) -> String {
         } => format!("to be tried again in {} s", wait.as_secs()),
         _ => String::new(),
     };
+    let said = socket_words(trouble);
     match more.is_empty() {
-        true => format!("{}: {trouble}", trouble.label()),
-        false => format!("{}: {trouble} ({more})", trouble.label()),
+        true => format!("{}: {said}", trouble.label()),
+        false => format!("{}: {said} ({more})", trouble.label()),
     }
 }
 

@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::eyeballs::{ADDRESSES_MAX, Race};
 use super::proxy::Proxy;
-use super::unreached::{Unreached, cause_of_io, cause_of_name};
+use super::unreached::{Unreached, cause_of_name, without_number};
 use crate::cause::Cause;
 use crate::platform::oauth::USER_AGENT;
 
@@ -69,11 +69,7 @@ impl Reach {
                     Cause::NamesDown | Cause::Machine => e.cause,
                     _ => Cause::ProxyAway,
                 };
-                let said = match e.detail.is_empty() {
-                    true => e.cause.words().into_owned(),
-                    false => e.detail,
-                };
-                Unreached::new(cause, said)
+                Unreached::new(cause, e.said())
             })?;
         let mut wire = Wire {
             tcp,
@@ -83,7 +79,7 @@ impl Reach {
         wire.tcp
             .set_read_timeout(None)
             .and_then(|()| wire.tcp.set_write_timeout(None))
-            .map_err(|e| Unreached::new(Cause::Machine, e.to_string()))?;
+            .map_err(|e| Unreached::of_machine(&e))?;
         Ok(wire.tcp)
     }
 
@@ -142,7 +138,7 @@ fn addresses(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>
             // Whoever asked may have given up.
             let _ = tell.send(found.map(|list| list.take(4 * ADDRESSES_MAX).collect::<Vec<_>>()));
         })
-        .map_err(|e| Unreached::new(Cause::Machine, e.to_string()))?;
+        .map_err(|e| Unreached::of_machine(&e))?;
     match told.recv_deadline(deadline) {
         Ok(Ok(list)) if list.is_empty() => Err(Unreached::new(
             Cause::NameNotFound,
@@ -151,7 +147,10 @@ fn addresses(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>
         Ok(Ok(list)) => Ok(list),
         Ok(Err(e)) => Err(Unreached::new(
             cause_of_name(&e),
-            format!("the name {host} is not found: {e}"),
+            format!(
+                "the name {host} is not found: {}",
+                without_number(&e.to_string())
+            ),
         )),
         Err(_) => Err(Unreached::new(
             Cause::NamesDown,
@@ -189,6 +188,11 @@ impl Failures {
         }
     }
 
+    fn add_error(&mut self, address: SocketAddr, error: &io::Error) {
+        let unreached = Unreached::of_io(error);
+        self.add(address, unreached.cause, &unreached.said());
+    }
+
     fn told(self) -> Unreached {
         let cause = self.worst.unwrap_or(Cause::TimedOut);
         Unreached::new(cause, self.said.join(", "))
@@ -220,7 +224,7 @@ fn race(
                     until: now + patience,
                 }),
                 Err(e) => {
-                    failures.add(address, cause_of_io(&e), &e.to_string());
+                    failures.add_error(address, &e);
                     race.failed();
                 }
             }
@@ -246,11 +250,11 @@ fn race(
                 Some(Ok(())) => {
                     let tcp = TcpStream::from(attempt.socket);
                     tcp.set_nonblocking(false)
-                        .map_err(|e| Unreached::new(Cause::Machine, e.to_string()))?;
+                        .map_err(|e| Unreached::of_machine(&e))?;
                     return Ok((tcp, attempt.address));
                 }
                 Some(Err(e)) => {
-                    failures.add(attempt.address, cause_of_io(&e), &e.to_string());
+                    failures.add_error(attempt.address, &e);
                     race.failed();
                 }
                 None => rest.push(attempt),
@@ -316,7 +320,7 @@ fn tunnel(wire: &mut Wire, proxy: &Proxy, target: &Target<'_>) -> Result<(), Unr
     request += "\r\n";
     let broken = |e: io::Error| match is_timeout(&e) {
         true => Unreached::new(Cause::ProxyAway, "it did not answer in time"),
-        false => Unreached::new(Cause::ProxyOdd, e.to_string()),
+        false => Unreached::new(Cause::ProxyOdd, Unreached::of_io(&e).said()),
     };
     wire.write_all(request.as_bytes()).map_err(broken)?;
     let mut read = 0;

@@ -19,7 +19,7 @@ use ureq::unversioned::transport::{
 
 use super::proxy::Proxy;
 use super::reach::{Reach, Target, is_timeout, left};
-use super::unreached::{Unreached, cause_of_io, cause_of_tls};
+use super::unreached::{Unreached, cause_of_tls};
 use crate::authority::{bare, is_loopback, port};
 use crate::cause::Cause;
 
@@ -79,7 +79,7 @@ impl TcpConnector {
         let proxy = self.proxy.as_ref().filter(|_| !is_loopback(host));
         let tcp = self.reach.open(&target, proxy, PATIENCE, deadline)?;
         tcp.set_nodelay(true)
-            .map_err(|e| Unreached::new(Cause::Machine, e.to_string()))?;
+            .map_err(|e| Unreached::of_machine(&e))?;
         Ok(tcp)
     }
 }
@@ -124,7 +124,7 @@ impl Connector<Tcp> for TlsConnector {
         let secured = self.0.connect(details, chained).map_err(|e| {
             let unreached = match &e {
                 Error::Rustls(tls) => Unreached::new(cause_of_tls(tls), e.to_string()),
-                Error::Io(io) => Unreached::new(cause_of_io(io), e.to_string()),
+                Error::Io(io) => Unreached::of_io(io),
                 Error::Timeout(_) => Cause::TimedOut.into(),
                 _ => Unreached::new(Cause::Tls, e.to_string()),
             };

@@ -27,7 +27,20 @@ impl Unreached {
 
     /// What stopped a handshake, TLS or other.
     pub(super) fn of_io(error: &io::Error) -> Unreached {
-        Unreached::new(cause_of_io(error), error.to_string())
+        Unreached::new(cause_of_io(error), said_by_io(error))
+    }
+
+    /// What this machine did not give.
+    pub(super) fn of_machine(error: &io::Error) -> Unreached {
+        Unreached::new(Cause::Machine, without_number(&error.to_string()))
+    }
+
+    /// The detail, or else the words of the cause.
+    pub(super) fn said(&self) -> String {
+        match self.detail.is_empty() {
+            true => self.cause.words().into_owned(),
+            false => self.detail.clone(),
+        }
     }
 }
 
@@ -47,6 +60,27 @@ impl fmt::Display for Unreached {
 }
 
 impl std::error::Error for Unreached {}
+
+/// What an error adds to its cause, for people: nothing where the words of the cause say it all,
+/// and no number of the system's in any case.
+pub(super) fn said_by_io(error: &io::Error) -> String {
+    let cause = cause_of_io(error);
+    let by_system = error.get_ref().is_none();
+    let told = matches!(
+        cause,
+        Cause::Refused | Cause::TimedOut | Cause::Unreachable | Cause::BrokenOff
+    );
+    match by_system && told {
+        true => String::new(),
+        false => without_number(&error.to_string()).to_owned(),
+    }
+}
+
+/// As the system names it, without ` (os error 111)`.
+pub(super) fn without_number(text: &str) -> &str {
+    text.split_once(" (os error ")
+        .map_or(text, |(said, _)| said)
+}
 
 /// Why connecting, or a handshake, failed.
 pub(super) fn cause_of_io(error: &io::Error) -> Cause {
@@ -174,6 +208,16 @@ mod tests {
             ),
         ] {
             assert_eq!(cause_of_io(&error), cause, "{error}");
+        }
+        for (error, said) in [
+            (io::Error::from_raw_os_error(11), ""),
+            (io::Error::from_raw_os_error(111), ""),
+            (io::Error::from_raw_os_error(104), ""),
+            (io::ErrorKind::UnexpectedEof.into(), ""),
+            (io::Error::from_raw_os_error(24), "Too many open files"),
+            (io::Error::other("odd"), "odd"),
+        ] {
+            assert_eq!(said_by_io(&error), said);
         }
         for (text, cause) in [
             ("Temporary failure in name resolution", Cause::NamesDown),

@@ -27,8 +27,8 @@ use crate::time::Wall;
 /// The longest head of an answer, interim ones included.
 const HEAD_MAX: usize = 64 * 1024;
 
-/// The most fields of an answer.
-const FIELDS_MAX: usize = 512;
+/// Fields of an answer for which there is room at first.
+const FIELDS: usize = 64;
 
 /// Unsent bytes at which the other side counts as not reading: ten times what four
 /// requests of a thousand topics take.
@@ -138,37 +138,65 @@ fn read(stream: &mut impl Read) -> Result<(Answer, Vec<u8>), Unreached> {
             continue;
         }
         if passed + bytes.len() >= HEAD_MAX {
-            return Err(Unreached::new(
-                Cause::NotWebSocket,
-                "the answer is too long",
-            ));
+            let long = Unreached::new(Cause::NotWebSocket, "the answer is too long");
+            return begun(&bytes).ok_or(long);
         }
         let mut chunk = [0; 4096];
         let room = chunk.len().min(HEAD_MAX - passed - bytes.len());
         match stream.read(&mut chunk[..room]) {
-            Ok(0) => return Err(Cause::BrokenOff.into()),
+            Ok(0) => return begun(&bytes).ok_or_else(|| Cause::BrokenOff.into()),
             Ok(n) => bytes.extend_from_slice(&chunk[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Unreached::of_io(&e)),
+            Err(e) => return begun(&bytes).ok_or_else(|| Unreached::of_io(&e)),
         }
     }
 }
 
+/// An answer that is not whole, or longer than is read: a refusal is one as soon as its status
+/// line is there. Nothing else of it is believed.
+fn begun(bytes: &[u8]) -> Option<(Answer, Vec<u8>)> {
+    let line = bytes.split_inclusive(|b| *b == b'\n').next()?;
+    let mut fields = [];
+    let mut response = httparse::Response::new(&mut fields);
+    // The line by itself, as a head without fields.
+    let alone = [line.strip_suffix(b"\n")?.trim_ascii_end(), b"\r\n\r\n"].concat();
+    lenient().parse_response(&mut response, &alone).ok()?;
+    let status = response.code.filter(|status| *status >= 200)?;
+    let fields = Vec::new();
+    Some((Answer { status, fields }, Vec::new()))
+}
+
 /// The head at the start of these bytes and its length, if it is whole.
 fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, Unreached> {
+    let mut room = FIELDS;
+    loop {
+        match parse_within(bytes, room) {
+            // The shortest field has four bytes: sooner or later there is room for all.
+            Err(httparse::Error::TooManyHeaders) if room < HEAD_MAX => room *= 4,
+            found => {
+                return found.map_err(|e| {
+                    let text = format!("what answers does not speak HTTP: {e}");
+                    Unreached::new(Cause::NotWebSocket, text)
+                });
+            }
+        }
+    }
+}
+
+fn lenient() -> httparse::ParserConfig {
     let mut config = httparse::ParserConfig::default();
     config
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
         .allow_multiple_spaces_in_response_status_delimiters(true)
         .ignore_invalid_headers_in_responses(true);
-    let mut fields = vec![httparse::EMPTY_HEADER; FIELDS_MAX];
+    config
+}
+
+fn parse_within(bytes: &[u8], room: usize) -> Result<Option<(Answer, usize)>, httparse::Error> {
+    let mut fields = vec![httparse::EMPTY_HEADER; room];
     let mut response = httparse::Response::new(&mut fields);
-    let odd = |e: httparse::Error| {
-        let text = format!("what answers does not speak HTTP: {e}");
-        Unreached::new(Cause::NotWebSocket, text)
-    };
-    let length = match config.parse_response(&mut response, bytes).map_err(odd)? {
+    let length = match lenient().parse_response(&mut response, bytes)? {
         httparse::Status::Partial => return Ok(None),
         httparse::Status::Complete(length) => length,
     };
@@ -348,6 +376,35 @@ mod tests {
                 panic!("{answer} was taken");
             };
             assert_eq!(cause, Cause::NotWebSocket, "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_status_of_a_refusal_is_told_however_much_comes_behind_it_or_is_missing() {
+        let fields = |n: usize, field: &str| (0..n).map(|_| field).collect::<String>();
+        for (rest, whole) in [
+            (fields(100, "X-Odd: 1\r\n"), true),
+            (fields(600, "X-Odd: 1\r\n"), true),
+            (fields(16_000, "a:\r\n"), true),
+            (fields(1_000_000, "X-Odd: 1\r\n"), true),
+            (format!("X-Odd: {}\r\n", "x".repeat(1_000_000)), true),
+            (fields(3, "X-Odd: 1\r\n"), false),
+            (String::new(), false),
+            ("X-Odd".to_owned(), false),
+        ] {
+            let end = if whole { "\r\n" } else { "" };
+            let answer = format!("HTTP/1.1 407 Proxy Authentication Required\r\n{rest}{end}");
+            let told = read(&mut io::Cursor::new(answer.into_bytes())).map(|(a, _)| a.status);
+            assert_eq!(told, Ok(407), "{} bytes, {whole}", rest.len());
+        }
+        // What is no refusal is not taken for one, and an upgrade has to be whole.
+        for answer in [
+            "HTTP/1.1 101 x\r\n",
+            "HTTP/1.1 103 x\r\n",
+            "HTTP/1.1 40",
+            "SSH-2.0\r\n",
+        ] {
+            assert!(read(&mut io::Cursor::new(answer)).is_err(), "{answer}");
         }
     }
 

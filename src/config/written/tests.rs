@@ -44,6 +44,48 @@ fn other_encodings_are_called_by_their_name() {
 }
 
 #[test]
+fn a_file_that_turns_into_utf_16_is_called_by_that_name() {
+    for mark in [b"\xff\xfe", b"\xfe\xff"] {
+        let joined = [&b"one\n"[..], mark, b"t\0w\0"].concat();
+        let trouble = text(joined).unwrap_err().rule;
+        let place = "from line 2, column 1 on it is UTF-16";
+        assert!(trouble.rule.contains(place), "{}", trouble.rule);
+        assert!(!trouble.hint.contains("ISO-8859-1"), "{}", trouble.hint);
+    }
+    assert!(refused(text(b"one\n\xff".to_vec())).contains("line 2, column 1 holds the byte 0xFF"));
+}
+
+#[test]
+fn empty_lines_behind_a_secret_are_no_part_of_it_and_others_are_reported_with_their_place() {
+    for content in [
+        "s3cr3t",
+        "s3cr3t\n\n",
+        "s3cr3t\r\n\r\n\r\n",
+        "s3cr3t\n  \n\t\n\n",
+    ] {
+        assert_eq!(one_line(content).unwrap(), "s3cr3t", "{content:?}");
+    }
+    for (content, place) in [
+        ("s3cr3t\nmore\n", "line 2 of it holds more"),
+        ("s3cr3t\n\n\nmore", "line 4 of it holds more"),
+        ("\ns3cr3t\n", "line 1 of it is empty"),
+        ("\r\n\r\ns3cr3t", "line 1 of it is empty"),
+        (
+            "s3\rcr3t\n\n",
+            "line 1, column 3 of the file holds U+000D CARRIAGE RETURN",
+        ),
+        (
+            "s3cr3t \n\n",
+            "line 1, column 7 of the file holds U+0020 SPACE",
+        ),
+    ] {
+        let said = refused(one_line(content));
+        assert!(said.contains(place), "{content:?}: {said}");
+        assert!(!said.contains("cr3t") && !said.contains("more\n"), "{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_seen_in_a_secret_is_reported_with_place_and_name() {
     for (content, place) in [
         ("s3cr3t ", "column 7 of the file holds U+0020 SPACE"),
@@ -69,7 +111,6 @@ fn what_cannot_be_seen_in_a_secret_is_reported_with_place_and_name() {
             "s3cr3t\r\r\n",
             "column 7 of the file holds U+000D CARRIAGE RETURN",
         ),
-        ("s3cr3t\n\n", "column 7 of the file holds U+000A LINE FEED"),
         (
             "s3cr3t\u{1b}[0m",
             "column 7 of the file holds U+001B CONTROL CHARACTER",

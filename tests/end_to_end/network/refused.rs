@@ -252,30 +252,41 @@ fn an_upgrade_that_middleboxes_decorate_is_one() {
 fn whatever_answers_an_upgrade_instead_of_the_platform_is_named_by_its_status() {
     let (platform, history) = (Platform::start(), History::start());
     let (middle, setup) = between(&platform, &history);
-    for (answer, words) in [
+    for (answer, words, hint) in [
+        (
+            "HTTP/1.1 302 Found\r\nLocation: https://portal.example/\r\n\r\n",
+            "status 302",
+            "leads elsewhere",
+        ),
         (
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Sign in",
             "status 200",
+            "a page instead of an upgrade",
         ),
         (
             "HTTP/1.0 407 Proxy Authentication Required\r\n\r\n",
             "status 407",
+            "wants credentials",
         ),
         (
             "HTTP/1.1 511 Network Authentication Required\r\n\r\n",
             "status 511",
+            "proxy",
         ),
         (
             "HTTP/1.1 426 Upgrade Required\r\nUpgrade: h2c\r\n folded\r\n\r\n",
             "status 426",
+            "proxy",
         ),
         (
             "HTTP/1.1 503\r\nRetry-After: -1\r\nRetry-After: never\r\n\r\n",
             "status 503",
+            "proxy",
         ),
         (
             "HTTP/1.1 429 x\r\nRetry-After: 99999999999999999999\r\n\r\n",
             "status 429",
+            "proxy",
         ),
     ] {
         middle.turn(|m| m.upgrade = Some(answer.to_owned()));
@@ -283,7 +294,7 @@ fn whatever_answers_an_upgrade_instead_of_the_platform_is_named_by_its_status() 
         let mut gateway = setup.start();
         let id = platform.conversation();
         gateway.accept(&id).expect(202);
-        wait_reason(&gateway, &["socket-refused", words]);
+        wait_reason(&gateway, &["socket-refused", words, hint]);
         assert!(gateway.wait_log("socket-refused").contains(words));
         assert_eq!(gateway.sigterm().0, 0);
         let made = platform.channels_created() - made;
