@@ -70,12 +70,12 @@ pub mod time;
 pub mod rng;
 pub mod secret;
 pub mod plain;
-pub mod redaction;
 pub mod authority;
 pub mod blame;
 pub mod cause;
 pub mod wire;
 pub mod foreign;
+pub mod redaction;
 pub mod notice;
 
 pub mod gateway;

@@ -2,25 +2,49 @@
 //!
 //! A login host, a proxy or the history manager may echo what it was sent, as it is or encoded;
 //! how long a secret is says nothing about whether it may be read. The exact secrets are known,
-//! so they are looked for: as they are, percent-encoded (twice as well), with the escapes of
-//! JSON and of HTML, in base64 at each of the three alignments, and as `id:secret` in base64.
+//! so they are looked for underneath whatever the text is wrapped in ([`layers`]): the text is
+//! read again and again with one layer of escapes less, and what could be base64 or hex in it is
+//! read as what it holds. In each of these readings blanks, line ends and characters that cannot
+//! be seen are left out, letters are taken for lower case, and the same is done to the secret.
 //!
-//! A secret of fewer than [`WHOLE_WORD_BELOW`] characters is hidden where it stands as a word
-//! of its own, in words of others only: anything more would shred every text.
+//! # What is promised
+//!
+//! * Found is a secret of four characters and more as it is, with its letters in any case,
+//!   broken up by blanks, line ends or invisible characters, with the escapes of percent
+//!   encoding, JSON, C, Rust and HTML (each of its characters or some, up to
+//!   [`LAYERS`] times one in the other), in base64 of both alphabets and in hex, alone or with
+//!   anything before and behind it (`id:secret`), up to [`DEPTH`] times one in the other, and any
+//!   of these within another. Of a longer secret the first [`NEEDLE_MAX`] characters do, and
+//!   the beginning of one where the text was cut (`…`).
+//! * A secret of fewer characters is hidden where it stands as a word of its own, in words of
+//!   others only: anything more would shred every text. One of fewer than [`LOOSE_FROM`] that
+//!   blanks break up is taken for a secret only as a whole word, too.
+//! * Not found is what was changed beyond that: ciphers, hashes, compression, letters replaced by
+//!   lookalikes, words put in between, one half of a secret.
 //!
 //! Invariants: the number of secrets is bounded, and a secret that was replaced stays known
-//! until that many newer ones are; nothing here prints one.
+//! until that many newer ones are; time is linear in the text, and a text that would cost more
+//! than [`WORK`] readings of it is hidden as a whole; nothing here prints a secret.
 
-use std::collections::VecDeque;
+mod entities;
+mod layers;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use serde_json::Value;
+use zeroize::Zeroize as _;
 
 use crate::secret::Secret;
+use layers::{BREAK, Folded, Sign};
 
 /// Secrets shorter than this are hidden as whole words of others only.
 pub const WHOLE_WORD_BELOW: usize = 4;
+
+/// Shorter secrets with blanks in between are ordinary words too often.
+const LOOSE_FROM: usize = 8;
 
 /// Secrets that files hold: tokens of callers and operators, client secret, passwords.
 const LASTING_MAX: usize = 1024;
@@ -28,8 +52,23 @@ const LASTING_MAX: usize = 1024;
 /// Secrets that come and go: tokens, assertions, channels. The youngest are kept.
 const PASSING_MAX: usize = 256;
 
-/// The first bytes of a longer secret give it away as well as all of them.
+/// The first characters of a longer secret give it away as well as all of them.
 const NEEDLE_MAX: usize = 96;
+
+/// Layers of escapes that are taken off.
+const LAYERS: usize = 4;
+
+/// How often base64 or hex is looked for in what base64 or hex held.
+const DEPTH: usize = 3;
+
+/// The most characters that are looked at for each one of a text.
+const WORK: usize = 64;
+
+/// The beginning of a secret is hidden at a cut if it is this long.
+const CUT_MIN: usize = 6;
+
+/// Words of others beyond this are not shown anywhere; so much of each is cleaned and kept.
+const WORDS_MAX: usize = 8 * 1024;
 
 const HIDDEN: &str = "[hidden]";
 
@@ -42,12 +81,21 @@ enum Text {
     Own,
 }
 
+/// One way to read a secret, in lower case and without blanks.
 struct Needle {
-    bytes: Vec<u8>,
+    form: Vec<char>,
     /// Only between characters that cannot belong to it.
     word: bool,
-    /// What surrounds it belongs to it: a longer secret, or base64 of more than the secret.
-    run: bool,
+    /// The secret is longer: what follows belongs to it.
+    longer: bool,
+    /// Layers of escapes that were taken off the secret.
+    layer: usize,
+}
+
+impl Drop for Needle {
+    fn drop(&mut self) {
+        self.form.zeroize();
+    }
 }
 
 /// The forms of one secret that are looked for.
@@ -56,16 +104,34 @@ struct Known {
     needles: Vec<Needle>,
 }
 
+/// Where a needle is: in which list, whose, which.
+#[derive(Clone, Copy)]
+struct Place {
+    lasting: bool,
+    at: usize,
+    needle: usize,
+}
+
+/// Needles by their first four characters; shorter ones by themselves.
+#[derive(Default)]
+struct Index {
+    starts: HashMap<[char; 4], Vec<Place>>,
+    words: Vec<Place>,
+}
+
 /// The secrets that are known, the youngest last.
 #[derive(Default)]
 struct Registry {
     lasting: VecDeque<Known>,
     passing: VecDeque<Known>,
+    /// None since the lists changed.
+    index: Option<Index>,
 }
 
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
     lasting: VecDeque::new(),
     passing: VecDeque::new(),
+    index: None,
 });
 
 fn registry() -> MutexGuard<'static, Registry> {
@@ -75,35 +141,77 @@ fn registry() -> MutexGuard<'static, Registry> {
 
 /// From now on this secret of a file or of the configuration is hidden.
 pub fn learn(secret: &Secret) {
-    add(&mut registry().lasting, secret, LASTING_MAX);
+    let mut registry = registry();
+    add(&mut registry.lasting, secret, LASTING_MAX);
+    registry.index = None;
 }
 
 /// The same for one that comes and goes.
 pub fn learn_passing(secret: &Secret) {
-    add(&mut registry().passing, secret, PASSING_MAX);
+    let mut registry = registry();
+    add(&mut registry.passing, secret, PASSING_MAX);
+    registry.index = None;
 }
 
-/// Words of others, without any secret that is known.
+/// Words of others, without any secret that is known. They are to be decoded already as far as
+/// they will be; of more than [`WORDS_MAX`] characters the rest is cut off.
 #[must_use]
 pub fn foreign(text: &str) -> String {
-    clean(&registry(), text, Text::Foreign)
+    match text.char_indices().nth(WORDS_MAX) {
+        Some((cut, _)) => registry().clean(&format!("{}…", &text[..cut]), Text::Foreign),
+        None => registry().clean(text, Text::Foreign),
+    }
 }
 
-/// The same for a body that need not be text.
+/// The same for a body that need not be text: where it is JSON, for each string in it, as it
+/// reads once it is decoded.
 #[must_use]
 pub fn foreign_body(body: Vec<u8>) -> Vec<u8> {
-    let text = String::from_utf8_lossy(&body);
-    let cleaned = foreign(&text);
-    match cleaned == text {
-        true => body,
-        false => cleaned.into_bytes(),
+    let Some(mut value) = crate::foreign::value(&body) else {
+        let text = String::from_utf8_lossy(&body);
+        let cleaned = foreign(&text);
+        return match cleaned == text {
+            true => body,
+            false => cleaned.into_bytes(),
+        };
+    };
+    match clean_strings(&mut value) {
+        true => value.to_string().into_bytes(),
+        false => body,
+    }
+}
+
+/// Whether anything had to be hidden.
+fn clean_strings(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let cleaned = foreign(text);
+            let changed = cleaned != *text;
+            *text = cleaned;
+            changed
+        }
+        // All of them, hence no `any`.
+        Value::Array(list) => {
+            list.iter_mut()
+                .filter_map(|v| clean_strings(v).then_some(()))
+                .count()
+                > 0
+        }
+        Value::Object(members) => {
+            members
+                .values_mut()
+                .filter_map(|v| clean_strings(v).then_some(()))
+                .count()
+                > 0
+        }
+        _ => false,
     }
 }
 
 /// A line of our own, without any secret that is known and longer than a word.
 #[must_use]
 pub fn own(text: &str) -> String {
-    clean(&registry(), text, Text::Own)
+    registry().clean(text, Text::Own)
 }
 
 fn add(list: &mut VecDeque<Known>, secret: &Secret, most: usize) {
@@ -125,275 +233,247 @@ fn add(list: &mut VecDeque<Known>, secret: &Secret, most: usize) {
     });
 }
 
+/// The secret as it is, and as it reads with its own escapes taken off: of a text they are
+/// taken off as well.
 fn needles(secret: &str) -> Vec<Needle> {
-    let bytes = secret.as_bytes();
-    let start = bytes.get(..NEEDLE_MAX).unwrap_or(bytes);
     let short = secret.chars().count() < WHOLE_WORD_BELOW;
-    let mut all = vec![Needle {
-        bytes: start.to_vec(),
-        word: short,
-        run: start.len() < bytes.len(),
-    }];
-    for url_safe in [false, true] {
-        let encode = |bytes: &[u8]| match url_safe {
-            true => URL_SAFE_NO_PAD.encode(bytes),
-            false => STANDARD_NO_PAD.encode(bytes),
-        };
-        all.push(Needle {
-            bytes: encode(start).into_bytes(),
-            word: start.len() == bytes.len(),
-            run: start.len() < bytes.len(),
-        });
-        for before in 0..3 {
-            let padded: Vec<u8> = std::iter::repeat_n(0, before)
-                .chain(start.iter().copied())
-                .collect();
-            let encoded = encode(&padded);
-            // Only the characters that hold nothing but bits of the secret.
-            let (from, to) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
-            let inner = encoded.get(from..to).unwrap_or_default();
-            if inner.len() >= WHOLE_WORD_BELOW {
-                all.push(Needle {
-                    bytes: inner.as_bytes().to_vec(),
-                    word: false,
-                    run: true,
-                });
+    let mut readings = Vec::new();
+    if short {
+        // Too little to be told from what any base64 holds: looked for as it is written.
+        readings.push((0, layers::signs(&STANDARD_NO_PAD.encode(secret))));
+    }
+    // A blank in a form of the web is a plus.
+    for written in [secret.to_owned(), secret.replace(' ', "+")] {
+        let mut reading = layers::signs(&written);
+        for layer in 0..=LAYERS {
+            let next = layers::unescaped(&reading);
+            readings.push((layer, reading));
+            match next {
+                Some(next) => reading = next,
+                None => break,
             }
         }
     }
-    all.sort_by(|a, b| (&a.bytes, a.word).cmp(&(&b.bytes, b.word)));
-    all.dedup_by(|a, b| a.bytes == b.bytes && a.run == b.run && a.word == b.word);
+    let mut all: Vec<Needle> = Vec::new();
+    for (layer, reading) in readings {
+        let form: Vec<char> = layers::folded(&reading).iter().map(|f| f.sign.c).collect();
+        let longer = form.len() > NEEDLE_MAX;
+        let form: Vec<char> = form.into_iter().take(NEEDLE_MAX).collect();
+        let known = all.iter().any(|n| n.form == form);
+        if !form.is_empty() && !known {
+            all.push(Needle {
+                word: short || form.len() < WHOLE_WORD_BELOW,
+                form,
+                longer,
+                layer,
+            });
+        }
+    }
     all
 }
 
-fn clean(registry: &Registry, text: &str, of: Text) -> String {
-    let needles: Vec<&Needle> = registry
-        .lasting
-        .iter()
-        .chain(&registry.passing)
-        .filter(|k| of == Text::Foreign || k.secret.expose().chars().count() >= WHOLE_WORD_BELOW)
-        .flat_map(|k| &k.needles)
-        .collect();
-    let mut first = [false; 256];
-    for needle in &needles {
-        if let Some(byte) = needle.bytes.first() {
-            first[usize::from(*byte)] = true;
+impl Registry {
+    fn list(&self, lasting: bool) -> &VecDeque<Known> {
+        match lasting {
+            true => &self.lasting,
+            false => &self.passing,
         }
     }
-    // What may begin an escape.
-    for byte in *b"%\\&+" {
-        first[usize::from(byte)] = true;
+
+    fn indexed(&self) -> Index {
+        let mut index = Index::default();
+        for lasting in [true, false] {
+            for (at, known) in self.list(lasting).iter().enumerate() {
+                for (needle, of) in known.needles.iter().enumerate() {
+                    let place = Place {
+                        lasting,
+                        at,
+                        needle,
+                    };
+                    match of.form.first_chunk::<4>() {
+                        Some(start) => index.starts.entry(*start).or_default().push(place),
+                        None => index.words.push(place),
+                    }
+                }
+            }
+        }
+        index
     }
-    let bytes = text.as_bytes();
-    let mut out: Vec<u8> = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let found = first[usize::from(*byte)]
-            .then(|| {
-                needles
-                    .iter()
-                    .filter_map(|n| Some((end(n, bytes, at)?, n.run)))
-                    .max()
-            })
-            .flatten();
-        let Some((mut to, run)) = found else {
-            out.push(*byte);
-            at += 1;
-            continue;
+
+    fn clean(&mut self, text: &str, of: Text) -> String {
+        if self.lasting.is_empty() && self.passing.is_empty() {
+            return text.to_owned();
+        }
+        if self.index.is_none() {
+            self.index = Some(self.indexed());
+        }
+        let signs = layers::signs(text);
+        let mut search = Search {
+            registry: self,
+            of,
+            cut: text.trim_end().ends_with('…'),
+            work: signs.len().saturating_mul(WORK).saturating_add(4096),
+            found: Vec::new(),
         };
-        if run {
-            while out.last().is_some_and(|b| in_run(*b)) {
-                out.pop();
-            }
-            while bytes.get(to).is_some_and(|b| in_run(*b)) {
-                to += 1;
-            }
+        if search.read(signs, DEPTH, false).is_none() {
+            return HIDDEN.to_owned();
         }
-        out.extend_from_slice(HIDDEN.as_bytes());
-        at = to;
+        hide(text, search.found)
     }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Where the needle ends that begins at `at`, whatever way each of its bytes is written.
-fn end(needle: &Needle, text: &[u8], at: usize) -> Option<usize> {
-    let outside = |b: Option<&u8>| b.is_none_or(|b| !b.is_ascii_alphanumeric());
-    if needle.word && !outside(at.checked_sub(1).and_then(|before| text.get(before))) {
-        return None;
-    }
-    let mut ends = vec![at];
-    for want in &needle.bytes {
-        let mut next = Vec::new();
-        for at in &ends {
-            steps(text, *at, *want, &mut next);
+/// A place in the text that is hidden.
+struct Found {
+    from: usize,
+    to: usize,
+    /// What surrounds it belongs to it: a longer secret, or base64 of more than the secret.
+    run: bool,
+}
+
+struct Search<'a> {
+    registry: &'a Registry,
+    of: Text,
+    /// The text was cut off at its end.
+    cut: bool,
+    /// Characters that may still be looked at.
+    work: usize,
+    found: Vec<Found>,
+}
+
+impl Search<'_> {
+    /// Looks through a reading and all that is underneath; `None` if that is too much.
+    fn read(&mut self, signs: Vec<Sign>, depth: usize, packed: bool) -> Option<()> {
+        let mut signs = signs;
+        for layer in 0..=LAYERS {
+            self.work = self.work.checked_sub(signs.len())?;
+            self.compare(&layers::folded(&signs), packed);
+            if depth > 0 {
+                for reading in layers::unpacked(&signs) {
+                    self.read(reading, depth - 1, true)?;
+                }
+            }
+            match layers::unescaped(&signs) {
+                Some(next) if layer < LAYERS => signs = next,
+                _ => break,
+            }
         }
-        next.sort_unstable();
-        next.dedup();
-        ends = next;
-        if ends.is_empty() {
+        Some(())
+    }
+
+    fn compare(&mut self, text: &[Folded], packed: bool) {
+        let Some(index) = &self.registry.index else {
+            return;
+        };
+        let mut found = Vec::new();
+        for at in 0..text.len() {
+            let rest = text.get(at..).unwrap_or_default();
+            if let Some([a, b, c, d]) = rest.first_chunk::<4>()
+                && let Some(places) = index.starts.get(&[a.sign.c, b.sign.c, c.sign.c, d.sign.c])
+            {
+                found.extend(
+                    places
+                        .iter()
+                        .filter_map(|p| self.fits(*p, text, at, packed)),
+                );
+            }
+            found.extend(
+                index
+                    .words
+                    .iter()
+                    .filter_map(|p| self.fits(*p, text, at, packed)),
+            );
+        }
+        self.found.extend(found);
+    }
+
+    fn fits(&self, place: Place, text: &[Folded], at: usize, packed: bool) -> Option<Found> {
+        let known = self.registry.list(place.lasting).get(place.at)?;
+        let needle = known.needles.get(place.needle)?;
+        if self.of == Text::Own && needle.word {
             return None;
         }
-    }
-    let fits = |to: &usize| !needle.word || outside(text.get(*to));
-    ends.into_iter().filter(fits).max()
-}
-
-/// The places after one byte of a secret, for every way in which it may be written here.
-fn steps(text: &[u8], at: usize, want: u8, ends: &mut Vec<usize>) {
-    let Some(rest) = text.get(at..) else {
-        return;
-    };
-    let hex = |from: usize, digits: usize| {
-        let digits = std::str::from_utf8(rest.get(from..from + digits)?).ok()?;
-        u32::from_str_radix(digits, 16).ok()
-    };
-    let want_code = Some(u32::from(want));
-    match rest {
-        [b, ..] if *b == want => ends.push(at + 1),
-        [b'+', ..] if want == b' ' => ends.push(at + 1),
-        _ => {}
-    }
-    if rest.starts_with(b"%25") && hex(3, 2) == want_code {
-        ends.push(at + 5);
-    }
-    if rest.first() == Some(&b'%') && hex(1, 2) == want_code {
-        ends.push(at + 3);
-    }
-    if rest.first() == Some(&b'\\') {
-        // Escapes may have been escaped once more.
-        let slashes = rest.iter().take(4).take_while(|b| **b == b'\\').count();
-        if rest.get(slashes) == Some(&b'u') && hex(slashes + 1, 4) == want_code {
-            ends.push(at + slashes + 5);
+        let rest = text.get(at..)?;
+        let same = rest
+            .iter()
+            .zip(&needle.form)
+            .take_while(|(f, c)| f.sign.c == **c)
+            .count();
+        let whole = same == needle.form.len();
+        let ended = self.cut && same >= CUT_MIN && rest.get(same).is_none_or(|f| f.sign.c == '…');
+        if !whole && !ended {
+            return None;
         }
-        if rest.get(slashes) == Some(&want) && matches!(want, b'/' | b'"') {
-            ends.push(at + slashes + 1);
-        }
-        if want == b'\\' && slashes > 1 {
-            ends.extend((2..=slashes).map(|n| at + n));
-        }
-    }
-    if rest.first() == Some(&b'&')
-        && let Some(semicolon) = rest.iter().take(10).position(|b| *b == b';')
-        && let Some(Ok(name)) = rest.get(1..semicolon).map(std::str::from_utf8)
-    {
-        let code = match name {
-            "amp" => Some(u32::from(b'&')),
-            "lt" => Some(u32::from(b'<')),
-            "gt" => Some(u32::from(b'>')),
-            "quot" => Some(u32::from(b'"')),
-            "apos" => Some(u32::from(b'\'')),
-            _ => match name.strip_prefix("#x").or_else(|| name.strip_prefix("#X")) {
-                Some(hex) => u32::from_str_radix(hex, 16).ok(),
-                None => name.strip_prefix('#').and_then(|n| n.parse().ok()),
-            },
+        let same = match whole && needle.longer {
+            true => same.max(same_as_all(known, needle, rest)),
+            false => same,
         };
-        if code == want_code {
-            ends.push(at + semicolon + 1);
+        let matched = rest.get(..same)?;
+        let broken = matched.iter().skip(1).any(|f| f.gap);
+        if whole && needle.word || broken && same < LOOSE_FROM {
+            let before = at.checked_sub(1).and_then(|at| text.get(at));
+            let ours = matched.first()?;
+            let after = rest.get(same);
+            // Of a few letters any base64 holds some: they have to be all of it, or behind an id.
+            let apart = |c: char| match packed {
+                true => matches!(c, BREAK | ':'),
+                false => !c.is_alphanumeric(),
+            };
+            let blank = |f: &Folded| f.gap && !packed;
+            let left = blank(ours) || before.is_none_or(|f| apart(f.sign.c));
+            let right = after.is_none_or(|f| blank(f) || apart(f.sign.c));
+            if !left || !right {
+                return None;
+            }
         }
+        Some(Found {
+            from: matched.iter().map(|f| f.sign.from).min()?,
+            to: matched.iter().map(|f| f.sign.to).max()?,
+            run: packed || whole && needle.longer,
+        })
     }
 }
 
-fn in_run(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_')
+/// How much of a secret of which only the beginning is kept for comparison stands here.
+fn same_as_all(known: &Known, needle: &Needle, text: &[Folded]) -> usize {
+    let mut reading = layers::signs(known.secret.expose());
+    for _ in 0..needle.layer {
+        reading = layers::unescaped(&reading).unwrap_or(reading);
+    }
+    let all = layers::folded(&reading);
+    let pairs = text.iter().zip(&all);
+    pairs.take_while(|(a, b)| a.sign.c == b.sign.c).count()
+}
+
+/// The text with all that was found hidden.
+fn hide(text: &str, mut found: Vec<Found>) -> String {
+    for place in &mut found {
+        if place.run {
+            let (before, after) = (text.get(..place.from), text.get(place.to..));
+            let before = before.unwrap_or_default().trim_end_matches(in_run);
+            let rest = after.unwrap_or_default();
+            place.to += rest.len() - rest.trim_start_matches(in_run).len();
+            place.from = before.len();
+        }
+    }
+    found.sort_by_key(|f| (f.from, f.to));
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    let mut found = found.into_iter().peekable();
+    while let Some(mut place) = found.next() {
+        while let Some(next) = found.next_if(|next| next.from < place.to) {
+            place.to = place.to.max(next.to);
+        }
+        out.push_str(text.get(at..place.from).unwrap_or_default());
+        out.push_str(HIDDEN);
+        at = place.to;
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
+    out
+}
+
+fn in_run(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_')
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-
-    fn knowing(secrets: &[&str]) -> Registry {
-        let mut registry = Registry::default();
-        for secret in secrets {
-            add(&mut registry.lasting, &Secret::new(*secret), LASTING_MAX);
-        }
-        registry
-    }
-
-    fn percent(text: &str) -> String {
-        text.bytes().map(|b| format!("%{b:02x}")).collect()
-    }
-
-    fn json(text: &str) -> String {
-        text.bytes().map(|b| format!("\\u{b:04X}")).collect()
-    }
-
-    #[test]
-    fn a_known_secret_is_hidden_however_long_it_is_and_however_it_is_written() {
-        for secret in [
-            "s3cr",
-            "hush-hush",
-            "p@ss/w\"o\\rd% +&<",
-            "a-secret-of-the-client-0815",
-        ] {
-            let known = knowing(&[secret]);
-            let pair = format!("some-client:{secret}");
-            for echoed in [
-                secret.to_owned(),
-                percent(secret),
-                secret
-                    .replace('%', "%25")
-                    .replace('/', "%2F")
-                    .replace('+', "%2B"),
-                json(secret),
-                serde_json::Value::from(secret).to_string(),
-                serde_json::Value::from(serde_json::Value::from(secret).to_string()).to_string(),
-                secret.replace('/', "\\/"),
-                secret.bytes().map(|b| format!("&#{b};")).collect(),
-                secret.bytes().map(|b| format!("&#x{b:x};")).collect(),
-                secret.replace('&', "&amp;").replace('<', "&lt;"),
-                STANDARD.encode(secret),
-                URL_SAFE.encode(secret),
-                STANDARD.encode(&pair),
-                STANDARD.encode(format!("x{pair}y")),
-                STANDARD.encode(format!("xy{pair}")),
-                percent(&STANDARD.encode(&pair)),
-            ] {
-                let cleaned = clean(&known, &format!("you sent <{echoed}>, wrong"), Text::Own);
-                assert!(cleaned.contains(HIDDEN), "{secret} as {echoed}: {cleaned}");
-                assert!(!cleaned.contains(&echoed), "{cleaned}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_very_short_secret_is_hidden_as_a_word_of_others_only() {
-        let known = knowing(&["is"]);
-        let text = "this 'is' wrong";
-        assert_eq!(clean(&known, text, Text::Foreign), "this '[hidden]' wrong");
-        assert_eq!(clean(&known, text, Text::Own), text);
-        assert_eq!(clean(&knowing(&[""]), text, Text::Foreign), text);
-    }
-
-    #[test]
-    fn what_holds_no_secret_stays_as_it_is() {
-        let known = knowing(&["a-secret-of-the-client-0815", "hush"]);
-        for text in [
-            "",
-            "100 % of it & more\\n + Grüße",
-            "%",
-            "\\u",
-            "&#;",
-            "hus",
-            "Hush",
-        ] {
-            assert_eq!(clean(&known, text, Text::Foreign), text);
-        }
-    }
-
-    #[test]
-    fn the_number_of_secrets_is_bounded_and_the_oldest_is_forgotten_first() {
-        let mut list = VecDeque::new();
-        for n in 0..20 {
-            add(&mut list, &Secret::new(format!("secret-{n}")), 4);
-            add(&mut list, &Secret::new("secret-0"), 4);
-        }
-        let kept: Vec<&str> = list.iter().map(|k| k.secret.expose()).collect();
-        assert_eq!(kept, ["secret-17", "secret-18", "secret-19", "secret-0"]);
-        let long = Secret::new("0123456789abcdef".repeat(1000));
-        let mut known = Registry::default();
-        add(&mut known.passing, &long, 4);
-        let text = format!("got {} here", long.expose());
-        assert_eq!(clean(&known, &text, Text::Own), "got [hidden] here");
-    }
-}
+mod tests;

@@ -27,6 +27,7 @@ use crate::filing::rows::RecordRow;
 use crate::ids::RecordId;
 use crate::plain::{one_line, without};
 use crate::platform::retry_after;
+use crate::redaction;
 use crate::secret::Secret;
 use crate::wire::{Request, Response};
 
@@ -280,7 +281,7 @@ fn excerpt(forwarders: &Forwarders, token: Option<&Secret>, answer: &Response) -
             .filter(|value| value.len() >= 8),
     );
     let text = String::from_utf8_lossy(&answer.body);
-    one_line(&without(&text, &hidden), EXCERPT_MAX)
+    redaction::foreign(&one_line(&without(&text, &hidden), EXCERPT_MAX))
 }
 
 /// A token in a file that others may replace at any time.

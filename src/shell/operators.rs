@@ -236,6 +236,7 @@ impl Operators {
                     "attempts": attempts,
                 });
                 if let (Some(error), Some(object)) = (last_error, body.as_object_mut()) {
+                    let error = crate::redaction::foreign(&error);
                     object.insert(String::from("lastError"), error.into());
                 }
                 Reply::json(200, body.to_string())

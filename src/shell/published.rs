@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::http::served::Refusals;
 use crate::filing::rows::{Recovered, StoreTrouble};
 use crate::gateway::Gateway;
+use crate::redaction;
 use crate::service::logging;
 use crate::status::snapshot::Histogram;
 use crate::status::{Minutes, Snapshot, verdict};
@@ -112,6 +113,15 @@ impl Published {
             ..Snapshot::default()
         };
         let counters = snapshot.fill(&gateway.filing().snapshot(now));
+        // Once more at the edge: a secret may have come to be known since its echo was heard.
+        for words in [
+            &mut snapshot.platform.token_trouble,
+            &mut snapshot.platform.astray,
+            &mut snapshot.store_trouble,
+        ] {
+            *words = words.take().map(|said| redaction::foreign(&said));
+        }
+        snapshot.history_detail = redaction::foreign(&snapshot.history_detail);
         let mut inner = lock(&self.inner);
         inner.minutes.update(now.wall, counters);
         snapshot.minutes = inner.minutes.kept();
@@ -244,7 +254,9 @@ impl Published {
         reasons.extend(current.platform.astray.clone());
         if current.platform.places_free == 0 {
             reasons.push(match &current.platform.socket_trouble {
-                Some((trouble, _)) => format!("{}: {trouble}", trouble.label()),
+                Some((trouble, _)) => {
+                    format!("{}: {}", trouble.label(), verdict::socket_words(*trouble))
+                }
                 None => "no channel has a free place".into(),
             });
         }

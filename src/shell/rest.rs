@@ -330,7 +330,7 @@ fn work(workers: &RestWorkers, job: &Job) -> Outcome {
 
 /// What an answer means; the secrets in it are known from then on.
 pub(super) fn understood(op: &Op, response: &Response, now: Wall) -> Outcome {
-    let outcome = decode(op, response, now);
+    let mut outcome = decode(op, response, now);
     let learn = |channel: &Channel| {
         let secrets = channel.id.iter().chain(&channel.connect_uri);
         secrets.for_each(redaction::learn_passing);
@@ -338,6 +338,22 @@ pub(super) fn understood(op: &Op, response: &Response, now: Wall) -> Outcome {
     match &outcome.result {
         Ok(Answer::Token { access_token, .. }) => redaction::learn_passing(access_token),
         Ok(Answer::Channel(channel)) => learn(channel),
+        _ => {}
+    }
+    // Of a good answer too some words are shown, and of any that is decoded what they read.
+    match &mut outcome.result {
+        Ok(Answer::Topics(topics)) => {
+            for rejected in topics.iter_mut().filter_map(|t| t.rejected.as_mut()) {
+                *rejected = redaction::foreign(rejected);
+            }
+        }
+        Err(
+            Failure::Forbidden(words)
+            | Failure::BadRequest { detail: words, .. }
+            | Failure::Login {
+                sentence: words, ..
+            },
+        ) => *words = redaction::foreign(words),
         _ => {}
     }
     outcome

@@ -3,11 +3,14 @@
 //! Invariant: these are the only names under which they leave the process; the
 //! inner types carry no serialisation.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::filing::rows;
 use crate::ids::ConversationId;
+use crate::redaction;
 use crate::shell::port::{InteractionView, RecordView};
 use crate::time::Wall;
 
@@ -35,7 +38,7 @@ pub fn brief(
         accepted_at: accepted_at.rfc3339(),
         reason: reason.map(|r| Reason {
             code: &r.code,
-            detail: &r.detail,
+            detail: redaction::foreign(&r.detail),
         }),
     })
 }
@@ -43,7 +46,7 @@ pub fn brief(
 #[derive(Serialize)]
 struct Reason<'a> {
     code: &'a str,
-    detail: &'a str,
+    detail: String,
 }
 
 #[derive(Serialize)]
@@ -81,7 +84,7 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     next_try: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_error: Option<&'a str>,
+    last_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'a RawValue>,
 }
@@ -93,7 +96,19 @@ enum Eyes {
     Operator,
 }
 
-fn record(view: &RecordView, eyes: Eyes) -> Record<'_> {
+/// What was said last of records, each text cleaned of secrets once: an outage says the same of
+/// thousands.
+#[derive(Default)]
+struct Said<'a>(BTreeMap<&'a str, String>);
+
+impl<'a> Said<'a> {
+    fn clean(&mut self, text: &'a str) -> String {
+        let cleaned = self.0.entry(text);
+        cleaned.or_insert_with(|| redaction::foreign(text)).clone()
+    }
+}
+
+fn record<'a>(view: &'a RecordView, eyes: Eyes, said: &mut Said<'a>) -> Record<'a> {
     let operator = eyes == Eyes::Operator;
     Record {
         record_id: view.record.to_string(),
@@ -109,7 +124,7 @@ fn record(view: &RecordView, eyes: Eyes) -> Record<'_> {
         attempts: view.attempts,
         delivered_at: view.delivered_at.map(Wall::rfc3339),
         next_try: view.next_try.filter(|_| operator).map(Wall::rfc3339),
-        last_error: view.last_error.as_deref(),
+        last_error: view.last_error.as_deref().map(|text| said.clean(text)),
         body: view.body.as_deref().filter(|_| operator).and_then(raw),
     }
 }
@@ -117,21 +132,22 @@ fn record(view: &RecordView, eyes: Eyes) -> Record<'_> {
 /// An interaction with its records, for callers.
 #[must_use]
 pub fn interaction(view: &InteractionView) -> String {
+    let mut said = Said::default();
     text(&Interaction {
         conversation_id: view.conversation.to_string(),
         state: &view.state,
         accepted_at: view.accepted_at.rfc3339(),
         watched_since: view.watched_since.map(Wall::rfc3339),
         finished_at: view.finished_at.map(Wall::rfc3339),
-        reason: view
-            .reason
-            .as_ref()
-            .map(|(code, detail)| Reason { code, detail }),
+        reason: view.reason.as_ref().map(|(code, detail)| Reason {
+            code,
+            detail: redaction::foreign(detail),
+        }),
         interaction: view.members.as_deref().and_then(raw),
         records: view
             .records
             .iter()
-            .map(|r| record(r, Eyes::Caller))
+            .map(|r| record(r, Eyes::Caller, &mut said))
             .collect(),
     })
 }
@@ -139,7 +155,7 @@ pub fn interaction(view: &InteractionView) -> String {
 /// A record, for operators: with its body while there is one.
 #[must_use]
 pub fn one_record(view: &RecordView) -> String {
-    text(&record(view, Eyes::Operator))
+    text(&record(view, Eyes::Operator, &mut Said::default()))
 }
 
 /// Records, for operators.
@@ -149,8 +165,12 @@ pub fn many_records(views: &[RecordView]) -> String {
     struct Records<'a> {
         records: Vec<Record<'a>>,
     }
+    let mut said = Said::default();
     text(&Records {
-        records: views.iter().map(|r| record(r, Eyes::Operator)).collect(),
+        records: views
+            .iter()
+            .map(|r| record(r, Eyes::Operator, &mut said))
+            .collect(),
     })
 }
 

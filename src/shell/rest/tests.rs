@@ -445,3 +445,28 @@ fn the_queue_is_bounded_and_stopping_breaks_off_what_is_under_way() {
     assert_eq!(reported.len(), 2, "{reported:?}");
     drop(go);
 }
+
+#[test]
+fn what_good_and_bad_answers_echo_of_a_secret_is_hidden_in_what_is_made_of_them() {
+    let secret = Secret::new("a-secret-in-answers");
+    redaction::learn(&secret);
+    let stub = Stub::start(|got, out| {
+        let status = if got.line.contains("good") { 200 } else { 403 };
+        let body = br#"{"message":"a-secr\u0065t-in-answers","code":"not.allowed","entities":[
+            {"id":"t","state":"Rejected","rejectionReason":"of a%2Dsecret-in-\u0061nswers, no"}]}"#;
+        reply(out, status, "", body)
+    });
+    let of = |path: &str| {
+        let answer = get(&agent(&settings()), stub.url(path)).unwrap();
+        let op = Op::Subscriptions(Secret::new("channel"));
+        format!("{:?}", understood(&op, &answer, Wall(0)).result)
+    };
+    for path in ["/good", "/bad"] {
+        let made = of(path);
+        assert!(made.contains("[hidden]"), "{made}");
+        assert!(
+            !made.contains("secret-in") && !made.contains("answers"),
+            "{made}"
+        );
+    }
+}
