@@ -104,6 +104,22 @@ impl fmt::Display for Trouble {
                 "WebSockets are refused with status {status}: the platform, or a proxy on the \
                  way, cannot serve them now"
             ),
+            Trouble::Refused(407) => f.write_str(
+                "WebSockets are refused with status 407: a proxy on the way wants credentials; \
+                 those of [genesys] proxy-credentials-file are sent to the proxy that [genesys] \
+                 proxy names, and to no other",
+            ),
+            Trouble::Refused(status @ 300..=399) => write!(
+                f,
+                "WebSockets are refused with status {status}, which leads elsewhere and is not \
+                 followed: a proxy or firewall on the way, or a login page of the network, \
+                 answers in the platform's place"
+            ),
+            Trouble::Refused(status @ 200..=299) => write!(
+                f,
+                "WebSockets are refused with status {status}, a page instead of an upgrade: a \
+                 web server, or a proxy that knows no WebSockets, answers in the platform's place"
+            ),
             Trouble::Refused(status) => write!(
                 f,
                 "WebSockets are refused with status {status} although REST works: a proxy or \

@@ -24,7 +24,6 @@ use crate::platform::way::Trouble;
 use crate::redaction;
 use crate::secret::Secret;
 use crate::service::ExitCode;
-use crate::status::verdict::socket_words;
 
 /// How long the socket may take to open and to answer a ping.
 const PONG_PATIENCE: Duration = Duration::from_secs(45);
@@ -191,7 +190,7 @@ fn words(end: &End) -> String {
         } => format!("to be tried again in {} s", wait.as_secs()),
         _ => String::new(),
     };
-    let said = socket_words(trouble);
+    let said = trouble.to_string();
     match more.is_empty() {
         true => format!("{}: {said}", trouble.label()),
         false => format!("{}: {said} ({more})", trouble.label()),

@@ -255,7 +255,7 @@ impl Published {
         if current.platform.places_free == 0 {
             reasons.push(match &current.platform.socket_trouble {
                 Some((trouble, _)) => {
-                    format!("{}: {}", trouble.label(), verdict::socket_words(*trouble))
+                    format!("{}: {}", trouble.label(), trouble)
                 }
                 None => "no channel has a free place".into(),
             });

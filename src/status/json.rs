@@ -74,7 +74,7 @@ pub fn render(s: &Snapshot) -> String {
         "sockets": {
             "trouble": p.socket_trouble.map(|(why, _)| why.label()),
             "status": p.socket_trouble.and_then(|(why, _)| why.status()),
-            "detail": p.socket_trouble.map(|(why, _)| verdict::socket_words(why)),
+            "detail": p.socket_trouble.map(|(why, _)| why.to_string()),
             "seconds": p.socket_trouble.map(|(_, since)| seconds(since)),
             "notLiveSeconds": seconds(p.dark_for),
         },

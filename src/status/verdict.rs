@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::snapshot::Snapshot;
 use crate::blame::Blame;
-use crate::platform::way::Trouble;
 
 /// How it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -111,8 +110,7 @@ pub fn of(s: &Snapshot) -> Verdict {
             Blame::Peer | Blame::Environment => Level::Warn,
         };
         let since = lasting(since);
-        let words = socket_words(trouble);
-        say(level, format!("{}: {words}, {since}", trouble.label()));
+        say(level, format!("{}: {trouble}, {since}", trouble.label()));
     }
     let (waiting, pending) = (s.platform.topics_waiting, s.platform.topics_pending);
     if s.platform.dark_for >= DARK_TOLERATED && waiting + pending > 0 {
@@ -251,30 +249,6 @@ pub fn of(s: &Snapshot) -> Verdict {
         level,
         sentence,
         reasons: reasons.into_iter().map(|(_, text)| text).collect(),
-    }
-}
-
-/// Why sockets cannot be had, and what to look at: statuses that say themselves what stands in
-/// the way have their own words.
-#[must_use]
-pub fn socket_words(trouble: Trouble) -> String {
-    match trouble {
-        Trouble::Refused(407) => {
-            "WebSockets are refused with status 407: a proxy on the way wants \
-             credentials; those of [genesys] proxy-credentials-file are sent to the proxy that \
-             [genesys] proxy names, and to no other"
-                .into()
-        }
-        Trouble::Refused(status @ 300..=399) => format!(
-            "WebSockets are refused with status {status}, which leads elsewhere and is not \
-             followed: a proxy or firewall on the way, or a login page of the network, answers \
-             in the platform's place"
-        ),
-        Trouble::Refused(status @ 200..=299) => format!(
-            "WebSockets are refused with status {status}, a page instead of an upgrade: a web \
-             server, or a proxy that knows no WebSockets, answers in the platform's place"
-        ),
-        other => other.to_string(),
     }
 }
 
