@@ -383,3 +383,31 @@ fn why_a_channel_could_not_be_made_is_told() {
         assert!(text.contains(said), "{failure:?}: {text}");
     }
 }
+
+#[test]
+fn a_token_that_is_still_taken_after_it_should_have_idled_out_keeps_its_new_channels() {
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.idle = Some(SECOND * 300);
+    b.drain();
+    b.watch(1);
+    b.answering = false;
+    b.calls.clear();
+    for _ in 0..900 {
+        b.pass(SECOND);
+        for (call, op) in std::mem::take(&mut b.calls) {
+            if op == Op::Token {
+                // The login host is away.
+                let outcome = Outcome::of(Err(Failure::Garbled));
+                b.give(Input::Answered { call, outcome });
+            } else {
+                b.answering = true;
+                b.call(call, op);
+                b.answering = false;
+                b.calls.pop();
+                b.drain();
+            }
+        }
+    }
+    assert!(b.made <= 8, "{} channels in a quarter of an hour", b.made);
+    assert_eq!(b.live(), 1);
+}
