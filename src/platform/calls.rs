@@ -185,6 +185,11 @@ impl Calls {
         self.jobs.get(&call).map(|j| &j.purpose)
     }
 
+    /// When it was asked for.
+    pub(super) fn queued_at(&self, call: CallId) -> Option<Mono> {
+        self.jobs.get(&call).map(|j| j.queued)
+    }
+
     /// The next call to make, if one may be made now.
     pub(super) fn next(&mut self, keeper: &Keeper, budget: &mut Budget, now: Now) -> Option<Ready> {
         let priorities = [

@@ -356,11 +356,14 @@ impl Client {
         self.calls.forget(|p| !awaited(p, channels, abandoned));
     }
 
-    /// True while somebody waits for the answer of a call that is waiting or under way.
+    /// True while somebody waits for the answer of a call that is waiting or under way, or did
+    /// when it was asked for in this very turn: a topic that is given up in the same turn may
+    /// leave a new channel without need, and whoever needs the next one takes it.
     #[must_use]
-    pub fn awaits(&self, call: CallId) -> bool {
-        let purpose = self.calls.purpose(call);
-        purpose.is_some_and(|p| awaited(p, &self.channels, &self.abandoned))
+    pub fn awaits(&self, call: CallId, now: Now) -> bool {
+        let awaited = |p| awaited(p, &self.channels, &self.abandoned);
+        self.calls.purpose(call).is_some_and(awaited)
+            || self.calls.queued_at(call) == Some(now.mono)
     }
 
     /// Takes a channel out of the table; its sockets are told to close, its topics wait.

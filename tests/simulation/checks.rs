@@ -31,9 +31,6 @@ const DEAF_MAX: Time = 5 * MINUTE;
 const HELD_LOOKS_MAX: u32 = 20;
 /// A caller is answered within this time, if only with 503.
 const ANSWER_MAX: Time = 60 * SECOND;
-/// A confirmation that was sent before its channel went arrives, and what follows from
-/// it is done, within this time.
-const CONFIRMATION_MAX: Time = 10 * SECOND;
 /// Channels that one process makes within an hour in which no socket can be had.
 const MADE_MAX: u64 = 100;
 /// Rebuilt and announced times of one wrap-up differ by less.
@@ -320,15 +317,14 @@ impl Full {
                         .truth()
                         .channels()
                         .any(|c| c.socket != Some(here) && c.has_topic(topic.as_str()));
-                    // The platform dropped the channel that holds it while the confirmation was
-                    // on the way, or has just come, which nobody could know.
+                    // The platform dropped the channel that held it, without a word perhaps, so
+                    // that nobody could know it yet.
                     let just_dropped =
                         self.checks
                             .dropped
                             .get(topic.as_str())
                             .is_some_and(|(from, at)| {
-                                !self.net.is_on(socket, from)
-                                    && self.clock.time - at < CONFIRMATION_MAX
+                                !self.net.is_on(socket, from) && self.clock.time - at < DEAF_MAX
                             });
                     if !elsewhere && !just_dropped {
                         return self.fail(format!(

@@ -53,6 +53,8 @@ pub(crate) struct Disk {
     pub(crate) channels: Vec<ChannelRow>,
     /// Over for longer than `retain`, by the clock on the wall.
     pub(crate) purged: BTreeSet<ConversationId>,
+    /// The same of support results, by their keys.
+    pub(crate) purged_keys: BTreeSet<String>,
     destination: DestinationRow,
     order: Vec<RecordId>,
     last_alive: Option<Wall>,
@@ -330,6 +332,7 @@ impl Disk {
             .collect();
         for id in gone {
             if let Some(r) = self.records.remove(&id) {
+                self.purged_keys.extend(r.key.map(|(key, _)| key));
                 *fact.records.entry(r.row.state).or_default() += 1;
                 fact.erased += 1;
             }

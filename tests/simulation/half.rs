@@ -514,7 +514,11 @@ impl Half {
                     self.net.order(socket, order, &self.clock);
                 }
                 Output::Call { call, op, token } => {
-                    if !self.client.as_ref().is_some_and(|c| c.awaits(call)) {
+                    if !self
+                        .client
+                        .as_ref()
+                        .is_some_and(|c| c.awaits(call, self.clock.now()))
+                    {
                         self.fail(format!("nobody waits for {op:?}"));
                     }
                     self.net.call(call, op, token.as_ref(), &self.clock)

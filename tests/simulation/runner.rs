@@ -262,6 +262,14 @@ const NAMED: &[(u64, &str)] = &[
         "tokens of five minutes, and 404 for every socket: each token tried as many channels as there are places",
     ),
     (
+        401_312,
+        "a new channel is asked for, and not needed any more, in one turn",
+    ),
+    (
+        401_655,
+        "a channel ends without a word, and what another holds of it is taken off meanwhile",
+    ),
+    (
         401_836,
         "channels that are empty since the same moment were closed one a turn, the others late",
     ),

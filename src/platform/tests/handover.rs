@@ -94,10 +94,10 @@ fn a_channel_that_is_made_when_nobody_waits_for_it_any_more_is_the_next_one() {
     assert_eq!(creations(&b), 1);
     let late = b.calls.iter().position(|(_, op)| *op == Op::CreateChannel);
     let (late, _) = b.calls.remove(late.unwrap());
-    assert!(b.client.awaits(late));
+    assert!(b.client.awaits(late, b.now));
     // The hand-over gives up; the call is still under way.
     b.pass(Duration::from_secs(46));
-    assert!(!b.client.awaits(late));
+    assert!(!b.client.awaits(late, b.now));
     b.calls.clear();
     let outcome = Outcome::of(Ok(rest::Answer::Channel(rest::Channel {
         id: Some(Secret::new("streaming-late")),

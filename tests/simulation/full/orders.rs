@@ -107,7 +107,8 @@ impl Full {
             Output::Call { call, op, token } => {
                 let awaited = self.gateway.as_ref();
                 let own = self.sabotage.as_ref().is_some_and(|s| s.calls());
-                if !own && !awaited.is_some_and(|g| g.platform().awaits(call)) {
+                let now = self.clock.now();
+                if !own && !awaited.is_some_and(|g| g.platform().awaits(call, now)) {
                     self.fail(format!("nobody waits for {op:?}"));
                 }
                 let asks = matches!(op, Op::Conversation(_) | Op::Conversations(_));
