@@ -91,6 +91,8 @@ impl Client {
             channel.replace = channel.replace.filter(|r| r.why != CLOSING);
             channel.reopen_at = Some(now.mono + spread);
         }
+        // It stays: its life, which nobody looked after while it was to be replaced, may be due.
+        self.roll_life(slot, now);
     }
 
     /// The second socket on the same URI is open: it serves from now on.

@@ -81,6 +81,7 @@ impl Client {
         while let Some(slot) = self.due_to_dial(now) {
             self.roll_socket(slot, now);
         }
+        self.read_expiries(now);
     }
 
     fn due_to_dial(&self, now: Now) -> Option<u8> {

@@ -266,6 +266,10 @@ const NAMED: &[(u64, &str)] = &[
         "a new channel is asked for, and not needed any more, in one turn",
     ),
     (
+        402_482,
+        "twenty closing notices when their channels were to be renewed: one thing due after the other",
+    ),
+    (
         401_655,
         "a channel ends without a word, and what another holds of it is taken off meanwhile",
     ),
