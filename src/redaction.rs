@@ -2,7 +2,7 @@
 //!
 //! A login host, a proxy or the history manager may echo what it was sent, as it is or encoded;
 //! how long a secret is says nothing about whether it may be read. The exact secrets are known,
-//! so they are looked for underneath whatever the text is wrapped in ([`layers`]): the text is
+//! so they are looked for underneath whatever the text is wrapped in (`layers`): the text is
 //! read again and again with one layer of escapes less, and what could be base64 or hex in it is
 //! read as what it holds. In each of these readings blanks, line ends and characters that cannot
 //! be seen are left out, letters are taken for lower case, and the same is done to the secret.
@@ -12,19 +12,19 @@
 //! * Found is a secret of four characters and more as it is, with its letters in any case,
 //!   broken up by blanks, line ends or invisible characters, with the escapes of percent
 //!   encoding, JSON, C, Rust and HTML (each of its characters or some, up to
-//!   [`LAYERS`] times one in the other), in base64 of both alphabets and in hex, alone or with
-//!   anything before and behind it (`id:secret`), up to [`DEPTH`] times one in the other, and any
-//!   of these within another. Of a longer secret the first [`NEEDLE_MAX`] characters do, and
+//!   `LAYERS` times one in the other), in base64 of both alphabets and in hex, alone or with
+//!   anything before and behind it (`id:secret`), up to `DEPTH` times one in the other, and any
+//!   of these within another. Of a longer secret the first `NEEDLE_MAX` characters do, and
 //!   the beginning of one where the text was cut (`…`).
 //! * A secret of fewer characters is hidden where it stands as a word of its own, in words of
-//!   others only: anything more would shred every text. One of fewer than [`LOOSE_FROM`] that
+//!   others only: anything more would shred every text. One of fewer than `LOOSE_FROM` that
 //!   blanks break up is taken for a secret only as a whole word, too.
 //! * Not found is what was changed beyond that: ciphers, hashes, compression, letters replaced by
 //!   lookalikes, words put in between, one half of a secret.
 //!
 //! Invariants: the number of secrets is bounded, and a secret that was replaced stays known
 //! until that many newer ones are; time is linear in the text, and a text that would cost more
-//! than [`WORK`] readings of it is hidden as a whole; nothing here prints a secret.
+//! than `WORK` readings of it is hidden as a whole; nothing here prints a secret.
 
 mod entities;
 mod layers;
@@ -154,7 +154,7 @@ pub fn learn_passing(secret: &Secret) {
 }
 
 /// Words of others, without any secret that is known. They are to be decoded already as far as
-/// they will be; of more than [`WORDS_MAX`] characters the rest is cut off.
+/// they will be; of more than `WORDS_MAX` characters the rest is cut off.
 #[must_use]
 pub fn foreign(text: &str) -> String {
     match text.char_indices().nth(WORDS_MAX) {
