@@ -121,14 +121,23 @@ impl Client {
     /// has not.
     pub(super) fn create_at(&self, now: Mono) -> Option<Mono> {
         let callable = self.may_create_at(now);
-        if !self.way.doubtful() {
-            return Some(callable);
+        if !self.way.gated() {
+            let wait = self.way.unproven() && self.trying_the_token();
+            return (!wait).then_some(callable);
         }
-        let from = match self.way.gated() {
-            true => callable.max(self.way.from()),
-            false => callable,
-        };
+        let from = callable.max(self.way.from());
         (!self.first_socket_pending()).then_some(from)
+    }
+
+    /// A channel is being made with the token that is held, or waits for its first socket. What
+    /// an earlier token made, or waits for another itself, tells nothing about it.
+    fn trying_the_token(&self) -> bool {
+        let serial = self.token.serial();
+        let tries = |c: &Channel| {
+            let made = matches!(c.phase, Phase::Creating) || Some(c.token_serial) == serial;
+            made && !c.served && !c.doubted && !c.retiring() && c.phase != Phase::Open
+        };
+        self.channels.values().any(tries)
     }
 
     /// A successor got no socket: each try costs a place.

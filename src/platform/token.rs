@@ -77,6 +77,11 @@ impl Keeper {
         self.held.as_ref().filter(|h| !h.over(now))
     }
 
+    /// Of the token that was got last, over or not.
+    pub fn serial(&self) -> Option<u32> {
+        self.held.as_ref().map(|held| held.serial)
+    }
+
     /// True when a request should go out; marks it as under way.
     pub fn ask(&mut self, now: Now) -> bool {
         let wanted = match &self.held {

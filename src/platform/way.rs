@@ -30,10 +30,6 @@ use crate::time::{Mono, Now};
 /// Failures to connect until all channels wait for one that tries.
 const UNREACHED_MIN: u32 = 3;
 
-/// So many tokens are tried at once after one another; then it is not the token's channels that
-/// are refused.
-const TOKENS_IN_VAIN: u8 = 2;
-
 /// Statuses of refused upgrades that are counted for themselves; all others count as 0.
 pub const STATUSES: [u16; 18] = [
     200, 301, 302, 307, 400, 401, 403, 404, 405, 407, 408, 426, 429, 451, 500, 502, 503, 504,
@@ -144,8 +140,9 @@ pub(super) struct Way {
     /// Nothing is dialled before.
     from: Mono,
     pause: Duration,
-    /// Tokens with which sockets could not be had, since one served.
-    tokens: u8,
+    /// Another token is held than the one with which sockets could not be had, and none has
+    /// served yet.
+    unproven: bool,
     /// The last socket that was dialled before the last failure was counted.
     before: u32,
     refused: BTreeMap<u16, u64>,
@@ -240,22 +237,21 @@ impl Way {
     pub(super) fn serves(&mut self) -> Option<Trouble> {
         let gated = self.gated();
         self.failures = 0;
-        self.tokens = 0;
+        self.unproven = false;
         self.from = Mono(0);
         self.trouble.take().filter(|_| gated)
     }
 
     /// Another token is held: what may have been about the old one's channels proves nothing
-    /// about the new one's, unless it was so with the one before as well. True if there was such.
+    /// about the new one's. True if there was such.
     pub(super) fn other_token(&mut self, now: Now) -> bool {
         let of_channel = self.trouble.is_some_and(Trouble::of_channel);
-        if !of_channel || self.tokens >= TOKENS_IN_VAIN {
-            return false;
+        if of_channel {
+            self.failures = 0;
+            self.unproven = true;
+            self.from = self.from.min(now.mono);
         }
-        self.tokens += 1;
-        self.failures = 0;
-        self.from = self.from.min(now.mono);
-        true
+        of_channel
     }
 
     /// All channels wait for one that tries.
@@ -269,9 +265,9 @@ impl Way {
         }
     }
 
-    /// One channel is made at a time until its socket serves, or does not.
-    pub(super) fn doubtful(&self) -> bool {
-        self.gated() || self.tokens > 0
+    /// With this token no socket has served yet, and with the one before none could be had.
+    pub(super) fn unproven(&self) -> bool {
+        self.unproven
     }
 
     /// When the next socket may be tried.
@@ -365,11 +361,11 @@ mod tests {
             assert_eq!(way.from() <= at(0).mono, soon, "{status}");
             assert_eq!(way.gated(), !soon, "{status}");
             // But with one channel, not with as many as there are places.
-            assert!(way.doubtful(), "{status}");
+            assert_eq!(way.unproven(), soon, "{status}");
             way.failed(&End::refused(status), 7, 7, at(0), &mut rng);
-            assert!(way.doubtful(), "{status}");
+            assert_eq!(way.unproven(), soon, "{status}");
             way.serves();
-            assert!(!way.doubtful(), "{status}");
+            assert!(!way.unproven(), "{status}");
         }
     }
 
