@@ -29,6 +29,11 @@ const DEAF_MAX: Time = 5 * MINUTE;
 /// Channels beyond the setting are emptied within so many looks, ten minutes, at a platform
 /// whose REST serves.
 const HELD_LOOKS_MAX: u32 = 20;
+/// So long after the last trouble a channel serves, whatever pauses had grown meanwhile: the
+/// longest that the platform may ask for is an hour.
+const PEACE_MAX: Time = 75 * MINUTE;
+/// Looks in a row after that at which none does.
+const IDLE_LOOKS_MAX: u32 = 20;
 /// A caller is answered within this time, if only with 503.
 const ANSWER_MAX: Time = 60 * SECOND;
 /// Channels that one process makes within an hour in which no socket can be had.
@@ -76,6 +81,10 @@ pub(crate) struct Checks {
     /// When a record was first posted.
     first_posts: BTreeMap<RecordId, Time>,
     held_looks: u32,
+    /// Since when nothing hinders anybody.
+    pub(crate) peace: Option<Time>,
+    /// Looks in a row at which topics are wanted and no channel serves, in peace.
+    idle_looks: u32,
     pub(crate) invented: crate::invented::Invented,
     /// When its end was first ordered: what happens later is another story.
     decided: BTreeMap<ConversationId, Time>,

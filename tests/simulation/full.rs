@@ -204,6 +204,7 @@ impl Full {
     /// No more faults.
     pub(crate) fn peace(&mut self) {
         self.calm = true;
+        self.checks.peace = Some(self.clock.time);
         let plan = self.plan.clone();
         faults::clear(&plan, &mut self.net, &self.clock);
         self.disk.trouble = None;

@@ -73,22 +73,12 @@ fn sabotage(what: Breakage) -> Box<dyn Sabotage> {
 const OWN_CALLS: u64 = 1 << 60;
 
 impl Broken {
-    fn own_channel(&mut self) -> Option<Output> {
+    fn own_call(&mut self, op: Op) -> Option<Output> {
         let token = Some(self.token.clone()?);
         self.extra += 1;
         Some(Output::Call {
             call: CallId(OWN_CALLS + self.extra),
-            op: Op::CreateChannel,
-            token,
-        })
-    }
-
-    fn own_call(&mut self) -> Option<Output> {
-        let token = Some(self.token.clone()?);
-        self.extra += 1;
-        Some(Output::Call {
-            call: CallId(OWN_CALLS + self.extra),
-            op: Op::IdleTimeout,
+            op,
             token,
         })
     }
@@ -150,14 +140,14 @@ impl Sabotage for Broken {
                 },
             ) => {}
             (Breakage::AsksWithoutBudget, Input::Answered { call, .. }) if call.0 >= OWN_CALLS => {
-                let own = self.own_call();
+                let own = self.own_call(Op::IdleTimeout);
                 self.pending.extend(own);
                 all.push(Input::Tick);
             }
             (Breakage::MakesChannelsForSockets, Input::Session { socket, fact }) => {
                 if matches!(fact, Fact::Ended(session::End::UpgradeRefused { .. })) {
                     self.chain = 20;
-                    let own = self.own_channel();
+                    let own = self.own_call(Op::CreateChannel);
                     self.pending.extend(own);
                 }
                 all.push(Input::Session { socket, fact });
@@ -166,7 +156,9 @@ impl Sabotage for Broken {
                 if call.0 >= OWN_CALLS =>
             {
                 self.chain = self.chain.saturating_sub(1);
-                let own = (self.chain > 0).then(|| self.own_channel()).flatten();
+                let own = (self.chain > 0)
+                    .then(|| self.own_call(Op::CreateChannel))
+                    .flatten();
                 self.pending.extend(own);
                 all.push(Input::Tick);
             }
@@ -274,7 +266,7 @@ impl Sabotage for Broken {
                     Breakage::AsksWithoutBudget | Breakage::SendsWhatNobodyWaitsFor
                 );
                 if asks && self.extra == 0 {
-                    let own = self.own_call();
+                    let own = self.own_call(Op::IdleTimeout);
                     all.extend(own);
                 }
             }
@@ -412,6 +404,7 @@ impl Sabotage for Broken {
                 }
                 all.push(Output::Store(StoreOrder::Commit { ticket, changes }));
             }
+            (Breakage::NeverDials, Output::OpenSocket { .. }) => {}
             (Breakage::PostsUnderTwoKeys, Output::Post { record }) => {
                 all.push(Output::Post { record });
                 all.push(Output::Post { record });

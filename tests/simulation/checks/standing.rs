@@ -7,7 +7,7 @@ use genesys_gateway::filing::topic_of;
 use genesys_gateway::platform::rollover::Replacement;
 use genesys_gateway::simulator::model::switches::ForeignChannels;
 
-use super::{ANSWER_MAX, DEAF_MAX, HELD_LOOKS_MAX, MADE_MAX};
+use super::{ANSWER_MAX, DEAF_MAX, HELD_LOOKS_MAX, IDLE_LOOKS_MAX, MADE_MAX, PEACE_MAX};
 use crate::agenda::HOUR;
 use crate::full::Full;
 
@@ -89,6 +89,27 @@ impl Full {
         }
     }
 
+    /// In peace somebody watches.
+    fn check_serving(&mut self) {
+        let now = self.clock.time;
+        let peace = self.checks.peace.is_some_and(|at| now - at > PEACE_MAX);
+        let Some(gateway) = self.gateway.as_ref().filter(|_| peace) else {
+            return self.checks.idle_looks = 0;
+        };
+        let told = gateway.platform().snapshot(self.clock.now());
+        let serves = told.channels.iter().any(|c| c.state == "live");
+        let waiting = told.topics_waiting + told.topics_pending;
+        if serves || waiting == 0 {
+            return self.checks.idle_looks = 0;
+        }
+        self.checks.idle_looks += 1;
+        if self.checks.idle_looks > IDLE_LOOKS_MAX {
+            self.fail(format!(
+                "no channel serves {waiting} topics, long after the last trouble: {told:?}"
+            ));
+        }
+    }
+
     /// Twice a minute: invariant 4, and what is believed live.
     pub(crate) fn look(&mut self) {
         let now = self.clock.time;
@@ -97,6 +118,7 @@ impl Full {
             return self.fail(text);
         }
         self.check_made();
+        self.check_serving();
         let ledger = self.net.platform.truth().ledger();
         // A process that follows another serves before it could ask what its channels hold.
         let alone = self.checks.processes.len() < 2;

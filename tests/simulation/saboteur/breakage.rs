@@ -42,6 +42,7 @@ pub(super) enum Breakage {
     FilesWhatComesBothWays,
     AnswersEventsBeforeTheCommit,
     HandsOverByAge,
+    NeverDials,
 }
 
 /// Refusals for good, more than are told apart: none becomes an outage.

@@ -57,6 +57,10 @@ fn occasion(what: Breakage, seed: u64) -> Plan {
         Breakage::FilesWhatComesBothWays | Breakage::AnswersEventsBeforeTheCommit => {
             vec![Kind::EventsOverHttp]
         }
+        Breakage::NeverDials => {
+            plan.talk = 3 * HOUR;
+            vec![Kind::ResetOne]
+        }
         Breakage::HandsOverByAge => {
             (plan.max_channels, plan.topics_per_channel) = (3, 15);
             plan.pause = 5 * 60 * 1000;
@@ -156,5 +160,6 @@ breakages! {
     an_event_answered_before_its_commit_is_caught: AnswersEventsBeforeTheCommit by "before its commit";
     places_kept_by_what_does_not_exist_are_caught: HidesWhatIsUnknown by "has waited for a place";
     a_channel_handed_over_before_one_that_watches_no_more_is_caught: HandsOverByAge by "goes before";
+    a_gateway_that_watches_nothing_in_peace_is_caught: NeverDials by "no channel serves";
     a_history_manager_said_to_be_open_while_it_is_not_is_caught: SaysItIsOpen by "is said to be";
 }
