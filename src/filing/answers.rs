@@ -394,7 +394,7 @@ impl Filing {
                 Some(hints) => self.hinted(*id, hints.get(id), asked_at, now),
                 None => {
                     if let Some(w) = self.interactions.get(id).filter(|w| !w.ended()) {
-                        self.checks.schedule(*id, now.mono, w.due_class());
+                        self.checks.schedule(*id, now.mono, w.class_in_bulk());
                     }
                 }
             }
@@ -452,7 +452,7 @@ impl Filing {
             } else {
                 proves_at.max(now.mono + BULK_AGAIN)
             };
-            self.checks.schedule(id, now.mono, w.due_class());
+            self.checks.schedule(id, now.mono, w.class_in_bulk());
             self.checks.no_bulk_before(id, bulk_at);
         }
     }

@@ -237,6 +237,15 @@ impl Watched {
         Class::Gap((tier << 60) | age.min((1 << 60) - 1))
     }
 
+    /// The same once a bulk question said nothing of it: one that nobody has heard of and that
+    /// has no place, of which there may be very many, makes nobody wait.
+    pub(super) fn class_in_bulk(&self) -> Class {
+        match self.due_class() {
+            Class::Prompt if !self.heard && self.live_since.is_none() => Class::Routine,
+            class => class,
+        }
+    }
+
     /// Nothing is owed any more.
     pub(super) fn settled_up(&mut self) {
         self.owed = None;
@@ -388,6 +397,20 @@ mod tests {
         );
         w.record_taken(true, &Settings::default(), now);
         assert_eq!(w.after_event(Mono(0)), Mono(2000));
+    }
+
+    #[test]
+    fn one_that_nobody_heard_of_and_that_has_no_place_makes_nobody_wait() {
+        let now = Now::default();
+        let mut w = watched(now);
+        assert_eq!(w.class_in_bulk(), Class::Routine);
+        w.heard = true;
+        assert_eq!(w.class_in_bulk(), Class::Prompt);
+        (w.heard, w.live_since) = (false, Some(now));
+        assert_eq!(w.class_in_bulk(), Class::Prompt);
+        w.touched = true;
+        w.live_since = None;
+        assert!(matches!(w.class_in_bulk(), Class::Gap(_)));
     }
 
     #[test]

@@ -64,7 +64,15 @@ pub struct NotAnObject;
 pub fn read_event(body: &str) -> Result<EventView, NotAnObject> {
     let members: BTreeMap<Cow<'_, str>, &RawValue> =
         serde_json::from_str(body).map_err(|_| NotAnObject)?;
-    let text = |name: &str| -> Option<String> { foreign::string(members.get(name)?.get()) };
+    // Whoever hands events on may write the names in another case; exactly as the platform
+    // writes them they go before that.
+    let member = |name: &str| {
+        let alike = || members.iter().rfind(|(n, _)| n.eq_ignore_ascii_case(name));
+        members
+            .get(name)
+            .or_else(|| alike().map(|(_, value)| value))
+    };
+    let text = |name: &str| -> Option<String> { foreign::string(member(name)?.get()) };
     let leg_id = |name: &str| leg_id(text(name).as_deref());
     let mut hash = Context::new(&SHA256);
     for (name, value) in &members {
@@ -84,7 +92,7 @@ pub fn read_event(body: &str) -> Result<EventView, NotAnObject> {
         ),
         conversation: text("conversationId").and_then(|t| t.parse().ok()),
         leg,
-        event_time: members.get("eventTime").and_then(|v| instant(v.get())),
+        event_time: member("eventTime").and_then(|v| instant(v.get())),
         digest: hex(hash.finish().as_ref()),
     })
 }

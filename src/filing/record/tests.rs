@@ -35,6 +35,27 @@ fn sighting(code: &str, leg: &Leg) -> Sighting {
     }
 }
 
+#[test]
+fn an_event_says_the_same_however_its_names_are_cased() {
+    let said = |name: fn(&str) -> String| {
+        let body = serde_json::json!({
+            name("eventTime"): T, name("conversationId"): C, name("participantId"): "P",
+            name("sessionId"): "S", name("mediaType"): "VOICE", name("wrapupCode"): "w",
+        });
+        let view = read_event(&body.to_string()).unwrap();
+        (view.conversation, view.leg, view.event_time, view.twin)
+    };
+    let plain = said(str::to_owned);
+    assert_eq!((plain.0, plain.2), (Some(c()), Some(Wall(T))));
+    assert_eq!(plain.1, leg("p", "s"));
+    assert_eq!(said(str::to_ascii_uppercase), plain);
+    let pascal = |name: &str| name[..1].to_ascii_uppercase() + &name[1..];
+    assert_eq!(said(pascal), plain);
+    // The platform's own way of writing goes first.
+    let both = r#"{"PARTICIPANTID":"x","participantId":"y","ParticipantId":"z"}"#;
+    assert_eq!(read_event(both).unwrap().leg, leg("y", ""));
+}
+
 /// Takes sightings one after the other, as the core does, and counts the records.
 fn take(seen: &[Sighting]) -> Vec<RecordRow> {
     let mut rows: Vec<RecordRow> = Vec::new();

@@ -60,7 +60,8 @@ pub(super) fn read<'a>(
         members,
     };
     // What one of AWS's own services, or another topic of the platform, put into the envelope.
-    if let Some(kind) = present(&at.members, "detail-type") {
+    let kind = present(&at.members, "detail-type");
+    if let Some(kind) = kind {
         told.topic(kind, "/detail-type")?;
     }
     if let Some(detail) = value(&at.members, "detail") {
@@ -86,7 +87,7 @@ pub(super) fn read<'a>(
         return Err(bad_id(&format!("{}/conversationId", at.path), what));
     };
     at.happened(now)?;
-    at.wrapped_up(name.is_some())?;
+    at.wrapped_up(name.or(kind).is_some())?;
     Ok(Event {
         conversation,
         body: at.body,
@@ -102,11 +103,14 @@ struct Told {
 impl Told {
     fn topic(&mut self, name: &str, pointer: &str) -> Result<(), Problem> {
         let topic = Topic::new(&json::string(name).unwrap_or_default());
-        // `{id}` itself may stand there: then the event says whose it is.
-        let whose = match topic.as_str() {
-            "v2.detail.events.conversation.{id}.acw" => return Ok(()),
-            _ => conversation_of(&topic).ok_or_else(|| other_topic(pointer))?,
-        };
+        // The name of the id may stand in its place: then the event says whose it is.
+        let middle = topic
+            .as_str()
+            .strip_prefix("v2.detail.events.conversation.{");
+        if middle.and_then(|m| m.strip_suffix("}.acw")).is_some() {
+            return Ok(());
+        }
+        let whose = conversation_of(&topic).ok_or_else(|| other_topic(pointer))?;
         self.agree(whose, pointer)
     }
 
@@ -175,7 +179,7 @@ impl<'a> At<'a> {
     fn wrapped_up(&self, by_topic: bool) -> Result<(), Problem> {
         let has = |name: &str| {
             present(&self.members, name).is_some_and(|v| match v.as_bytes().first() {
-                Some(b'"') => !name.ends_with("Ms") && v != "\"\"",
+                Some(b'"') => v != "\"\"",
                 Some(b'-' | b'0'..=b'9') => name.ends_with("Ms"),
                 _ => false,
             })
@@ -310,5 +314,20 @@ mod tests {
                 "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47"
             );
         }
+    }
+
+    #[test]
+    fn what_the_envelope_says_it_is_need_not_be_said_again() {
+        let id = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47";
+        let bare = format!(r#"{{"conversationId":"{id}","participantId":"p"}}"#);
+        for middle in [id, "{id}", "{conversationId}"] {
+            let kind = format!("v2.detail.events.conversation.{middle}.acw");
+            let text = format!(r#"{{"detail-type":"{kind}","detail":{bare}}}"#);
+            let document = Document::parse(text.as_bytes()).unwrap();
+            let event = read(document, document.members().unwrap(), NOW).unwrap();
+            assert_eq!(event.body, bare, "{text}");
+        }
+        let document = Document::parse(bare.as_bytes()).unwrap();
+        assert!(read(document, document.members().unwrap(), NOW).is_err());
     }
 }
