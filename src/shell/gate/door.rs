@@ -1,8 +1,10 @@
 //! Who is let through to the server behind the gate: a bounded number at once, and a share of it
 //! for each peer.
 //!
-//! A peer may have as many inside as places would be left free beside them, so that one alone has
-//! half, two a third each, and so on: however many are greedy, a place is free for who comes next.
+//! A peer may have seven times as many inside as places are left free beside them and one more, so
+//! that one alone has seven eighths, two somewhat less than half each, and so on: a place is free for
+//! who comes next, unless very many are greedy. It has to be more than may wait for the store at
+//! once (three quarters): who is refused for that is refused at once, and not in a line.
 //! Whoever finds none waits in line. The first in line goes first, except that those go before who
 //! have fewer inside, so that the length of one peer's line is nobody else's matter.
 //!
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::stream::PeerKey;
 
+/// So many a peer may have inside for each place that is left free.
+const SHARE: usize = 7;
 /// So long a request waits for a place; what has not been passed on can be refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So often somebody in line looks whether it has to go.
@@ -71,8 +75,9 @@ impl Line {
             let next = (self.waiting.iter().enumerate())
                 .map(|(n, w)| (self.of(w.peer), n))
                 .min();
-            let Some((inside, n)) = next.filter(|(of, _)| *of < max.saturating_sub(self.inside))
-            else {
+            let free = max.saturating_sub(self.inside);
+            let may = |of: usize| of < SHARE * free.saturating_sub(1) || (of == 0 && free > 0);
+            let Some((inside, n)) = next.filter(|(of, _)| may(*of)) else {
                 return;
             };
             let next = self.waiting.remove(n);
@@ -148,7 +153,7 @@ mod tests {
         for peer in 0..63 {
             let got = fill(&door, PeerKey::V4(peer));
             if peer == 0 {
-                assert_eq!(got.len(), 32);
+                assert_eq!(got.len(), 56);
             }
             assert!(!got.is_empty(), "{peer}");
             held.extend(got);
@@ -157,9 +162,8 @@ mod tests {
             }
         }
         // Whoever leaves makes room for others, not for more of the same.
-        let before = held.len();
-        held.truncate(32);
-        assert!(before > 32 && at_once(&door, PeerKey::V4(0)).is_none());
+        held.truncate(56);
+        assert!(at_once(&door, PeerKey::V4(0)).is_none());
         assert!(at_once(&door, OTHER).is_some());
     }
 
@@ -189,7 +193,7 @@ mod tests {
     fn who_has_fewer_inside_goes_before_a_line_of_any_length() {
         let door = Door::new(4);
         let mut held = fill(&door, ONE);
-        assert_eq!(held.len(), 2);
+        assert_eq!(held.len(), 3);
         let others = fill(&door, OTHER);
         assert_eq!(others.len(), 1);
         let until = Instant::now() + Duration::from_secs(20);
@@ -221,6 +225,6 @@ mod tests {
                 assert!(came.recv().unwrap().1);
             }
         });
-        assert_eq!(fill(&door, OTHER).len(), 2);
+        assert_eq!(fill(&door, OTHER).len(), 3);
     }
 }
