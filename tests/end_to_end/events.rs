@@ -70,6 +70,12 @@ fn an_event_both_ways_is_one_record_in_either_order_and_over_a_kill() {
     history.wait_filed(&first, 1);
     let event = event_of(&platform, &first, 0);
     assert_eq!(send(&gateway, &event.to_string()), "known");
+    // Else it is posted once more after the kill, under the same key.
+    let state = || interaction(&gateway, &first)["records"][0]["state"].clone();
+    crate::support::wait_for("it to be delivered", || match state() {
+        state if state == "delivered" => Ok(()),
+        other => Err(other.to_string()),
+    });
     gateway.kill9();
     let gateway = setup.start();
     assert_eq!(
