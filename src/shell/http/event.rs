@@ -179,7 +179,7 @@ impl<'a> At<'a> {
     fn wrapped_up(&self, by_topic: bool) -> Result<(), Problem> {
         let has = |name: &str| {
             present(&self.members, name).is_some_and(|v| match v.as_bytes().first() {
-                Some(b'"') => v != "\"\"",
+                Some(b'"') => !name.ends_with("Ms") && v != "\"\"",
                 Some(b'-' | b'0'..=b'9') => name.ends_with("Ms"),
                 _ => false,
             })
