@@ -268,7 +268,10 @@ fn a_crowd_that_waits_for_the_disk_leaves_room_for_quick_refusals_and_for_readin
         }
     }
     shim.well();
-    http::post_json(&results(&gateway), "{\"n\":1001}");
+    wait_within(UNTIL_OVER, "the store to take again", || {
+        let answer = http::post_json(&results(&gateway), "{\"n\":1001}");
+        (answer.status == 202).then_some(()).ok_or(answer)
+    });
     wait_within(UNTIL_OVER, "what was promised to be filed", || {
         let times = filed(&history);
         (times.len() > promised.len())
