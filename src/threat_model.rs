@@ -45,14 +45,14 @@
 //! that, or has just moved something, makes room for peers that have fewer seats (or less memory) than
 //! its own. Under a low limit on open files the seats and the share of a peer shrink together.
 //!
-//! Of the requests that are answered at a time a peer may have as many as it leaves places free: half
-//! where it is alone, a third each of two, and so on. The rest waits in line for 5 seconds, where those
+//! Of the requests that are answered at a time a peer may have seven times as many as places are left
+//! free beside one: seven eighths where it is alone, somewhat less than half each of two, and so on. The rest waits in line for 5 seconds, where those
 //! go first whose peer has fewest under way, and is answered `503` after that. So whoever fetches many
 //! large answers, or fills the line, keeps nobody else waiting.
 //!
 //! **Behind a reverse proxy or NAT all callers are one peer**: `Forwarded` and `X-Forwarded-For`
 //! are not believed, since anybody can send them. They share 128 seats, half of the memory and, while
-//! nobody else asks, 32 requests at a time, and a
+//! nobody else asks, 56 requests at a time, and a
 //! proxy that keeps many idle connections makes room for itself. Let it keep fewer than 128, and
 //! count requests for each client there.
 //!

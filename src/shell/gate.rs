@@ -104,8 +104,8 @@ pub struct GateLimits {
     /// Bytes that bodies and answers may take in all, beyond 64 KiB of each; half
     /// of it for one peer.
     pub memory: usize,
-    /// Requests behind the gate at once; others wait for one of them. A peer may have as many
-    /// there as it leaves free: half, where no other is.
+    /// Requests behind the gate at once; others wait for one of them. One peer alone
+    /// may have seven eighths of them (see `door`).
     pub in_flight: usize,
     /// Bytes of a head.
     pub head_bytes: usize,

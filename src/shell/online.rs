@@ -190,10 +190,9 @@ fn words(end: &End) -> String {
         } => format!("to be tried again in {} s", wait.as_secs()),
         _ => String::new(),
     };
-    let said = trouble.to_string();
     match more.is_empty() {
-        true => format!("{}: {said}", trouble.label()),
-        false => format!("{}: {said} ({more})", trouble.label()),
+        true => format!("{}: {trouble}", trouble.label()),
+        false => format!("{}: {trouble} ({more})", trouble.label()),
     }
 }
 

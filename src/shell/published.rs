@@ -254,9 +254,7 @@ impl Published {
         reasons.extend(current.platform.astray.clone());
         if current.platform.places_free == 0 {
             reasons.push(match &current.platform.socket_trouble {
-                Some((trouble, _)) => {
-                    format!("{}: {}", trouble.label(), trouble)
-                }
+                Some((trouble, _)) => format!("{}: {trouble}", trouble.label()),
                 None => "no channel has a free place".into(),
             });
         }
