@@ -12,7 +12,7 @@
 //! [`TURNS`] is its own, because each end that it finds frees a place.
 //!
 //! Where places are short, those that may have one to give, or deserve one, have every other
-//! question ([`Class::Short`]). Those that wait for a place are asked about in bulk as well: it
+//! question ([`Class::Short`], [`Class::Waits`]). Those that wait for a place are asked about in bulk as well: it
 //! tells those that exist from invented ones for a fiftieth of the price. What the platform
 //! does not know has little of the rest ([`Class::Unknown`]).
 //!
@@ -53,9 +53,11 @@ const GROW_AFTER: u32 = 2;
 pub(super) enum Class {
     /// There is news: a bulk answer hinted at it, or a wrap-up was seen that nobody announced.
     Hinted,
-    /// Places are short, and it may have one to give, or may deserve one; the lesser the number,
-    /// the sooner.
-    Short(u64),
+    /// Places are short, and its second answer gives one to others, or takes it (true) out of the
+    /// line of those that wait.
+    Short(bool),
+    /// It waits for a place; the lesser the number, the sooner.
+    Waits(u64),
     /// A gap touched it. The lesser the number, the more likely it was wrapped up in it.
     Gap(u64),
     /// After an event, a late subscription, or for an end.
@@ -69,17 +71,14 @@ pub(super) enum Class {
 impl Class {
     /// Whether a bulk question may do; what has to be known now is asked one by one.
     fn in_bulk(self) -> bool {
-        self.waits() || self >= Class::Gap(0)
+        self >= Class::Waits(0)
     }
 
-    /// It waits for a place.
-    fn waits(self) -> bool {
-        self > SHORT_URGENT && self < Class::Gap(0)
+    /// Before all others of the class and of those behind it.
+    fn first(self) -> (Class, Mono, ConversationId) {
+        (self, Mono(0), ConversationId(uuid::Uuid::nil()))
     }
 }
-
-/// Of those that places are short for: whose second answer gives a place, or takes a wait.
-const SHORT_URGENT: Class = Class::Short(1);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
@@ -135,7 +134,9 @@ impl Checks {
                     class,
                     place: Place::Timed(at),
                     bulk_at: match class {
-                        Class::Hinted | Class::Short(_) | Class::Prompt => Mono::NEVER,
+                        Class::Hinted | Class::Short(_) | Class::Waits(_) | Class::Prompt => {
+                            Mono::NEVER
+                        }
                         Class::Gap(_) | Class::Routine | Class::Unknown => Mono(0),
                     },
                 },
@@ -259,14 +260,12 @@ impl Checks {
 
     /// The first of that class, or of a less urgent one.
     fn from(&self, class: Class) -> Option<(Class, Mono, ConversationId)> {
-        let least = (class, Mono(0), ConversationId(uuid::Uuid::nil()));
-        self.ready.range(least..).next().copied()
+        self.ready.range(class.first()..).next().copied()
     }
 
     /// The ids of the next bulk question: what gaps touched, those that wait, and the others.
     fn bulk(&self) -> Vec<ConversationId> {
-        let gap = (Class::Gap(0), Mono(0), ConversationId(uuid::Uuid::nil()));
-        let prompt = (Class::Prompt, Mono(0), ConversationId(uuid::Uuid::nil()));
+        let (gap, prompt) = (Class::Gap(0).first(), Class::Prompt.first());
         let all = self.bulk_ready.range(gap..prompt);
         let all = all.chain(self.bulk_ready.range(..gap));
         let all = all.chain(self.bulk_ready.range(prompt..));
@@ -276,7 +275,8 @@ impl Checks {
     /// Whose turn it is to be asked about alone, and whether in no hurry.
     fn alone(&self) -> Option<(ConversationId, bool)> {
         let (mut class, _, mut id) = *self.ready.first()?;
-        if matches!(class, Class::Short(_)) && self.turns.is_multiple_of(2) {
+        let about_places = matches!(class, Class::Short(_) | Class::Waits(_));
+        if about_places && self.turns.is_multiple_of(2) {
             // Nobody who floods us with ids takes more than half of the questions, and what the
             // platform did not know when it was asked twice is no reason to make others wait.
             let most = match self.turns.is_multiple_of(TURNS) {
@@ -289,9 +289,9 @@ impl Checks {
                 }
                 (class, id) = (other.0, other.2);
             }
-        } else if matches!(class, Class::Short(_)) && self.turns % 4 == 3 {
+        } else if about_places && self.turns % 4 == 3 {
             // Those that wait have a share of it, however many may have a place to give.
-            if let Some(other) = self.from(Class::Short(2)).filter(|o| o.0.waits()) {
+            if let Some(other) = self.from(Class::Waits(0)).filter(|o| o.0 < Class::Gap(0)) {
                 return Some((other.2, false));
             }
         }

@@ -186,7 +186,7 @@ impl Filing {
         }
         if !w.unknown {
             w.hurried = true;
-            let class = Class::Short(u64::from(w.live_since.is_none()));
+            let class = Class::Short(w.live_since.is_none());
             self.sort(id);
             let at = (since + ASKED_TWICE).max(now.mono);
             self.checks.schedule(id, at, class);
@@ -235,13 +235,13 @@ impl Filing {
         leave.extend(lingering);
         need -= leave.len();
         for id in self.places.first(Standing::Suspect, need) {
-            self.hurry(id, Class::Short(0), now);
+            self.hurry(id, Class::Short(false), now);
         }
         for id in self
             .places
             .last(Standing::Unplaced, need.min(WAITING_ASKED_MAX))
         {
-            self.hurry(id, Class::Short(u64::MAX - now.mono.0), now);
+            self.hurry(id, Class::Waits(u64::MAX - now.mono.0), now);
             // Of very many it is soon known which exist, and whether they are over.
             if let Some(w) = self.interactions.get(&id) {
                 self.checks.no_bulk_before(id, w.dark_since + ANALYTICS_LAG);

@@ -93,7 +93,7 @@ fn no_more_than_the_agreed_number_of_questions_is_out() {
 fn where_places_are_short_every_other_question_is_about_them() {
     let mut c = Checks::new();
     for n in 0..6 {
-        c.schedule(id(n), at(0), Class::Short(u64::MAX - n as u64));
+        c.schedule(id(n), at(0), Class::Waits(u64::MAX - n as u64));
         c.schedule(id(20 + n), at(n as u64), Class::Prompt);
     }
     c.schedule(id(40), at(9), Class::Gap(3));
@@ -110,9 +110,9 @@ fn where_places_are_short_every_other_question_is_about_them() {
 fn those_that_wait_for_a_place_have_a_share_however_many_may_have_one_to_give() {
     let mut c = Checks::new();
     for n in 0..8 {
-        c.schedule(id(n), at(0), Class::Short(0));
+        c.schedule(id(n), at(0), Class::Short(false));
     }
-    c.schedule(id(20), at(1), Class::Short(u64::MAX - 1));
+    c.schedule(id(20), at(1), Class::Waits(u64::MAX - 1));
     let order = drain(&mut c, at(2));
     assert!(order[..4].contains(&Fetch::One(id(20))), "{order:?}");
 }
@@ -121,7 +121,7 @@ fn those_that_wait_for_a_place_have_a_share_however_many_may_have_one_to_give() 
 fn those_that_wait_for_a_place_are_asked_about_in_bulk_after_what_gaps_touched() {
     let mut c = Checks::new();
     for n in 0..100 {
-        c.schedule(id(n), at(0), Class::Short(u64::MAX - n as u64));
+        c.schedule(id(n), at(0), Class::Waits(u64::MAX - n as u64));
         c.no_bulk_before(id(n), at(90));
     }
     for n in 100..120 {
@@ -162,7 +162,7 @@ fn what_the_platform_does_not_know_makes_those_that_wait_for_a_place_wait_seldom
         c.no_bulk_before(id(n), Mono::NEVER);
     }
     for n in 200..264 {
-        c.schedule(id(n), at(0), Class::Short(u64::MAX - n as u64));
+        c.schedule(id(n), at(0), Class::Waits(u64::MAX - n as u64));
     }
     let order = drain(&mut c, at(1));
     let unknown = |f: &&Fetch| ids_of(f)[0] < id(200);
@@ -295,7 +295,7 @@ fn what_is_hinted_at_goes_before_those_that_wait_for_places_whoever_had_the_last
     for turn in 0..8 {
         c.schedule(id(turn), at(0), Class::Hinted);
         assert_eq!(drain(&mut c, at(1)), [Fetch::One(id(turn))]);
-        c.schedule(id(20 + turn), at(0), Class::Short(9));
+        c.schedule(id(20 + turn), at(0), Class::Waits(9));
         c.schedule(id(40 + turn), at(0), Class::Hinted);
         let order = [40, 20].map(|n| Fetch::One(id(n + turn)));
         assert_eq!(drain(&mut c, at(1)), order, "{turn}");
