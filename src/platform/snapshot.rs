@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::channel::{Channel, Phase, Sub};
-use super::client::{Client, Entry};
+use super::client::Client;
 use super::rest::OpKind;
 use super::waiting::Rank;
 use super::way::Trouble;
@@ -247,80 +247,39 @@ impl Client {
                 return Err(format!("{} topics on channel {}", c.kept(), c.slot));
             }
         }
-        match self.books_agree() {
-            true => Ok(()),
-            false => self.disagreement(),
-        }
-    }
-
-    /// Each topic is where its entry says, and, since there are no more elsewhere, only there.
-    fn books_agree(&self) -> bool {
-        let agrees = |(topic, entry): (&Topic, &Entry)| {
+        let mut listed = 0;
+        for (topic, entry) in &self.topics {
             let (mut slots, mut live) = (entry.slots, false);
             while slots != 0 {
                 let slot = slots.trailing_zeros() as u8;
                 slots &= slots - 1;
-                let Some(channel) = self.channels.get(&slot) else {
-                    return false;
+                listed += 1;
+                let channel = self.channels.get(&slot);
+                let Some((c, sub)) = channel.and_then(|c| Some((c, c.subs.get(topic)?))) else {
+                    return Err(format!(
+                        "{topic} is not on channel {slot}, where it should be"
+                    ));
                 };
-                let Some(sub) = channel.subs.get(topic) else {
-                    return false;
-                };
-                live |= channel.phase == Phase::Open && *sub == Sub::Live;
+                live |= c.phase == Phase::Open && *sub == Sub::Live;
             }
-            let waits = !entry.wanted || (entry.slots == 0) == self.waiting.contains(entry.seq);
-            let leaves = !entry.leaving || entry.slots != 0;
-            waits && leaves && (live || !entry.reported)
-        };
-        let listed: usize = self
-            .topics
-            .values()
-            .map(|e| e.slots.count_ones() as usize)
-            .sum();
-        let held: usize = self.channels.values().map(|c| c.subs.len()).sum();
-        listed == held && self.topics.iter().all(agrees)
-    }
-
-    /// The first thing that does not agree, slowly.
-    fn disagreement(&self) -> Result<(), String> {
-        for (topic, entry) in &self.topics {
-            let on: Vec<u8> = self
-                .channels
-                .values()
-                .filter(|c| c.subs.contains_key(topic))
-                .map(|c| c.slot)
-                .collect();
-            let books: u32 = on.iter().map(|s| super::client::bit(*s)).sum();
-            if books != entry.slots {
-                return Err(format!(
-                    "{topic} is on {on:?}, the entry says {:b}",
-                    entry.slots
-                ));
+            let on = entry.slots;
+            if entry.wanted && (on == 0) != self.waiting.contains(entry.seq) {
+                return Err(format!("{topic} is wanted, on {on:b}, waiting or not"));
             }
-            if entry.wanted && (entry.slots == 0) != self.waiting.contains(entry.seq) {
-                return Err(format!("{topic} is wanted, on {on:?}, waiting or not"));
-            }
-            if entry.leaving && on.is_empty() {
+            if entry.leaving && on == 0 {
                 return Err(format!("{topic} leaves, and is on no channel"));
             }
-            if entry.reported
-                && !on
-                    .iter()
-                    .any(|s| self.channels.get(s).is_some_and(|c| c.live(topic)))
-            {
-                return Err(format!("{topic} is reported live, but is on {on:?}"));
+            if entry.reported && !live {
+                return Err(format!("{topic} is reported live, but is on {on:b}"));
             }
         }
-        for c in self.channels.values() {
-            for topic in c.subs.keys() {
-                if !self.topics.contains_key(topic) {
-                    return Err(format!(
-                        "channel {} has {topic}, which nobody knows",
-                        c.slot
-                    ));
-                }
-            }
+        // Each is where its entry says: if there are no more, it is only there.
+        let held: usize = self.channels.values().map(|c| c.subs.len()).sum();
+        match held == listed {
+            true => Ok(()),
+            false => Err(format!(
+                "{held} topics on channels, {listed} in their entries"
+            )),
         }
-        Err(String::from("a topic is on a slot that has no channel"))
     }
 }
