@@ -235,8 +235,11 @@ impl Filing {
                 ),
             ),
             Turn::Outage(status, ten) => {
-                let back = ten.into_iter().filter(|id| self.bring_back(*id, now));
-                let told = match back.count() {
+                let mut back = 0;
+                for id in ten {
+                    back += usize::from(self.bring_back(id, now));
+                }
+                let told = match back {
                     0 => String::new(),
                     n => format!("; {n} that were called dead wait with the others"),
                 };

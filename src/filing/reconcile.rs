@@ -189,6 +189,8 @@ fn read_participant(
         .map(|(n, _)| n);
     // Of both of them it tells the times.
     let pair = |a: &str, b: &str| matches!((a, b), ("CALLBACK", "VOICE") | ("VOICE", "CALLBACK"));
+    let ended_last = last.and_then(|n| communications.get(n));
+    let paired = |media: &str| ended_last.is_some_and(|(other, _)| pair(other, media));
     let inherits = communications.iter().all(|(_, c)| wrap_up_of(c).is_none());
     let first = legs.len();
     for (n, communication) in communications.iter().enumerate() {
@@ -198,27 +200,20 @@ fn read_participant(
             participant,
             (communication.0.as_ref(), communication.1),
             Spoken {
-                times: last == Some(n)
-                    || last
-                        .and_then(|l| communications.get(l))
-                        .is_some_and(|l| pair(&l.0, &communication.0)),
+                times: last == Some(n) || paired(&communication.0),
                 wrap_up: last == Some(n) && inherits,
             },
         ));
     }
-    // Which of the two an announcement named nobody can say.
-    let Some(last) = last.filter(|_| inherits) else {
+    // Under which of the two it was announced nobody can say.
+    let Some(legs) = legs.get_mut(first..).filter(|_| inherits) else {
         return;
     };
-    let paired = |n: &usize| {
-        let media = |n: usize| communications.get(n).map(|(media, _)| media.as_ref());
-        media(*n).zip(media(last)).is_some_and(|(a, b)| pair(a, b))
-    };
-    let leg = |n: usize| legs.get(first + n).map(|l| l.leg.clone());
-    let shared = (0..communications.len()).filter(paired).filter_map(leg);
-    let shared: Vec<Leg> = shared.collect();
-    if let Some(wrap_up) = legs.get_mut(first + last).and_then(|l| l.wrap_up.as_mut()) {
-        wrap_up.shared_with = shared;
+    let both = legs.iter().zip(&communications);
+    let others = both.filter(|(_, (media, _))| paired(media));
+    let others: Vec<Leg> = others.map(|(leg, _)| leg.leg.clone()).collect();
+    if let Some(wrap_up) = last.and_then(|n| legs.get_mut(n)?.wrap_up.as_mut()) {
+        wrap_up.shared_with = others;
     }
 }
 

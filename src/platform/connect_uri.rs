@@ -122,7 +122,7 @@ const PLATFORM: [&str; 8] = [
     "eusc-pure.cloud",
 ];
 
-/// A host that is taken.
+/// A host that an operator allows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Pattern {
     /// Exactly this one.
@@ -146,8 +146,8 @@ pub struct Streaming {
     plain: bool,
     /// Domains that are taken with all that is below them, lower case.
     domains: Vec<String>,
-    /// Single hosts that are taken.
-    taken: Vec<Pattern>,
+    /// Single hosts that are taken, lower case.
+    hosts: Vec<String>,
     /// What the operator allows besides.
     listed: Vec<Pattern>,
 }
@@ -163,19 +163,19 @@ impl Streaming {
         let here = is_loopback(&api);
         let region = domain.to_ascii_lowercase();
         let mut domains = Vec::new();
-        let mut taken = Vec::new();
+        let mut single = Vec::new();
         match of_one_owner(&region) {
             true => domains.push(region),
-            false => taken.push(Pattern::Host(format!("streaming.{region}"))),
+            false => single.push(format!("streaming.{region}")),
         }
         if let Some(beside) = api.strip_prefix("api.").filter(|d| of_one_owner(d)) {
             match is_platforms(beside) {
                 true => domains.push(beside.to_owned()),
-                false => taken.push(Pattern::Host(format!("streaming.{beside}"))),
+                false => single.push(format!("streaming.{beside}")),
             }
         }
         if !here && !api.is_empty() {
-            taken.push(Pattern::Host(api));
+            single.push(api);
         }
         let pattern = |host: &String| {
             let host = host.to_ascii_lowercase();
@@ -188,7 +188,7 @@ impl Streaming {
             here,
             plain: uri.is_some_and(|uri| uri.scheme_str() == Some("http")),
             domains,
-            taken,
+            hosts: single,
             listed: hosts.iter().map(pattern).collect(),
         }
     }
@@ -211,9 +211,7 @@ impl Streaming {
             self.plain
         } else if self.listed.iter().any(|p| p.takes(&host)) {
             self.plain
-        } else if self.taken.iter().any(|p| p.takes(&host))
-            || self.domains.iter().any(|d| within(&host, d))
-        {
+        } else if self.hosts.contains(&host) || self.domains.iter().any(|d| within(&host, d)) {
             false
         } else {
             return Err(Refused::Stranger(shown()));
