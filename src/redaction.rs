@@ -67,6 +67,12 @@ const WORK: usize = 64;
 /// The beginning of a secret is hidden at a cut if it is this long.
 const CUT_MIN: usize = 6;
 
+/// Characters of base64 that hold three bytes.
+const GROUP: usize = 4;
+
+/// No escape is longer, nor one of an escape.
+const TORN_MAX: usize = 16;
+
 /// Words of others beyond this are not shown anywhere; so much of each is cleaned and kept.
 const WORDS_MAX: usize = 8 * 1024;
 
@@ -181,8 +187,9 @@ pub fn foreign_body(body: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// Whether anything had to be hidden.
+/// Cleans strings and the names of members; whether anything had to be hidden.
 fn clean_strings(value: &mut Value) -> bool {
+    // All of them, hence no `any`.
     match value {
         Value::String(text) => {
             let cleaned = foreign(text);
@@ -190,19 +197,18 @@ fn clean_strings(value: &mut Value) -> bool {
             *text = cleaned;
             changed
         }
-        // All of them, hence no `any`.
-        Value::Array(list) => {
-            list.iter_mut()
-                .filter_map(|v| clean_strings(v).then_some(()))
-                .count()
-                > 0
-        }
+        Value::Array(list) => list.iter_mut().fold(false, |any, v| clean_strings(v) | any),
         Value::Object(members) => {
-            members
-                .values_mut()
-                .filter_map(|v| clean_strings(v).then_some(()))
-                .count()
-                > 0
+            let mut changed = false;
+            for (mut name, mut member) in std::mem::take(members) {
+                changed |= clean_strings(&mut member);
+                let cleaned = foreign(&name);
+                if cleaned != name {
+                    (name, changed) = (cleaned, true);
+                }
+                members.insert(name, member);
+            }
+            changed
         }
         _ => false,
     }
@@ -311,7 +317,7 @@ impl Registry {
         let mut search = Search {
             registry: self,
             of,
-            cut: text.trim_end().ends_with('…'),
+            cut: text.trim_end().strip_suffix('…').map(str::len),
             work: signs.len().saturating_mul(WORK).saturating_add(4096),
             found: Vec::new(),
         };
@@ -333,8 +339,8 @@ struct Found {
 struct Search<'a> {
     registry: &'a Registry,
     of: Text,
-    /// The text was cut off at its end.
-    cut: bool,
+    /// Where the text was cut off, if it was.
+    cut: Option<usize>,
     /// Characters that may still be looked at.
     work: usize,
     found: Vec<Found>,
@@ -367,21 +373,11 @@ impl Search<'_> {
         let mut found = Vec::new();
         for at in 0..text.len() {
             let rest = text.get(at..).unwrap_or_default();
-            if let Some([a, b, c, d]) = rest.first_chunk::<4>()
-                && let Some(places) = index.starts.get(&[a.sign.c, b.sign.c, c.sign.c, d.sign.c])
-            {
-                found.extend(
-                    places
-                        .iter()
-                        .filter_map(|p| self.fits(*p, text, at, packed)),
-                );
-            }
-            found.extend(
-                index
-                    .words
-                    .iter()
-                    .filter_map(|p| self.fits(*p, text, at, packed)),
-            );
+            let start = rest.first_chunk::<4>();
+            let start = start.map(|[a, b, c, d]| [a.sign.c, b.sign.c, c.sign.c, d.sign.c]);
+            let begun = start.and_then(|start| index.starts.get(&start));
+            let places = begun.into_iter().flatten().chain(&index.words);
+            found.extend(places.filter_map(|p| self.fits(*p, text, at, packed)));
         }
         self.found.extend(found);
     }
@@ -399,8 +395,11 @@ impl Search<'_> {
             .take_while(|(f, c)| f.sign.c == **c)
             .count();
         let whole = same == needle.form.len();
-        let ended = self.cut && same >= CUT_MIN && rest.get(same).is_none_or(|f| f.sign.c == '…');
-        if !whole && !ended {
+        let ended = self.cut.filter(|cut| {
+            let (begun, left) = rest.split_at_checked(same).unwrap_or((rest, &[]));
+            same >= CUT_MIN && begun.last().is_some_and(|f| is_torn(f.sign.to, left, *cut))
+        });
+        if !whole && ended.is_none() {
             return None;
         }
         let same = match whole && needle.longer {
@@ -427,9 +426,28 @@ impl Search<'_> {
         }
         Some(Found {
             from: matched.iter().map(|f| f.sign.from).min()?,
-            to: matched.iter().map(|f| f.sign.to).max()?,
+            to: matched
+                .iter()
+                .map(|f| f.sign.to)
+                .chain(ended.filter(|_| !whole))
+                .max()?,
             run: packed || whole && needle.longer,
         })
+    }
+}
+
+/// Whether what is `left` behind `to` is nothing but what a cut made of the next character.
+fn is_torn(to: usize, left: &[Folded], cut: usize) -> bool {
+    let piece = |c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '\\' | '&' | '#' | '{');
+    match left.first().map(|f| f.sign.c) {
+        None | Some('…') => true,
+        // A group of base64, or two digits of hex.
+        Some(BREAK) => to + GROUP >= cut,
+        Some('%' | '\\' | '&') => {
+            let mut piece_left = left.iter().take_while(|f| f.sign.c != '…');
+            to + TORN_MAX >= cut && piece_left.all(|f| piece(f.sign.c))
+        }
+        Some(_) => false,
     }
 }
 

@@ -187,9 +187,54 @@ fn all_of_a_long_secret_is_hidden_and_the_beginning_of_one_before_a_cut() {
         ("it was a-secret-o, not…", "it was a-secret-o, not…"),
         ("it was a-se…", "it was a-se…"),
         ("it was %61-secret-o…", "it was [hidden]…"),
+        ("it was a-secret-o%…", "it was [hidden]…"),
+        ("it was a-secret-o, 5%…", "it was a-secret-o, 5%…"),
+        ("it was a-secret-o&&…", "it was [hidden]…"),
     ] {
         assert_eq!(known.clean(text, Text::Own), expected);
     }
+}
+
+#[test]
+fn the_beginning_of_a_secret_is_hidden_wherever_a_cut_goes_through_what_encodes_it() {
+    const SECRET: &str = "a-secret-of-the-client";
+    let mut known = knowing(&[SECRET]);
+    let hex: String = SECRET.bytes().map(|b| format!("{b:02x}")).collect();
+    let encoded = [
+        SECRET.to_owned(),
+        percent(SECRET),
+        percent(&percent(SECRET)),
+        json(SECRET),
+        SECRET
+            .chars()
+            .map(|c| format!("&#x{:06X};", u32::from(c)))
+            .collect(),
+        STANDARD.encode(SECRET),
+        STANDARD.encode(format!("id:{SECRET}")),
+        hex,
+    ];
+    for whole in &encoded {
+        // What says no more than a few characters is nobody's secret.
+        let least = whole.len() / 2;
+        for cut in least..whole.len() {
+            let cleaned = known.clean(&format!("got {}…", &whole[..cut]), Text::Foreign);
+            assert_eq!(cleaned, "got [hidden]…", "{}", &whole[..cut]);
+        }
+    }
+}
+
+#[test]
+fn names_of_members_are_cleaned_like_their_values() {
+    learn(&Secret::new("the-secret-name-of-a-member"));
+    let body = br#"{"a":[1,{"the-secret-name-of-a-member":2,"b":"c"}],"d":null}"#;
+    let cleaned = String::from_utf8(foreign_body(body.to_vec())).unwrap();
+    assert_eq!(cleaned, r#"{"a":[1,{"[hidden]":2,"b":"c"}],"d":null}"#);
+    let plain = br#"{"a": [1, {"name": 2}]}"#.to_vec();
+    assert_eq!(
+        foreign_body(plain.clone()),
+        plain,
+        "as it is where nothing is hidden"
+    );
 }
 
 #[test]
@@ -215,7 +260,7 @@ fn a_text_that_is_made_to_be_read_again_and_again_costs_little() {
     let mut search = Search {
         registry: &known,
         of: Text::Own,
-        cut: false,
+        cut: None,
         work: 100,
         found: Vec::new(),
     };

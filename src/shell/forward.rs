@@ -25,9 +25,8 @@ use super::shared::Shared;
 use crate::filing::PostOutcome;
 use crate::filing::rows::RecordRow;
 use crate::ids::RecordId;
-use crate::plain::{one_line, without};
+use crate::plain::one_line;
 use crate::platform::retry_after;
-use crate::redaction;
 use crate::secret::Secret;
 use crate::wire::{Request, Response};
 
@@ -232,13 +231,13 @@ fn post(forwarders: &Forwarders, bearer: Option<&Bearer>, record: RecordId) -> P
     request.headers.extend(forwarders.headers.iter().cloned());
     let token = bearer.map(Bearer::current);
     let answer = send(forwarders, &request, token.as_ref());
-    let (answer, token) = match (answer, bearer, token) {
+    let answer = match (answer, bearer, token) {
         // Perhaps the token was changed a moment ago: worth one more try at once.
         (Ok(answer), Some(bearer), Some(used)) if answer.status == 401 => match bearer.reread() {
-            Some(new) if new != used => (send(forwarders, &request, Some(&new)), Some(new)),
-            _ => (Ok(answer), Some(used)),
+            Some(new) if new != used => send(forwarders, &request, Some(&new)),
+            _ => Ok(answer),
         },
-        (answer, _, token) => (answer, token),
+        (answer, ..) => answer,
     };
     let answer = match answer {
         Ok(answer) => answer,
@@ -250,7 +249,7 @@ fn post(forwarders: &Forwarders, bearer: Option<&Bearer>, record: RecordId) -> P
         retry_after: answer
             .header("Retry-After")
             .and_then(|value| retry_after::parse(value, now)),
-        excerpt: excerpt(forwarders, token.as_ref(), &answer),
+        excerpt: excerpt(&answer),
     }
 }
 
@@ -267,21 +266,12 @@ fn send(
     perform(&forwarders.agent.get(), &request, Body::Start(ANSWER_MAX))
 }
 
-fn excerpt(forwarders: &Forwarders, token: Option<&Secret>, answer: &Response) -> String {
-    if matches!(answer.status, 200..=299 | 409) {
-        return String::new();
+/// The beginning of what a refusal says; what may be secret of it is hidden as it comes in.
+fn excerpt(answer: &Response) -> String {
+    match answer.status {
+        200..=299 | 409 => String::new(),
+        _ => one_line(&String::from_utf8_lossy(&answer.body), EXCERPT_MAX),
     }
-    // Configured headers may be keys; an answer may repeat them.
-    let mut hidden: Vec<&str> = token.map(Secret::expose).into_iter().collect();
-    hidden.extend(
-        forwarders
-            .headers
-            .iter()
-            .map(|(_, value)| value.as_str())
-            .filter(|value| value.len() >= 8),
-    );
-    let text = String::from_utf8_lossy(&answer.body);
-    redaction::foreign(&one_line(&without(&text, &hidden), EXCERPT_MAX))
 }
 
 /// A token in a file that others may replace at any time.
