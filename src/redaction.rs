@@ -30,7 +30,8 @@ mod entities;
 mod layers;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -75,6 +76,9 @@ const TORN_MAX: usize = 16;
 
 /// Words of others beyond this are not shown anywhere; so much of each is cleaned and kept.
 const WORDS_MAX: usize = 8 * 1024;
+
+/// So often whoever tells of a panic looks whether another thread is done with the registry.
+const LOOKS_IN_PANIC: u32 = 50;
 
 const HIDDEN: &str = "[hidden]";
 
@@ -164,8 +168,8 @@ pub fn learn_passing(secret: &Secret) {
 #[must_use]
 pub fn foreign(text: &str) -> String {
     match text.char_indices().nth(WORDS_MAX) {
-        Some((cut, _)) => registry().clean(&format!("{}…", &text[..cut]), Text::Foreign),
-        None => registry().clean(text, Text::Foreign),
+        Some((cut, _)) => cleaned(&format!("{}…", &text[..cut]), Text::Foreign),
+        None => cleaned(text, Text::Foreign),
     }
 }
 
@@ -217,7 +221,22 @@ fn clean_strings(value: &mut Value) -> bool {
 /// A line of our own, without any secret that is known and longer than a word.
 #[must_use]
 pub fn own(text: &str) -> String {
-    registry().clean(text, Text::Own)
+    cleaned(text, Text::Own)
+}
+
+/// Who tells of a panic may be the thread that holds the registry: it does not wait for itself.
+fn cleaned(text: &str, of: Text) -> String {
+    if !std::thread::panicking() {
+        return registry().clean(text, of);
+    }
+    for _ in 0..LOOKS_IN_PANIC {
+        match REGISTRY.try_lock() {
+            Ok(mut registry) => return registry.clean(text, of),
+            Err(TryLockError::Poisoned(held)) => return held.into_inner().clean(text, of),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    HIDDEN.to_owned()
 }
 
 fn add(list: &mut VecDeque<Known>, secret: &Secret, most: usize) {

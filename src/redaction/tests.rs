@@ -224,6 +224,23 @@ fn the_beginning_of_a_secret_is_hidden_wherever_a_cut_goes_through_what_encodes_
 }
 
 #[test]
+fn a_panic_while_a_text_is_cleaned_is_told_without_waiting_for_itself() {
+    struct Tells;
+    impl Drop for Tells {
+        fn drop(&mut self) {
+            assert_eq!(own("stopped at src/redaction.rs"), HIDDEN);
+        }
+    }
+    let stopped = std::thread::spawn(|| {
+        let _held = registry();
+        let _tells = Tells;
+        panic!("in the middle of it");
+    });
+    assert!(stopped.join().is_err());
+    assert!(own("stopped at src/redaction.rs").contains("stopped"));
+}
+
+#[test]
 fn names_of_members_are_cleaned_like_their_values() {
     learn(&Secret::new("the-secret-name-of-a-member"));
     let body = br#"{"a":[1,{"the-secret-name-of-a-member":2,"b":"c"}],"d":null}"#;
