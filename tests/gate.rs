@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use gate_house::{
-    BIG, House, PATIENCE, Seen, assert_refused, ended, eventually, field, house, quick, read_one,
-    read_to_end, serve, status,
+    BIG, House, PATIENCE, Seen, assert_refused, ended, eventually, field, house, house_on, quick,
+    read_one, read_to_end, serve, status,
 };
 use genesys_gateway::shell::gate::GateLimits;
 

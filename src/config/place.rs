@@ -256,6 +256,14 @@ mod tests {
         assert_eq!(check(path, us()), Ok(None));
     }
 
+    /// A place, and where a database may lie two directories below.
+    fn two_below() -> (tempfile::TempDir, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let below = place.path().join("a/b");
+        std::fs::create_dir_all(&below).unwrap();
+        (place, below.join("gateway.db"))
+    }
+
     fn refused(path: &Path) -> String {
         check(path, us()).unwrap_err().rule.rule
     }
@@ -298,10 +306,7 @@ mod tests {
         if !is_root() {
             return;
         }
-        let place = tempfile::tempdir().unwrap();
-        let below = place.path().join("a/b");
-        std::fs::create_dir_all(&below).unwrap();
-        let path = below.join("gateway.db");
+        let (place, path) = two_below();
         chown(place.path(), None, Some(NOBODY)).unwrap();
         for bad in [0o770, 0o775, 0o2775] {
             set(place.path(), bad);
@@ -320,10 +325,7 @@ mod tests {
         if !is_root() {
             return;
         }
-        let place = tempfile::tempdir().unwrap();
-        let below = place.path().join("a/b");
-        std::fs::create_dir_all(&below).unwrap();
-        let path = below.join("gateway.db");
+        let (place, path) = two_below();
         chown(place.path().join("a"), Some(NOBODY), None).unwrap();
         assert!(refused(&path).contains("who may replace"));
         // Where a user namespace does not know the owner, it is the host's.
@@ -335,17 +337,18 @@ mod tests {
         chown(place.path().join("a"), Some(0), None).unwrap();
         taken(&path);
         // The directory itself: refused to root that runs, told to root that looks.
-        chown(&below, Some(NOBODY), None).unwrap();
+        let below = path.parent().unwrap();
+        chown(below, Some(NOBODY), None).unwrap();
         assert!(refused(&path).contains("belongs to another user"));
         let looks = Asking::of_process(false);
         let warning = check(&path, looks).unwrap().unwrap();
         assert!(warning.contains("starts as that user only"), "{warning}");
         assert_eq!(check(&path, Asking { us: NOBODY, ..us() }), Ok(None));
         assert!(check(&path, Asking { us: 1000, ..us() }).is_err());
-        chown(&below, Some(0), None).unwrap();
+        chown(below, Some(0), None).unwrap();
         // A link that another may change is not followed, wherever it leads.
         let link = place.path().join("link");
-        symlink(&below, &link).unwrap();
+        symlink(below, &link).unwrap();
         taken(&link.join("gateway.db"));
         std::os::unix::fs::lchown(&link, Some(NOBODY), None).unwrap();
         assert!(refused(&link.join("gateway.db")).contains("link on the way"));

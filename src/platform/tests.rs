@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::rest::{self, Failure, Op, Outcome};
 use super::session::{self, End};
 use super::*;
-use bench::{Bench, gaps, settings, topic};
+use bench::{Bench, gaps, login_refused, settings, topic};
 
 #[test]
 fn a_watched_topic_becomes_live_once_it_is_confirmed() {
@@ -565,13 +565,7 @@ fn a_login_that_may_well_succeed_soon_is_tried_again_soon() {
         let before = b.calls.len();
         for _ in 0..120 {
             if b.calls.iter().any(|(_, op)| *op == Op::Token) {
-                let refused = Failure::Login {
-                    label: "assertion-empty",
-                    sentence: "the assertion file is empty".into(),
-                    soon,
-                    retry_after: None,
-                };
-                b.answer(|op| *op == Op::Token, Err(refused));
+                b.answer(|op| *op == Op::Token, Err(login_refused(soon)));
                 b.made += 1;
             }
             b.pass(Duration::from_millis(100));

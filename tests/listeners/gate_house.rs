@@ -129,7 +129,10 @@ pub(crate) fn serve(
 }
 
 pub(crate) fn house(limits: GateLimits, workers: usize) -> House {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    house_on(TcpListener::bind("127.0.0.1:0").unwrap(), limits, workers)
+}
+
+pub(crate) fn house_on(listener: TcpListener, limits: GateLimits, workers: usize) -> House {
     let address = listener.local_addr().unwrap();
     let seen = Arc::new(Seen::default());
     let served = serve(listener.into(), limits, workers, &seen);

@@ -3,13 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use genesys_gateway::shell::gate::GateLimits;
 
-use super::{House, PATIENCE, Seen, eventually, quick, read_one, read_to_end, serve, status};
+use super::{House, PATIENCE, eventually, house_on, quick, read_one, read_to_end, status};
 
 const MIB: usize = 1024 * 1024;
 
@@ -38,15 +37,7 @@ fn peers() -> Vec<IpAddr> {
 /// A house that all peers reach.
 fn open_house(limits: GateLimits, workers: usize) -> House {
     let listener = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0"));
-    let listener = listener.unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = Arc::new(Seen::default());
-    let served = serve(listener.into(), limits, workers, &seen);
-    House {
-        address,
-        served,
-        seen,
-    }
+    house_on(listener.unwrap(), limits, workers)
 }
 
 fn connect_by(house: &House, peer: IpAddr) -> TcpStream {

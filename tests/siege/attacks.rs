@@ -195,13 +195,19 @@ fn silent_operators(field: &Field, over: &AtomicBool) -> u64 {
     hold(field, field.operators, 100, "/healthz", over)
 }
 
-fn unfinished(field: &Field, over: &AtomicBool) -> u64 {
+/// The head of a report of 4 MiB, and most of its body.
+fn large_body() -> (String, Vec<u8>) {
     let head = format!(
         "POST /customers/supportInteraction HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{{\"conversationId\":\"",
         4 * MIB
     );
     let most = vec![b'a'; 4 * MIB - 4096];
+    (head, most)
+}
+
+fn unfinished(field: &Field, over: &AtomicBool) -> u64 {
+    let (head, most) = large_body();
     let mut sent = 0;
     while !over.load(Ordering::Relaxed) {
         let mut held = Vec::new();
@@ -285,12 +291,7 @@ fn guesses(field: &Field, over: &AtomicBool) -> u64 {
 
 /// Bodies whose last KiB takes longer than anybody waits for it.
 fn trickle(field: &Field, over: &AtomicBool) -> u64 {
-    let head = format!(
-        "POST /customers/supportInteraction HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{{\"conversationId\":\"",
-        4 * MIB
-    );
-    let most = vec![b'a'; 4 * MIB - 4096];
+    let (head, most) = large_body();
     at_once(24, over, |n, sent| {
         apart(n, sent, over);
         let Some(mut stream) = connect_from(1 + n % 9, field.intake) else {

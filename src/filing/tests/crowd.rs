@@ -18,6 +18,25 @@ fn crowd(n: u128) -> World {
     w
 }
 
+/// The same, touched by a gap.
+fn out_of_sight(n: u128) -> World {
+    let mut w = crowd(n);
+    w.tell(Fact::Platform(PlatformFact::Gap {
+        topics: (0..n).map(t).collect(),
+        cause: "restart",
+    }));
+    w
+}
+
+/// The same, and live again.
+fn back_after_a_gap(n: u128) -> World {
+    let mut w = out_of_sight(n);
+    for i in 0..n {
+        w.live(i);
+    }
+    w
+}
+
 /// Answers a question about quiet conversations, with the wrap-ups that `news` gives.
 fn answer_all(
     w: &mut World,
@@ -53,12 +72,7 @@ fn answer_all(
 
 #[test]
 fn after_a_gap_of_a_crowd_bulk_answers_find_the_news_and_clear_the_rest_only_later() {
-    let mut w = crowd(1000);
-    let topics: Vec<_> = (0..1000).map(t).collect();
-    w.tell(Fact::Platform(PlatformFact::Gap {
-        topics,
-        cause: "restart",
-    }));
+    let mut w = out_of_sight(1000);
     w.pass(secs(10));
     let lost = w.now.wall;
     w.pass(secs(1));
@@ -97,15 +111,7 @@ fn after_a_gap_of_a_crowd_bulk_answers_find_the_news_and_clear_the_rest_only_lat
 
 #[test]
 fn a_bulk_answer_soon_after_the_gap_proves_nothing() {
-    let mut w = crowd(200);
-    let topics: Vec<_> = (0..200).map(t).collect();
-    w.tell(Fact::Platform(PlatformFact::Gap {
-        topics,
-        cause: "restart",
-    }));
-    for n in 0..200 {
-        w.live(n);
-    }
+    let mut w = back_after_a_gap(200);
     assert!(
         w.fetches.iter().all(|(f, _)| !matches!(f, Fetch::Many(_))),
         "nothing is asked in bulk that analytics cannot know yet"
@@ -127,15 +133,7 @@ fn a_bulk_answer_soon_after_the_gap_proves_nothing() {
 
 #[test]
 fn too_large_bulk_questions_shrink_and_lose_nobody() {
-    let mut w = crowd(300);
-    let topics: Vec<_> = (0..300).map(t).collect();
-    w.tell(Fact::Platform(PlatformFact::Gap {
-        topics,
-        cause: "restart",
-    }));
-    for n in 0..300 {
-        w.live(n);
-    }
+    let mut w = back_after_a_gap(300);
     w.pass(secs(91));
     let mut smallest = usize::MAX;
     for _ in 0..3000 {
@@ -165,15 +163,7 @@ fn too_large_bulk_questions_shrink_and_lose_nobody() {
 
 #[test]
 fn questions_about_many_that_bring_no_answer_are_asked_ever_more_seldom() {
-    let mut w = crowd(300);
-    let topics: Vec<_> = (0..300).map(t).collect();
-    w.tell(Fact::Platform(PlatformFact::Gap {
-        topics,
-        cause: "restart",
-    }));
-    for n in 0..300 {
-        w.live(n);
-    }
+    let mut w = back_after_a_gap(300);
     w.pass(secs(91));
     let mut asked = 0;
     for _ in 0..200 {
@@ -197,15 +187,7 @@ fn questions_about_many_that_bring_no_answer_are_asked_ever_more_seldom() {
 
 #[test]
 fn bulk_answers_that_are_not_understood_twice_in_a_row_are_told_of() {
-    let mut w = crowd(300);
-    let topics: Vec<_> = (0..300).map(t).collect();
-    w.tell(Fact::Platform(PlatformFact::Gap {
-        topics,
-        cause: "restart",
-    }));
-    for n in 0..300 {
-        w.live(n);
-    }
+    let mut w = back_after_a_gap(300);
     w.pass(secs(91));
     for told in [None, Some(Level::Warn)] {
         let many = |w: &World| {

@@ -279,6 +279,16 @@ impl Bench {
     }
 }
 
+/// A login that fails, and may well succeed soon or not.
+pub(super) fn login_refused(soon: bool) -> Failure {
+    Failure::Login {
+        label: "assertion-empty",
+        sentence: "the assertion file is empty".into(),
+        soon,
+        retry_after: None,
+    }
+}
+
 pub(super) fn topic(n: u32) -> Topic {
     Topic::new(&format!(
         "v2.detail.events.conversation.00000000-0000-4000-8000-{n:012}.acw"

@@ -9,7 +9,7 @@ use super::super::rest::{self, Failure, Op, Outcome};
 use super::super::session::{self, End, SocketRef};
 use super::super::token::Keeper;
 use super::super::*;
-use super::bench::{Bench, settings, topic};
+use super::bench::{Bench, login_refused, settings, topic};
 use crate::rng::Rng;
 use crate::time::Mono;
 
@@ -96,13 +96,7 @@ fn a_login_is_tried_again_soon_only_where_that_may_help() {
         let mut b = Bench::with(settings(), &[], 86_400);
         b.answering = false;
         b.drain();
-        let refused = Failure::Login {
-            label: "assertion-empty",
-            sentence: "the assertion file is empty".into(),
-            soon,
-            retry_after: None,
-        };
-        b.answer(|op| *op == Op::Token, Err(refused));
+        b.answer(|op| *op == Op::Token, Err(login_refused(soon)));
         let due = b.client.next_deadline(b.now).unwrap().at;
         let wait = due.since(b.now.mono).as_millis();
         assert!((least..=most).contains(&wait), "{soon}: {wait} ms");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::rest::{self, Failure, Op};
-use super::super::session::{self, End};
+use super::super::session::{self, End, SocketRef};
 use super::super::*;
 use super::bench::{Bench, gaps, settings, topic};
 use super::handover::closing;
@@ -125,8 +125,8 @@ fn an_empty_channel_that_is_not_needed_is_closed_in_one_step() {
     }
 }
 
-/// A hand-over that is done but for the predecessor in slot 1, which does not answer.
-fn left_unanswered() -> Bench {
+/// Five topics on a socket that is about to be closed.
+fn told_to_close() -> (Bench, SocketRef) {
     let mut b = Bench::new(settings());
     for n in 0..5 {
         b.watch(n);
@@ -134,6 +134,12 @@ fn left_unanswered() -> Bench {
     let (first, _) = b.sockets[0].clone();
     b.facts.clear();
     closing(&mut b, first);
+    (b, first)
+}
+
+/// A hand-over that is done but for the predecessor in slot 1, which does not answer.
+fn left_unanswered() -> Bench {
+    let (mut b, first) = told_to_close();
     b.sockets.retain(|(s, _)| *s != first);
     while state(&b, 1) != Some("retiring") {
         b.pass(Duration::from_millis(100));
@@ -166,13 +172,7 @@ fn a_predecessor_that_does_not_say_that_it_is_empty_is_emptied_over_rest_and_the
 
 #[test]
 fn what_the_successor_has_no_room_for_is_lost_with_its_predecessor_and_live_elsewhere_soon() {
-    let mut b = Bench::new(settings());
-    for n in 0..5 {
-        b.watch(n);
-    }
-    let (first, _) = b.sockets[0].clone();
-    b.facts.clear();
-    closing(&mut b, first);
+    let (mut b, first) = told_to_close();
     b.confirming = false;
     b.orders.clear();
     b.pass(SECOND);
