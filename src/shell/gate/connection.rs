@@ -340,9 +340,13 @@ impl Connection<'_> {
         }
         loop {
             let used = intake.feed(&come).map_err(refused)?;
-            let beyond = intake.body.capacity().saturating_sub(ALLOWANCE);
-            if beyond > 0 && !self.seat.hold_in_line(beyond, deadline) {
-                return Err(refused(Refusal::NoMemory));
+            if let Some(most) = intake.outgrows(ALLOWANCE) {
+                // For all that may come, at once: bodies that hold a part and want the next would
+                // wait for each other.
+                if !self.seat.hold_in_line(most - ALLOWANCE, deadline) {
+                    return Err(refused(Refusal::NoMemory));
+                }
+                intake.make_room(most);
             }
             if intake.is_whole() {
                 come.drain(..used);
@@ -430,10 +434,14 @@ fn timespec(of: Duration) -> Timespec {
     }
 }
 
-/// A body that is being taken in; memory grows by what arrives, whatever was declared.
+/// A body that is being taken in; until it has outgrown the allowance, memory grows by what
+/// arrives, whatever was declared.
 pub(super) struct BodyIntake {
     body: Vec<u8>,
     rest: Rest,
+    /// Bytes that it has at the end, at most.
+    most: usize,
+    has_room: bool,
 }
 
 enum Rest {
@@ -443,13 +451,27 @@ enum Rest {
 
 impl BodyIntake {
     pub(super) fn new(framing: Framing, max: u64) -> BodyIntake {
+        let (most, rest) = match framing {
+            Framing::Length(n) => (n, Rest::Bytes(n)),
+            Framing::Chunked => (max, Rest::Chunks(Chunked::new(max))),
+        };
         BodyIntake {
             body: Vec::new(),
-            rest: match framing {
-                Framing::Length(n) => Rest::Bytes(n),
-                Framing::Chunked => Rest::Chunks(Chunked::new(max)),
-            },
+            rest,
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+            has_room: false,
         }
+    }
+
+    /// Once it is longer than `allowance` and until it has room: the bytes that it needs in all.
+    fn outgrows(&self, allowance: usize) -> Option<usize> {
+        (!self.has_room && self.body.len() > allowance).then_some(self.most.max(self.body.len()))
+    }
+
+    fn make_room(&mut self, most: usize) {
+        self.body
+            .reserve_exact(most.saturating_sub(self.body.len()));
+        self.has_room = true;
     }
 
     pub(super) fn is_whole(&self) -> bool {

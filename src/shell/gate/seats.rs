@@ -37,7 +37,6 @@ const READS: u64 = 0;
 const WRITES: u64 = 1;
 const QUEUES: u64 = 2;
 const PAUSES: u64 = 3;
-const HOARDS: u64 = 4;
 const KINDS: u64 = 8;
 
 /// The bounds of a table.
@@ -120,8 +119,6 @@ impl Occupant {
         let waited = Duration::from_millis(now.saturating_sub(since));
         let for_long = match state % KINDS {
             QUEUES => false,
-            // Several that hold some and want more would wait for each other.
-            HOARDS => waited >= LATELY * 4,
             _ => waited >= LATELY,
         };
         Some(Waits {
@@ -369,7 +366,7 @@ impl Seat {
         }
     }
 
-    /// From now on its whole request waits to be passed on.
+    /// From now on it waits for others: its whole request to be passed on, or its body for memory.
     pub(super) fn queues(&self) {
         if let Some(o) = self.occupant() {
             o.turn(now() * KINDS + QUEUES);
@@ -400,15 +397,13 @@ impl Seat {
         true
     }
 
-    /// The same for who was waiting for its peer: while it has to wait for memory instead, it is in
-    /// line, and not slow.
+    /// The same for who was waiting for its peer, and holds nothing yet: while it has to wait for
+    /// memory, it is in line, and not slow.
     pub(super) fn hold_in_line(&self, bytes: usize, deadline: Instant) -> bool {
         if self.hold(bytes) {
             return true;
         }
-        if let Some(o) = self.occupant() {
-            o.turn(now() * KINDS + HOARDS);
-        }
+        self.queues();
         let held = self.hold_soon(bytes, deadline);
         self.waits();
         held
