@@ -7,9 +7,10 @@
 //! no channel is made while a new one waits for its first socket, and REST that works
 //! proves nothing. What a socket serves on is the only proof.
 //!
-//! A 401 or 404 may be about the channel alone. The first one is taken for that; if the
-//! channel made instead is refused as well, it is the way. As soon as one of them
-//! serves, those that were refused so are gone for certain.
+//! A 401 or 404 may be about the channel alone. The first one since a socket served is taken
+//! for that, whatever else failed before it; if the channel made instead is refused as well,
+//! it is the way. As soon as one of them serves, those that were refused so are gone for
+//! certain.
 //!
 //! It may not touch a channel. Invariant: sockets dialled before a failure was counted
 //! are not counted again.
@@ -140,6 +141,8 @@ pub(super) struct Way {
     /// Nothing is dialled before.
     from: Mono,
     pause: Duration,
+    /// Since a socket served, a channel was replaced because a refusal may be about it alone.
+    doubted: bool,
     /// Another token is held than the one with which sockets could not be had, and none has
     /// served yet.
     unproven: bool,
@@ -184,7 +187,14 @@ impl Way {
         if self.failures == 0 {
             self.since = now.mono;
         }
-        self.failures = self.failures.saturating_add(1);
+        let first = trouble.of_channel() && !self.doubted;
+        self.doubted |= first;
+        // A row that something else began says nothing about channels.
+        self.failures = if first {
+            1
+        } else {
+            self.failures.saturating_add(1)
+        };
         self.trouble = Some(trouble);
         let most = match trouble {
             Trouble::Refused(_) => WAY_REFUSED_PAUSE_MAX,
@@ -196,13 +206,13 @@ impl Way {
             _ => None,
         };
         let asked = asked.unwrap_or_default().min(super::limits::RATE_HOLD_MAX);
-        self.pause = match trouble.of_channel() && self.failures == 1 {
+        self.pause = match first {
             true => asked,
             false => rng.jitter(own).max(asked),
         };
         self.from = now.mono + self.pause;
         Step {
-            replace: self.replace(trouble),
+            replace: first || self.replace(trouble),
             // A reset here and there is the network's everyday life.
             say: (other || self.failures.is_power_of_two())
                 && (self.failures >= 2
@@ -214,7 +224,7 @@ impl Way {
     fn replace(&self, trouble: Trouble) -> bool {
         let f = self.failures;
         match trouble {
-            t if t.of_channel() => f == 1 || (f >= 4 && seldom(f)),
+            t if t.of_channel() => f >= 4 && seldom(f),
             Trouble::Refused(_) => f >= 16 && seldom(f),
             Trouble::Unreached(_) => f >= 8 && seldom(f),
         }
@@ -237,6 +247,7 @@ impl Way {
     pub(super) fn serves(&mut self) -> Option<Trouble> {
         let gated = self.gated();
         self.failures = 0;
+        self.doubted = false;
         self.unproven = false;
         self.from = Mono(0);
         self.trouble.take().filter(|_| gated)
@@ -246,6 +257,7 @@ impl Way {
     /// about the new one's. True if there was such.
     pub(super) fn other_token(&mut self, now: Now) -> bool {
         let of_channel = self.trouble.is_some_and(Trouble::of_channel);
+        self.doubted = false;
         if of_channel {
             self.failures = 0;
             self.unproven = true;
@@ -385,6 +397,28 @@ mod tests {
                 .collect();
             assert_eq!(found, replaced, "{end:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_that_may_be_about_the_channel_is_taken_for_that_whatever_failed_before() {
+        let (mut way, mut rng) = (Way::default(), Rng::new(1));
+        let refusals = [503, 503, 404, 401, 503, 404, 404];
+        let replaced: Vec<bool> = (1..)
+            .zip(refusals)
+            .map(|(n, status)| {
+                way.failed(&End::refused(status), n, n, at(0), &mut rng)
+                    .replace
+            })
+            .collect();
+        // The first of a row, and then the fourth: changing troubles are no new row.
+        assert_eq!(replaced, [false, false, true, false, false, true, false]);
+        assert!(way.pause() >= Duration::from_secs(12), "nor a short pause");
+        way.serves();
+        assert!(
+            way.failed(&End::refused(404), 8, 8, at(0), &mut rng)
+                .replace
+        );
+        assert_eq!(way.pause(), Duration::ZERO);
     }
 
     #[test]
