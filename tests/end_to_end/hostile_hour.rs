@@ -305,6 +305,13 @@ fn after_an_hour_of_everything_all_is_filed_once_and_the_log_is_short_and_names_
         ));
         gateway = world.setup.start();
         hour.gateway(&gateway);
+        // A socket that is opened after the others were cut would see nothing of what follows.
+        wait_for("a socket", || {
+            match gateway.metric("genesys_gateway_channels{state=\"live\"}") {
+                n if n >= 1.0 => Ok(()),
+                other => Err(other),
+            }
+        });
         // The password of the proxy is changed, and changed back.
         proxy.turn(|m| m.credentials = Some("Basic bWU6b3RoZXI=".into()));
         drop_sockets();
