@@ -36,8 +36,8 @@
 //! Invariant: a target asserts something about what was read, not only that
 //! reading came back.
 
+use crate::filing::reconcile;
 use crate::filing::template::Renderer;
-use crate::filing::{reconcile, rows};
 use crate::foreign;
 use crate::ids::{ConversationId, Topic};
 use crate::platform::limits::RATE_HOLD_MAX;
@@ -46,6 +46,7 @@ use crate::platform::rest::{self, Op};
 use crate::platform::session::{Fact, Input, Order, Output, Session, SessionSettings};
 use crate::platform::{frames, oauth};
 use crate::rng::Rng;
+use crate::rows;
 use crate::secret::Secret;
 use crate::shell::http::json::Document;
 use crate::time::{Now, Wall};

@@ -12,12 +12,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::filing::rows::{ChannelRow, Recovered, StoreFact, StoreOrder};
-use crate::filing::{self, Answer, CallerId, CallerRequest, Filing, PostOutcome};
+use crate::filing::{self, Answer, CallerId, CallerRequest, Filing, PlatformFact, PostOutcome};
 use crate::ids::RecordId;
 use crate::notice::Notice;
 use crate::platform::session::{self, SocketRef};
 use crate::platform::{self, CallId, Client, rest};
+use crate::rows::{ChannelRow, Recovered, StoreFact, StoreOrder};
 use crate::secret::Secret;
 use crate::time::{Alarm, Deadline, Mono, Now};
 
@@ -157,6 +157,26 @@ impl Kept {
     }
 }
 
+/// What the platform client has to tell, in filing's words.
+fn heard(fact: platform::Fact) -> PlatformFact {
+    match fact {
+        platform::Fact::Live { topic } => PlatformFact::Live { topic },
+        platform::Fact::Gap { topics, cause } => PlatformFact::Gap { topics, cause },
+        platform::Fact::Refused { topic, detail } => PlatformFact::Refused { topic, detail },
+        platform::Fact::Short { known, others } => PlatformFact::Short { known, others },
+        platform::Fact::Event { topic, body } => PlatformFact::Event { topic, body },
+        platform::Fact::Fetched {
+            fetch,
+            asked_at,
+            outcome,
+        } => PlatformFact::Fetched {
+            fetch,
+            asked_at,
+            outcome,
+        },
+    }
+}
+
 /// The core. See the [module](self).
 pub struct Gateway {
     platform: Client,
@@ -225,7 +245,7 @@ impl Gateway {
             if let Some(output) = self.platform.poll_output() {
                 match output {
                     platform::Output::Fact(fact) => {
-                        self.filing.handle(filing::Fact::Platform(fact), now)
+                        self.filing.handle(filing::Fact::Platform(heard(fact)), now)
                     }
                     platform::Output::Keep(rows) => self.kept.wanted = Some(rows),
                     platform::Output::OpenSocket {

@@ -77,6 +77,9 @@ pub mod wire;
 pub mod foreign;
 pub mod redaction;
 pub mod notice;
+pub mod retry_after;
+pub mod fetch;
+pub mod rows;
 
 pub mod gateway;
 pub mod platform;

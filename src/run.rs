@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
-use crate::filing::rows::StoreTrouble;
+use crate::rows::StoreTrouble;
 use crate::service::activation::{self, Activated};
 use crate::service::output::{Output, complain};
 use crate::service::signals::{self, Signal};

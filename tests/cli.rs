@@ -798,7 +798,7 @@ fn an_act_that_makes_no_sense_in_a_state_is_refused_before_anything_is_asked() {
 
 /// A database as a gateway that was stopped has left it: one dead support result.
 fn leave_a_database(desk: &Desk) {
-    use genesys_gateway::filing::rows::{
+    use genesys_gateway::rows::{
         Change, Leg, RecordKind, RecordRow, RecordState, Source, StoreFact, StoreOrder,
     };
     use genesys_gateway::store::{OpenOptions, Store};

@@ -12,11 +12,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use genesys_gateway::filing::rows::{
+use genesys_gateway::ids::{ConversationId, RecordId};
+use genesys_gateway::rows::{
     Change, InteractionRow, InteractionState, Leg, Lookup, RecordKind, RecordRow, RecordState,
     Recovered, Source, StoreFact, StoreOrder, StoreTrouble,
 };
-use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::store::inspect::open_inspect;
 use genesys_gateway::store::{OpenOptions, Reader, Store, StoreError, thread};
 use genesys_gateway::time::Wall;
@@ -307,10 +307,7 @@ fn the_store_thread_answers_every_order_in_turn_and_leaves_a_clean_file() {
                 assert_eq!(ticket, expected);
                 assert!(matches!(
                     &found[..],
-                    [genesys_gateway::filing::rows::Found::Interaction(
-                        Some(_),
-                        _
-                    )]
+                    [genesys_gateway::rows::Found::Interaction(Some(_), _)]
                 ));
             }
             other => panic!("{other:?}"),

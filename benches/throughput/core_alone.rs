@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use genesys_gateway::filing::rows::{Found, Lookup, Recovered, StoreFact, StoreOrder};
 use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Until};
 use genesys_gateway::gateway::{Gateway, Input, Output, Settings};
 use genesys_gateway::ids::{ConversationId, Topic};
 use genesys_gateway::platform::rest::{self, Op, Outcome};
 use genesys_gateway::platform::{self, session};
+use genesys_gateway::rows::{Found, Lookup, Recovered, StoreFact, StoreOrder};
 use genesys_gateway::secret::Secret;
 use genesys_gateway::time::{Mono, Now, Wall};
 use uuid::Uuid;

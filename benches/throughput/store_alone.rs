@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use genesys_gateway::filing::rows::{
-    Change, InteractionRow, InteractionState, StoreFact, StoreOrder,
-};
 use genesys_gateway::ids::ConversationId;
+use genesys_gateway::rows::{Change, InteractionRow, InteractionState, StoreFact, StoreOrder};
 use genesys_gateway::store::{OpenOptions, Store};
 use genesys_gateway::time::Wall;
 use uuid::Uuid;

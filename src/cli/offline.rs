@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{ExitCode, complain};
-use crate::filing::rows::{RecordRow, RecordState};
 use crate::ids::RecordId;
+use crate::rows::{RecordRow, RecordState};
 use crate::shell::http::view;
 use crate::shell::port::RecordView;
 use crate::status::snapshot::{AGE_LABELS, WAITING};

@@ -15,8 +15,8 @@ use super::offline::{self, Offline};
 use super::show::{self, columns, cut, plain, text};
 use super::{ExitCode, Terminal, complain};
 use crate::config::OperatorConfig;
-use crate::filing::rows::RecordState;
 use crate::ids::RecordId;
+use crate::rows::RecordState;
 use crate::store::StoreError;
 use crate::time::Wall;
 

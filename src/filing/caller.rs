@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::rows::Reason;
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::Reason;
 use crate::time::Wall;
 
 /// Names the caller that waits; unique within the process, and ascending in order of arrival.

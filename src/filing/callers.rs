@@ -10,12 +10,12 @@ use super::caller::{Act, Answer, CallerId, CallerRequest};
 use super::commit::{Ask, Entry, Outcome};
 use super::machine::{Filing, Kept};
 use super::record::{keyed_result, keyless_result};
-use super::rows::{
+use super::settings::{LIVE_INTERACTIONS_MAX, LOOKUPS_MAX, STOPPING, UNDELIVERED_MAX};
+use crate::ids::{ConversationId, RecordId};
+use crate::rows::{
     Change, Found, InteractionRow, InteractionState, Leg, Lookup, Reason, RecordKind, RecordRow,
     RecordState, Source, StoreOrder,
 };
-use super::settings::{LIVE_INTERACTIONS_MAX, LOOKUPS_MAX, STOPPING, UNDELIVERED_MAX};
-use crate::ids::{ConversationId, RecordId};
 use crate::time::Now;
 
 /// What a request is about: within one transaction, one request each.

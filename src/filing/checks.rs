@@ -24,7 +24,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{FETCHES_OUTSTANDING_MAX, Fetch};
+use super::FETCHES_OUTSTANDING_MAX;
+use crate::fetch::Fetch;
 use crate::ids::ConversationId;
 use crate::time::Mono;
 

@@ -16,12 +16,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::caller::{CallerId, CallerRequest};
-use super::rows::{Found, InteractionRow, RecordRow, StoreTrouble};
 use super::settings::{
     CALLER_OUTCOME_MAX, CALLER_TURN_MAX, CALLERS_WAITING_MAX, UNCOMMITTED_BYTES_MAX,
     UNCOMMITTED_RECORDS_MAX,
 };
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::{Found, InteractionRow, RecordRow, StoreTrouble};
 use crate::time::{Mono, Now};
 
 const RETRY_MIN: Duration = Duration::from_secs(1);

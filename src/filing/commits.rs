@@ -7,11 +7,11 @@ use super::caller::{Answer, EventOutcome};
 use super::commit::{Ask, Effect, Entry, Outcome};
 use super::interaction::Watched;
 use super::machine::{Filing, Kept};
-use super::rows::{
-    InteractionRow, InteractionState, RecordKind, RecordRow, RecordState, StoreFact, StoreTrouble,
-};
 use crate::ids::RecordId;
 use crate::notice::Level;
+use crate::rows::{
+    InteractionRow, InteractionState, RecordKind, RecordRow, RecordState, StoreFact, StoreTrouble,
+};
 use crate::time::{Mono, Now};
 
 impl Filing {

@@ -13,10 +13,10 @@
 use std::time::Duration;
 
 use super::refusals::{OUTAGE, Refusals};
-use super::rows::DestinationRow;
 use super::verdict::{Later, RETRY_AFTER_MAX, Verdict};
 use crate::ids::RecordId;
 use crate::rng::Rng;
+use crate::rows::DestinationRow;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::NoAnswer;
 

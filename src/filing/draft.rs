@@ -13,10 +13,10 @@ use super::Order;
 use super::callers::{Subject, Weighed};
 use super::commit::{Ask, Batch, Effect, Entry, Taking};
 use super::machine::{Filing, Kept};
-use super::rows::{Change, StoreOrder};
 use super::settings::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, MAINTENANCE_ROWS_MAX, SHRINK_ROWS_MAX};
 use crate::ids::{ConversationId, RecordId};
 use crate::notice::Level;
+use crate::rows::{Change, StoreOrder};
 use crate::time::Now;
 
 /// Erasure and purge are looked after at least this often; more often where what is over is

@@ -11,12 +11,12 @@ use super::commit::Taking;
 use super::interaction::{UNWATCHED_AFTER, Watched};
 use super::machine::{Filing, Kept};
 use super::record::{Finding, Sighting, find, read_event};
-use super::rows::{InteractionState, Source};
 use super::settings::Until;
 use super::{Order, conversation_of};
 use crate::foreign;
 use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::Level;
+use crate::rows::{InteractionState, Source};
 use crate::time::Now;
 
 /// What became of a sighting.

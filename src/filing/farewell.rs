@@ -9,9 +9,9 @@ use std::fmt;
 use super::caller::Answer;
 use super::commit::{Entry, Taking};
 use super::machine::Filing;
-use super::rows::StoreTrouble;
 use super::{Order, settings};
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::StoreTrouble;
 use crate::time::{Mono, Now};
 
 /// What a run that ends leaves behind in memory alone.

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::checks::Class;
 use super::places::Standing;
-use super::rows::{InteractionRow, InteractionState, Leg};
 use super::settings::Settings;
 use crate::ids::RecordId;
 use crate::rng::Rng;
+use crate::rows::{InteractionRow, InteractionState, Leg};
 use crate::time::{Mono, Now, Wall};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -12,7 +12,6 @@ use super::destination::Destination;
 use super::interaction::{LASTING_TROUBLE, UNWATCHED_AFTER, Watched};
 use super::outbox::Outbox;
 use super::places::Places;
-use super::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
 use super::settings::{
     RECORDS_PER_INTERACTION_MAX, REMEMBER_ENDED, STOPPED_REMEMBERED_MAX, Settings, Until,
 };
@@ -21,6 +20,7 @@ use super::{Fact, Order, PlatformFact, topic_of};
 use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::{Level, Notice};
 use crate::rng::Rng;
+use crate::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
 use crate::time::{Deadline, Mono, Now};
 
 /// How far a record is on its way into the store.

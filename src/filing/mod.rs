@@ -30,7 +30,6 @@ mod places;
 mod posts;
 pub mod reconcile;
 pub mod record;
-pub mod rows;
 pub mod settings;
 pub mod snapshot;
 pub mod template;
@@ -38,14 +37,15 @@ pub mod verdict;
 
 use std::time::Duration;
 
+use crate::fetch::{Fetch, FetchOutcome};
 use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::Notice;
+use crate::rows::{StoreFact, StoreOrder};
+use crate::time::Now;
 
-pub use crate::platform::{Fact as PlatformFact, Fetch, FetchOutcome};
 pub use caller::{Act, Answer, CallerId, CallerRequest, EventOutcome};
 pub use farewell::Farewell;
 pub use machine::Filing;
-pub use rows::{StoreFact, StoreOrder};
 pub use settings::{Settings, Unreported, Until};
 pub use snapshot::{
     AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
@@ -78,6 +78,54 @@ pub enum Fact {
     /// The run is going to end: let nothing more in, and commit what is there. The end itself
     /// is [`Filing::leave`].
     Stop,
+}
+
+/// What filing hears of the platform, by whatever way it comes.
+#[derive(Clone, PartialEq)]
+pub enum PlatformFact {
+    /// The topic is watched.
+    Live {
+        /// Which topic.
+        topic: Topic,
+    },
+    /// What was announced on these topics since the last sign of life may be lost. Each is
+    /// `Live` again when it is watched again.
+    Gap {
+        /// Which topics.
+        topics: Vec<Topic>,
+        /// Label of the cause, for the log and metrics.
+        cause: &'static str,
+    },
+    /// The platform rejects the topic; it is no longer watched.
+    Refused {
+        /// Which topic.
+        topic: Topic,
+        /// Why, with the missing permission if known.
+        detail: String,
+    },
+    /// So many topics wait, and no place is free for them or about to be: said when it changes.
+    Short {
+        /// Of those that were preferred.
+        known: usize,
+        /// Of the others, without those that gave way.
+        others: usize,
+    },
+    /// An event on a topic that is watched, or was until just now.
+    Event {
+        /// Which topic.
+        topic: Topic,
+        /// `eventBody` exactly as it came.
+        body: String,
+    },
+    /// An [`Order::Fetch`] is answered.
+    Fetched {
+        /// What was asked.
+        fetch: Fetch,
+        /// When it was asked: the answer is evidence for no later moment.
+        asked_at: Now,
+        /// What came.
+        outcome: FetchOutcome,
+    },
 }
 
 /// How a try to file a record ended.

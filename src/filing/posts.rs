@@ -11,11 +11,11 @@ use std::time::Duration;
 use super::destination::Turn;
 use super::machine::{Filing, Kept, Remembered};
 use super::outbox::{BACKOFF_MAX, backoff};
-use super::rows::RecordState;
 use super::verdict::{Later, Verdict, verdict};
 use super::{Order, PostOutcome};
 use crate::ids::RecordId;
 use crate::notice::Level;
+use crate::rows::RecordState;
 use crate::time::{Mono, Now};
 
 /// While down, so many rows are looked at with each probe, to make the patience they have used

@@ -16,9 +16,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::record::{SAME_WRAPUP, leg_id, same_leg, twin_mark};
-use super::rows::{Leg, RecordRow};
 use crate::foreign;
 use crate::ids::ConversationId;
+use crate::rows::{Leg, RecordRow};
 use crate::time::Wall;
 
 /// Agent legs of one conversation that are looked at; more is not a conversation of people.

@@ -26,9 +26,9 @@ use ring::digest::{Context, SHA256};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
 use crate::foreign;
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
 use crate::time::Wall;
 
 /// A notification and a rebuilt record this close together are one wrap-up (design, section 5).

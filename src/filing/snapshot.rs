@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::destination::DestinationSnapshot;
 use super::interaction::Watched;
 use super::machine::{Filing, Kept};
-use super::rows::{
+use crate::ids::{ConversationId, RecordId};
+use crate::rows::{
     InteractionState, RecordKind, RecordRow, RecordState, Recovered, Source, StoreTrouble,
 };
-use crate::ids::{ConversationId, RecordId};
 use crate::time::{Mono, Now, Wall};
 
 /// Upper bounds of the latency histogram, in milliseconds; one bucket more has no bound.

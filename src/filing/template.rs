@@ -18,9 +18,9 @@ use std::fmt;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, escape_formatter};
 use serde_json::value::RawValue;
 
-use super::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
 use crate::foreign;
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
 use crate::time::Wall;
 use raw::Raw;
 

@@ -2,9 +2,9 @@
 //! out of their hands.
 
 use super::*;
-use crate::filing::rows::{Found, Lookup, RecordState, StoreTrouble};
 use crate::ids::ConversationId;
 use crate::platform::session::Fact;
+use crate::rows::{Found, Lookup, RecordState, StoreTrouble};
 use crate::time::Wall;
 
 struct Whole {

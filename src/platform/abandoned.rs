@@ -14,7 +14,6 @@
 
 use std::time::Duration;
 
-use super::ChannelRow;
 use super::calls::{ChannelRef, Purpose};
 use super::channel::Channel;
 use super::client::Client;
@@ -24,6 +23,7 @@ use super::limits::{
 };
 use super::rest::{Answer, Failure, Op, Outcome};
 use crate::notice::{Level, Notice};
+use crate::rows::ChannelRow;
 use crate::secret::Secret;
 use crate::time::{Deadline, Mono, Now};
 

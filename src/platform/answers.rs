@@ -12,7 +12,8 @@ use super::client::{Astray, Client, Spare};
 use super::connect_uri::Refused;
 use super::limits::{ASTRAY_PAUSE, ASTRAY_PAUSE_MAX, LOOK_PAUSE};
 use super::rest::{self, Failure, Op, Outcome};
-use super::{CallId, Fact, Fetch, FetchOutcome, Output};
+use super::{CallId, Fact, Output};
+use crate::fetch::{Fetch, FetchOutcome};
 use crate::notice::{Level, Notice};
 use crate::time::{Mono, Now};
 

@@ -18,11 +18,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::ChannelRow;
 use super::limits::{CHANNEL_LIFE, EMPTY_CHANNEL_KEPT, NOTING_PATIENCE, TOPICS_PER_MESSAGE_MAX};
 use super::room::Room;
 use super::session::SocketRef;
 use crate::ids::Topic;
+use crate::rows::ChannelRow;
 use crate::secret::Secret;
 use crate::time::{Mono, Now, Wall};
 

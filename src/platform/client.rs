@@ -20,10 +20,12 @@ use super::session::{self};
 use super::token::Keeper;
 use super::waiting::{Rank, Waiting};
 use super::way::Way;
-use super::{ChannelRow, Fact, Fetch, FetchOutcome, Input, Output, Settings};
+use super::{Fact, Input, Output, Settings};
+use crate::fetch::{Fetch, FetchOutcome};
 use crate::ids::Topic;
 use crate::notice::{Level, Notice};
 use crate::rng::Rng;
+use crate::rows::ChannelRow;
 use crate::secret::Secret;
 use crate::time::{Alarm, Deadline, Mono, Now, Wall};
 

@@ -35,7 +35,6 @@ pub mod limits;
 pub mod oauth;
 pub mod pacing;
 pub mod rest;
-pub mod retry_after;
 pub mod rhythm;
 pub mod rollover;
 mod room;
@@ -50,10 +49,12 @@ pub mod way;
 
 use std::time::Duration;
 
-use crate::ids::{ConversationId, Topic};
+use crate::fetch::{Fetch, FetchOutcome};
+use crate::ids::Topic;
 use crate::notice::Notice;
+use crate::rows::ChannelRow;
 use crate::secret::Secret;
-use crate::time::{Now, Wall};
+use crate::time::Now;
 use session::SocketRef;
 
 #[cfg(test)]
@@ -197,50 +198,4 @@ pub enum Fact {
         /// What came.
         outcome: FetchOutcome,
     },
-}
-
-/// A question to the platform about conversations.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fetch {
-    /// `GET /api/v2/conversations/{id}` (protocol, section 11.1): prompt.
-    One(ConversationId),
-    /// The same in no hurry: it leaves a share of the budget to those that are.
-    Calm(ConversationId),
-    /// `GET /api/v2/analytics/conversations/details?id=…` (section 11.2): late, many at once.
-    Many(Vec<ConversationId>),
-}
-
-/// What a question brought.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum FetchOutcome {
-    /// The JSON as it came: a `Conversation`, or `{"conversations":[…]}`.
-    Found(String),
-    /// 404.
-    NotFound,
-    /// 401 that a new token did not cure, or 403: REST cannot tell.
-    Denied(String),
-    /// Too many ids, or too large an answer: ask for fewer.
-    TooMany,
-    /// No answer, 5xx, garbled; ask again later.
-    Trouble(String),
-    /// An answer came that is not understood, however much is forgiven.
-    Garbled,
-}
-
-/// A channel as it is kept for a restart.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ChannelRow {
-    /// Which of the slots, from 1; beyond [`limits::CHANNELS_MAX`] for one that was given up
-    /// and is to be emptied.
-    pub slot: u8,
-    /// The channel's id.
-    pub id: Secret,
-    /// Where to connect.
-    pub connect_uri: Secret,
-    /// When we made it.
-    pub created_at: Wall,
-    /// When the platform lets it end.
-    pub expires_at: Wall,
-    /// When the token that made it ends.
-    pub token_ends_at: Wall,
 }

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::blame::Blame;
 use crate::foreign;
 use crate::plain::discreet;
-use crate::platform::retry_after;
+use crate::retry_after;
 use crate::secret::Secret;
 use crate::time::Wall;
 use crate::wire::{Request, Response};

@@ -15,10 +15,10 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use super::main_loop::{Claim, Event};
 use super::port::{Health, InteractionView, Port, RecordView};
 use super::published::Published;
-use crate::filing::rows::{RecordRow, RecordState, StoreTrouble};
 use crate::filing::settings::{CALLER_OUTCOME_MAX, CALLER_TURN_MAX};
 use crate::filing::{Answer, CallerRequest};
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::{RecordRow, RecordState, StoreTrouble};
 use crate::status;
 use crate::store::{Reader, StoreError};
 

@@ -23,10 +23,10 @@ use super::clock::Clock;
 use super::rest::{Body, Full, Pool, perform};
 use super::shared::Shared;
 use crate::filing::PostOutcome;
-use crate::filing::rows::RecordRow;
 use crate::ids::RecordId;
 use crate::plain::one_line;
-use crate::platform::retry_after;
+use crate::retry_after;
+use crate::rows::RecordRow;
 use crate::secret::Secret;
 use crate::wire::{Request, Response};
 

@@ -30,11 +30,11 @@ use super::journal::Journal;
 use super::published::Published;
 use super::rest::{Job, RestPool};
 use crate::cause::Cause;
-use crate::filing::rows::StoreOrder;
 use crate::filing::{Answer, CallerId, CallerRequest, Farewell};
 use crate::gateway::{Gateway, Input, Output};
 use crate::platform::rest;
 use crate::platform::session::{self, End, SessionSettings, SocketRef};
+use crate::rows::StoreOrder;
 use crate::secret::Secret;
 use crate::time::Mono;
 

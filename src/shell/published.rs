@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::http::served::Refusals;
-use crate::filing::rows::{Recovered, StoreTrouble};
 use crate::gateway::Gateway;
 use crate::redaction;
+use crate::rows::{Recovered, StoreTrouble};
 use crate::service::logging;
 use crate::status::snapshot::Histogram;
 use crate::status::{Minutes, Snapshot, verdict};
@@ -279,11 +279,11 @@ fn in_one_line(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filing::rows::{InteractionRow, InteractionState};
     use crate::filing::{Settings as Filing, Unreported, Until};
     use crate::gateway::Settings;
     use crate::ids::ConversationId;
     use crate::platform;
+    use crate::rows::{InteractionRow, InteractionState};
 
     fn settings() -> Settings {
         Settings {

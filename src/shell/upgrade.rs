@@ -20,8 +20,8 @@ use super::unreached::Unreached;
 use crate::cause::Cause;
 use crate::platform::frames::FRAME_MAX;
 use crate::platform::oauth::USER_AGENT;
-use crate::platform::retry_after;
 use crate::platform::session::End;
+use crate::retry_after;
 use crate::time::Wall;
 
 /// The longest head of an answer, interim ones included.

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::minutes::{Counters, Minute};
-use crate::filing::rows::{RecordState, Source};
 use crate::filing::snapshot::{
     AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
 };
 use crate::filing::verdict::CAUSES;
 use crate::platform::snapshot::{GAP_CAUSES, Snapshot as PlatformSnapshot};
+use crate::rows::{RecordState, Source};
 use crate::store::Log;
 use crate::time::Wall;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Result, Row};
 
-use crate::filing::rows::{
+use crate::ids::{ConversationId, RecordId};
+use crate::rows::{
     ChannelRow, DestinationRow, InteractionRow, InteractionState, Leg, Reason, RecordKind,
     RecordRow, RecordState, Source,
 };
-use crate::ids::{ConversationId, RecordId};
 use crate::secret::Secret;
 use crate::time::{Wall, millis};
 

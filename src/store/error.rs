@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rusqlite::ffi;
 
 use crate::blame::Blame;
-use crate::filing::rows::StoreTrouble;
+use crate::rows::StoreTrouble;
 
 /// Why the database could not be opened or read.
 #[derive(Clone, PartialEq, Eq, Debug)]

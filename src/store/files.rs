@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::trouble_of_io;
-use crate::filing::rows::StoreTrouble;
+use crate::rows::StoreTrouble;
 use crate::time::Wall;
 
 /// The path with `suffix` appended to its last component.

@@ -18,8 +18,8 @@ use super::load::{self, NOTE_DAMAGED};
 use super::open::{io_error, sql_error};
 use super::reader::{StoredRecord, list_records, stored_record};
 use super::schema;
-use crate::filing::rows::{InteractionState, RecordRow, RecordState};
 use crate::ids::RecordId;
+use crate::rows::{InteractionState, RecordRow, RecordState};
 use crate::time::Wall;
 
 /// Upper bounds of the age buckets of [`Inspect::shape`]; a last bucket is older than all.

@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Result, Row};
 use super::columns;
 use super::error::is_unreadable_value;
 use super::writer::find_record;
-use crate::filing::rows::{Found, InteractionRow, Lookup, RecordRow, Recovered};
 use crate::ids::ConversationId;
+use crate::rows::{Found, InteractionRow, Lookup, RecordRow, Recovered};
 
 /// Name of the note that says where a damaged database was put.
 pub(super) const NOTE_DAMAGED: &str = "damaged";

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::error::{StoreError, trouble_of_io};
 use super::files::beside;
-use crate::filing::rows::StoreTrouble;
+use crate::rows::StoreTrouble;
 
 /// Holds the database for this process until it is dropped.
 #[derive(Debug)]

@@ -44,7 +44,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::filing::rows::{Change, Found, Lookup, Recovered, StoreFact, StoreOrder, StoreTrouble};
+use crate::rows::{Change, Found, Lookup, Recovered, StoreFact, StoreOrder, StoreTrouble};
 use crate::time::Wall;
 
 pub use error::StoreError;

@@ -14,8 +14,8 @@ use super::load;
 use super::open::sql_error;
 use super::schema;
 use super::writer::find_record;
-use crate::filing::rows::{InteractionRow, RecordRow, RecordState};
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::{InteractionRow, RecordRow, RecordState};
 
 /// An interaction with what is kept of it.
 #[derive(Clone, PartialEq, Eq)]

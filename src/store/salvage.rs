@@ -27,8 +27,8 @@ use super::load::{NOTE_DAMAGED, note};
 use super::open::io_error;
 use super::pages::{Pages, Value};
 use super::schema::{self, mark};
-use crate::filing::rows::{InteractionState, RecordKind, RecordState, Source, StoreTrouble};
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::{InteractionState, RecordKind, RecordState, Source, StoreTrouble};
 use crate::time::Wall;
 
 /// What was carried over from a damaged file.

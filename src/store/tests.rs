@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::filing::rows::{
+use crate::ids::{ConversationId, RecordId};
+use crate::rows::{
     InteractionRow, InteractionState, Leg, Reason, RecordKind, RecordRow, RecordState, Source,
 };
-use crate::ids::{ConversationId, RecordId};
 
 const NOW: Wall = Wall(1_790_000_000_000);
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::{Log, Store};
-use crate::filing::rows::{StoreFact, StoreOrder, StoreTrouble};
+use crate::rows::{StoreFact, StoreOrder, StoreTrouble};
 use crate::time::Wall;
 
 /// Without commits the heartbeat is written this often: how exactly a restart

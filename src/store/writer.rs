@@ -10,11 +10,11 @@ use rusqlite::{Connection, OptionalExtension, Result, ToSql, named_params};
 
 use super::columns;
 use super::members::{self, NotMerged};
-use crate::filing::rows::{
+use crate::ids::RecordId;
+use crate::rows::{
     Change, ChannelRow, DestinationRow, InteractionRow, InteractionState, RecordKind, RecordRow,
     RecordState,
 };
-use crate::ids::RecordId;
 use crate::time::Wall;
 
 /// A transaction under way.

@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use genesys_gateway::filing::rows::{
+use genesys_gateway::ids::{ConversationId, RecordId};
+use genesys_gateway::rng::Rng;
+use genesys_gateway::rows::{
     Change, ChannelRow, DestinationRow, Found, InteractionRow, InteractionState, Lookup,
     RecordKind, RecordRow, RecordState, Recovered, StoreFact, StoreOrder, StoreTrouble,
 };
-use genesys_gateway::ids::{ConversationId, RecordId};
-use genesys_gateway::rng::Rng;
 use genesys_gateway::time::Wall;
 
 use crate::agenda::Time;

@@ -11,12 +11,12 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use genesys_gateway::filing::rows::RecordState;
 use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Unreported, Until};
 use genesys_gateway::gateway::{Gateway, Input};
 use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::platform::session;
 use genesys_gateway::rng::Rng;
+use genesys_gateway::rows::{RecordState, StoreFact};
 use genesys_gateway::simulator::model::{Control, Life};
 
 use crate::agenda::{Agenda, HOUR, MINUTE, SECOND, Time};
@@ -483,7 +483,7 @@ impl Full {
     }
 }
 
-fn store_text(fact: &filing::StoreFact) -> String {
+fn store_text(fact: &StoreFact) -> String {
     let mut text = format!("{fact:?}");
     text.truncate(200);
     text

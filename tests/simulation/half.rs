@@ -11,9 +11,11 @@ mod driver;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use genesys_gateway::fetch::Fetch;
 use genesys_gateway::ids::{ConversationId, Topic};
-use genesys_gateway::platform::{self, ChannelRow, Client, Fetch, Input, Output, session};
+use genesys_gateway::platform::{self, Client, Input, Output, session};
 use genesys_gateway::rng::Rng;
+use genesys_gateway::rows::ChannelRow;
 use genesys_gateway::simulator::model::{Control, Life};
 
 use crate::agenda::{Agenda, DAY, HOUR, MINUTE, SECOND, Time};

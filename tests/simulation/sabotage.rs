@@ -1,11 +1,11 @@
 //! Where a deliberate breakage takes hold, between core and world.
 
-use genesys_gateway::filing::rows::Recovered;
 use genesys_gateway::filing::{Farewell, Settings};
 use genesys_gateway::gateway::{Input, Output};
 use genesys_gateway::ids::RecordId;
 use genesys_gateway::platform::connect_uri::Streaming;
 use genesys_gateway::platform::rollover::Replacement;
+use genesys_gateway::rows::Recovered;
 
 use crate::agenda::Time;
 

@@ -7,9 +7,6 @@ mod occasions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use genesys_gateway::filing::rows::{
-    Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder,
-};
 use genesys_gateway::filing::{
     Answer, CallerId, CallerRequest, EventOutcome, Farewell, PostOutcome, Settings,
 };
@@ -22,6 +19,9 @@ use genesys_gateway::platform::connect_uri::Streaming;
 use genesys_gateway::platform::rest::{self, Op, Outcome};
 use genesys_gateway::platform::rollover::Replacement;
 use genesys_gateway::platform::session::{self, Fact, SocketRef};
+use genesys_gateway::rows::{
+    Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder,
+};
 use genesys_gateway::secret::Secret;
 
 use breakage::{Breakage, REFUSALS};

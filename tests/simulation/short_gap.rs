@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use genesys_gateway::filing::rows::Source;
 use genesys_gateway::ids::{ConversationId, RecordId};
 use genesys_gateway::rng::Rng;
+use genesys_gateway::rows::Source;
 use genesys_gateway::simulator::model::Control;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};

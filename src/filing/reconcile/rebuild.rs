@@ -7,8 +7,8 @@
 use serde_json::{Map, Value};
 
 use super::text;
-use crate::filing::rows::Leg;
 use crate::ids::ConversationId;
+use crate::rows::Leg;
 use crate::time::Wall;
 
 /// Where the members are.

@@ -390,7 +390,7 @@ fn a_hint_at_a_wrap_up_that_is_known_is_no_news_and_one_at_another_time_is() {
         session: "s".into(),
     };
     let seen = crate::filing::record::Sighting {
-        source: crate::filing::rows::Source::Notification,
+        source: crate::rows::Source::Notification,
         leg: leg.clone(),
         event_time: Some(at),
         digest: None,

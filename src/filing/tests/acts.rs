@@ -1,9 +1,9 @@
 //! The outbox: tries, the destination's health, and the operator's hand.
 
 use super::world::*;
-use crate::filing::rows::*;
 use crate::filing::*;
 use crate::notice::Level;
+use crate::rows::*;
 use crate::wire::NoAnswer;
 
 #[test]

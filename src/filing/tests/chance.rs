@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::store_model::StoreModel;
 use super::world::{START, c, t};
-use crate::filing::rows::*;
 use crate::filing::*;
 use crate::ids::{ConversationId, RecordId, Topic};
 use crate::rng::Rng;
+use crate::rows::*;
 use crate::time::{Mono, Now, Wall};
 
 const CONVERSATIONS: u128 = 40;

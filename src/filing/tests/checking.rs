@@ -1,9 +1,9 @@
 //! Gaps, late subscriptions, missing announcements, REST that cannot tell.
 
 use super::world::*;
-use crate::filing::rows::*;
 use crate::filing::*;
 use crate::notice::Level;
+use crate::rows::*;
 
 fn trouble() -> FetchOutcome {
     FetchOutcome::Trouble("503".into())

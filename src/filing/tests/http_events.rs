@@ -2,8 +2,8 @@
 
 use super::world::*;
 use crate::filing::caller::EventOutcome::{self, Known, Taken, Unreported};
-use crate::filing::rows::*;
 use crate::filing::*;
+use crate::rows::*;
 
 fn sent(w: &mut World, n: u128, body: String) -> u64 {
     w.ask(CallerRequest::Event {

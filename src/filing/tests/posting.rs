@@ -2,10 +2,10 @@
 //! against the record, patience, 409, outages, and restarts in between.
 
 use super::world::*;
-use crate::filing::rows::RecordState;
 use crate::filing::*;
 use crate::ids::RecordId;
 use crate::notice::Level;
+use crate::rows::RecordState;
 use crate::time::{Mono, Now};
 use crate::wire::NoAnswer;
 
@@ -474,7 +474,7 @@ fn what_is_remembered_of_refusals_is_kept_when_the_store_is_well_again() {
     w.commits = Commits::Wait;
     w.post_ends(answered(422));
     let refused = |w: &World| w.store.destination.refused.len();
-    w.fail_commit(crate::filing::rows::StoreTrouble::Full);
+    w.fail_commit(crate::rows::StoreTrouble::Full);
     assert_eq!(refused(&w), 0);
     w.commits = Commits::Succeed;
     w.pass(secs(5));

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::filing::rows::*;
 use crate::ids::{ConversationId, RecordId};
+use crate::rows::*;
 use crate::time::Wall;
 
 #[derive(Clone, Default)]

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::store_model::StoreModel;
-use crate::filing::rows::*;
 use crate::filing::*;
 use crate::ids::{ConversationId, RecordId, Topic};
 use crate::notice::{Level, Notice};
+use crate::rows::*;
 use crate::time::{Mono, Now, Wall};
 
 /// What becomes of commits.

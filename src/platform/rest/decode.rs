@@ -12,7 +12,7 @@ use crate::foreign;
 use crate::ids::Topic;
 use crate::plain::{one_line, without};
 use crate::platform::oauth::{self, TokenError};
-use crate::platform::retry_after;
+use crate::retry_after;
 use crate::secret::Secret;
 use crate::time::Wall;
 use crate::wire::Response;

@@ -6,7 +6,7 @@ use super::super::rest::{self, Failure, Op, Outcome};
 use super::super::session::{self, End, SocketRef};
 use super::super::*;
 use crate::notice::Level;
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 pub(super) struct Bench {
     pub(super) client: Client,

@@ -10,8 +10,9 @@ use super::super::session::{self, End, SocketRef};
 use super::super::token::Keeper;
 use super::super::*;
 use super::bench::{Bench, login_refused, settings, topic};
+use crate::ids::ConversationId;
 use crate::rng::Rng;
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -6,6 +6,7 @@ use super::super::rest::{Failure, Op, Outcome};
 use super::super::session::{self, End, SocketRef};
 use super::super::*;
 use super::bench::{Bench, gaps, settings};
+use crate::time::Wall;
 
 pub(super) fn closing(b: &mut Bench, socket: SocketRef) {
     b.give(Input::Session {

@@ -9,6 +9,7 @@ use super::super::rest::{self, Failure, Op, Outcome};
 use super::super::session::{self, End, SocketRef};
 use super::super::*;
 use super::bench::{Bench, gaps, settings, topic};
+use crate::ids::ConversationId;
 
 /// Lets the only channel of the bench wear out, and says which socket was its first.
 pub(super) fn wear_out(b: &mut Bench) {

@@ -6,6 +6,7 @@ use super::super::rest::{Failure, Op};
 use super::super::session;
 use super::super::*;
 use super::bench::{Bench, settings, topic};
+use crate::time::Wall;
 
 /// All topics of a full channel are given up; the next one is refused as one too many.
 fn crowded() -> Bench {

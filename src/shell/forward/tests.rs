@@ -8,7 +8,7 @@ use super::super::rest::{HttpSettings, agent};
 use super::super::stub::{Stub, Then, reply, tls_file};
 use super::super::tls::Trust;
 use super::*;
-use crate::filing::rows::{Leg, RecordKind, RecordState, Source};
+use crate::rows::{Leg, RecordKind, RecordState, Source};
 use crate::time::Wall;
 use crate::wire::NoAnswer;
 

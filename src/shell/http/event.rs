@@ -244,10 +244,10 @@ fn no_object(pointer: &str) -> Problem {
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz_event(data: &[u8]) {
     use crate::filing::record::read_event;
-    use crate::filing::rows::RecordKind;
     use crate::filing::template::{self, Renderer};
     use crate::foreign;
     use crate::platform::frames::{self, Frame};
+    use crate::rows::RecordKind;
 
     let told = foreign::text_within(data, json::DEPTH_MAX);
     let body = told.as_deref().map_or(data, str::as_bytes);

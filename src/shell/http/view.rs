@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::filing::rows;
 use crate::ids::ConversationId;
 use crate::redaction;
+use crate::rows;
 use crate::shell::port::{InteractionView, RecordView};
 use crate::time::Wall;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::filing::rows::{ChannelRow, DestinationRow};
+use crate::rows::{ChannelRow, DestinationRow};
 use crate::secret::Secret;
 
 fn channel(slot: u8) -> ChannelRow {

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use genesys_gateway::filing::rows::{
-    Change, InteractionState, RecordKind, RecordRow, RecordState, Source,
-};
 use genesys_gateway::foreign;
 use genesys_gateway::ids::{ConversationId, RecordId};
+use genesys_gateway::rows::{Change, InteractionState, RecordKind, RecordRow, RecordState, Source};
 use genesys_gateway::simulator::model::Leg;
 use genesys_gateway::simulator::model::switches::OptionalAcw;
 

@@ -2,8 +2,8 @@
 //! come in a crowd.
 
 use genesys_gateway::filing::Farewell;
-use genesys_gateway::filing::rows::StoreTrouble;
 use genesys_gateway::gateway::Input;
+use genesys_gateway::rows::StoreTrouble;
 
 use super::{Ask, Event, Full};
 use crate::agenda::{MINUTE, SECOND, Time};

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use genesys_gateway::filing::rows::StoreTrouble;
 use genesys_gateway::gateway::{self, Gateway};
 use genesys_gateway::platform;
+use genesys_gateway::rows::StoreTrouble;
 
 use super::{Event, Full};
 use crate::agenda::{HOUR, MINUTE, SECOND};

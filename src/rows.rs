@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::ids::{ConversationId, RecordId};
-pub use crate::platform::ChannelRow;
+use crate::secret::Secret;
 use crate::time::Wall;
 
 macro_rules! states {
@@ -175,7 +175,7 @@ pub struct RecordRow {
     /// For a rebuilt record: the `eventTime` of the notification found to be the same wrap-up.
     pub matched_time: Option<Wall>,
     /// What of the content tells wrap-ups apart, or together, where participant, session and time
-    /// do not; made and read in [`record`](super::record).
+    /// do not; made and read in `filing::record`.
     pub content_digest: Option<String>,
     /// When we took it.
     pub received_at: Wall,
@@ -200,6 +200,24 @@ pub struct DestinationRow {
     pub held_until: Option<Wall>,
     /// The records it refused since it last filed one, by status; a few of each.
     pub refused: Vec<(u16, Vec<RecordId>)>,
+}
+
+/// A channel as it is kept for a restart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChannelRow {
+    /// Which of the slots, from 1; beyond the 20 that can be held for one that was given up
+    /// and is to be emptied.
+    pub slot: u8,
+    /// The channel's id.
+    pub id: Secret,
+    /// Where to connect.
+    pub connect_uri: Secret,
+    /// When we made it.
+    pub created_at: Wall,
+    /// When the platform lets it end.
+    pub expires_at: Wall,
+    /// When the token that made it ends.
+    pub token_ends_at: Wall,
 }
 
 /// One durable change. A batch of them is one transaction, in order.
