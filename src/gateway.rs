@@ -12,26 +12,26 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::filing::{self, Answer, CallerId, CallerRequest, Filing, PlatformFact, PostOutcome};
-use crate::ids::RecordId;
-use crate::notice::Notice;
-use crate::platform::session::{self, SocketRef};
-use crate::platform::{self, CallId, Client, rest};
-use crate::rows::{ChannelRow, Recovered, StoreFact, StoreOrder};
-use crate::secret::Secret;
-use crate::time::{Alarm, Deadline, Mono, Now};
+use base::ids::RecordId;
+use base::notice::Notice;
+use base::rows::{ChannelRow, Recovered, StoreFact, StoreOrder};
+use base::secret::Secret;
+use base::time::{Alarm, Deadline, Mono, Now};
+use filing::{Answer, CallerId, CallerRequest, Filing, PlatformFact, PostOutcome};
+use proto::session::{self, SocketRef};
+use proto::{CallId, Client, rest};
 
 // While the disk holds everything up, each topic of all channels can announce twice.
 const _: () = assert!(
     filing::settings::UNCOMMITTED_RECORDS_MAX
-        >= 2 * platform::limits::CHANNELS_MAX as usize * platform::limits::TOPICS_PER_CHANNEL_MAX
+        >= 2 * proto::limits::CHANNELS_MAX as usize * proto::limits::TOPICS_PER_CHANNEL_MAX
 );
 
 /// What the operator decides about the core.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `[channels]`.
-    pub platform: platform::Settings,
+    pub platform: proto::Settings,
     /// `[tracking]`, `[history]` and `[store]`, as far as they are decisions.
     pub filing: filing::Settings,
 }
@@ -158,14 +158,14 @@ impl Kept {
 }
 
 /// What the platform client has to tell, in filing's words.
-fn heard(fact: platform::Fact) -> PlatformFact {
+fn heard(fact: proto::Fact) -> PlatformFact {
     match fact {
-        platform::Fact::Live { topic } => PlatformFact::Live { topic },
-        platform::Fact::Gap { topics, cause } => PlatformFact::Gap { topics, cause },
-        platform::Fact::Refused { topic, detail } => PlatformFact::Refused { topic, detail },
-        platform::Fact::Short { known, others } => PlatformFact::Short { known, others },
-        platform::Fact::Event { topic, body } => PlatformFact::Event { topic, body },
-        platform::Fact::Fetched {
+        proto::Fact::Live { topic } => PlatformFact::Live { topic },
+        proto::Fact::Gap { topics, cause } => PlatformFact::Gap { topics, cause },
+        proto::Fact::Refused { topic, detail } => PlatformFact::Refused { topic, detail },
+        proto::Fact::Short { known, others } => PlatformFact::Short { known, others },
+        proto::Fact::Event { topic, body } => PlatformFact::Event { topic, body },
+        proto::Fact::Fetched {
             fetch,
             asked_at,
             outcome,
@@ -212,13 +212,13 @@ impl Gateway {
                 .handle(filing::Fact::Posted { record, outcome }, now),
             Input::Session { socket, fact } => self
                 .platform
-                .handle(platform::Input::Session { socket, fact }, now),
+                .handle(proto::Input::Session { socket, fact }, now),
             Input::Answered { call, outcome } => self
                 .platform
-                .handle(platform::Input::Answered { call, outcome }, now),
+                .handle(proto::Input::Answered { call, outcome }, now),
             Input::Store(StoreFact::ChannelsKept { ticket }) => {
                 if let Some(rows) = self.kept.done(ticket) {
-                    self.platform.handle(platform::Input::Kept(rows), now);
+                    self.platform.handle(proto::Input::Kept(rows), now);
                 }
             }
             Input::Store(StoreFact::ChannelsFailed { ticket, .. }) => {
@@ -226,9 +226,9 @@ impl Gateway {
             }
             Input::Stop => self.filing.handle(filing::Fact::Stop, now),
             Input::Store(fact) => self.filing.handle(filing::Fact::Store(fact), now),
-            Input::OtherCredentials => self.platform.handle(platform::Input::OtherCredentials, now),
+            Input::OtherCredentials => self.platform.handle(proto::Input::OtherCredentials, now),
             Input::Tick => {
-                self.platform.handle(platform::Input::Tick, now);
+                self.platform.handle(proto::Input::Tick, now);
                 self.pump(now);
                 self.filing.handle(filing::Fact::Tick, now);
                 self.pump(now);
@@ -244,11 +244,11 @@ impl Gateway {
         loop {
             if let Some(output) = self.platform.poll_output() {
                 match output {
-                    platform::Output::Fact(fact) => {
+                    proto::Output::Fact(fact) => {
                         self.filing.handle(filing::Fact::Platform(heard(fact)), now)
                     }
-                    platform::Output::Keep(rows) => self.kept.wanted = Some(rows),
-                    platform::Output::OpenSocket {
+                    proto::Output::Keep(rows) => self.kept.wanted = Some(rows),
+                    proto::Output::OpenSocket {
                         socket,
                         connect_uri,
                     } => {
@@ -257,30 +257,30 @@ impl Gateway {
                             connect_uri,
                         });
                     }
-                    platform::Output::Session { socket, order } => {
+                    proto::Output::Session { socket, order } => {
                         self.out.push_back(Output::Session { socket, order })
                     }
-                    platform::Output::Call { call, op, token } => {
+                    proto::Output::Call { call, op, token } => {
                         self.out.push_back(Output::Call { call, op, token })
                     }
-                    platform::Output::Notice(notice) => self.out.push_back(Output::Notice(notice)),
+                    proto::Output::Notice(notice) => self.out.push_back(Output::Notice(notice)),
                 }
             } else if let Some(order) = self.filing.poll_output() {
                 match order {
                     filing::Order::Watch(topic) => {
-                        self.platform.handle(platform::Input::Watch(topic), now)
+                        self.platform.handle(proto::Input::Watch(topic), now)
                     }
                     filing::Order::Unwatch(topic) => {
-                        self.platform.handle(platform::Input::Unwatch(topic), now)
+                        self.platform.handle(proto::Input::Unwatch(topic), now)
                     }
                     filing::Order::Prefer(topic) => {
-                        self.platform.handle(platform::Input::Prefer(topic), now)
+                        self.platform.handle(proto::Input::Prefer(topic), now)
                     }
                     filing::Order::GiveWay(topics) => {
-                        self.platform.handle(platform::Input::GiveWay(topics), now)
+                        self.platform.handle(proto::Input::GiveWay(topics), now)
                     }
                     filing::Order::Fetch(fetch) => {
-                        self.platform.handle(platform::Input::Fetch(fetch), now)
+                        self.platform.handle(proto::Input::Fetch(fetch), now)
                     }
                     filing::Order::Answer(caller, answer) => {
                         self.out.push_back(Output::Answer(caller, answer))

@@ -2,8 +2,8 @@
 
 use genesys_gateway::cli::{Bodies, ExitCode, SimulateOptions};
 use genesys_gateway::service::activation::Activated;
-use genesys_gateway::simulator::{self, RunError};
 use genesys_gateway::{cli, service};
+use simulator::RunError;
 
 fn main() -> std::process::ExitCode {
     // First, while there is one thread: this takes variables out of the environment.

@@ -38,7 +38,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
-use crate::secret::Secret;
+use base::secret::Secret;
 use layers::{BREAK, Folded, Sign};
 
 /// Secrets shorter than this are hidden as whole words of others only.
@@ -177,7 +177,7 @@ pub fn foreign(text: &str) -> String {
 /// reads once it is decoded.
 #[must_use]
 pub fn foreign_body(body: Vec<u8>) -> Vec<u8> {
-    let Some(mut value) = crate::foreign::value(&body) else {
+    let Some(mut value) = base::foreign::value(&body) else {
         let text = String::from_utf8_lossy(&body);
         let cleaned = foreign(&text);
         return match cleaned == text {

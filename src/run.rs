@@ -10,7 +10,6 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
-use crate::rows::StoreTrouble;
 use crate::service::activation::{self, Activated};
 use crate::service::output::{Output, complain};
 use crate::service::signals::{self, Signal};
@@ -20,6 +19,7 @@ use crate::shell::daemon::{self, Daemon, Inherited};
 use crate::shell::gate::Listener;
 use crate::shell::online;
 use crate::shell::outside::Outside;
+use base::rows::StoreTrouble;
 
 /// How often the main thread makes sure that the loop has not ended by itself.
 const LOOK: Duration = Duration::from_millis(500);

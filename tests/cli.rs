@@ -798,11 +798,11 @@ fn an_act_that_makes_no_sense_in_a_state_is_refused_before_anything_is_asked() {
 
 /// A database as a gateway that was stopped has left it: one dead support result.
 fn leave_a_database(desk: &Desk) {
-    use genesys_gateway::rows::{
+    use base::rows::{
         Change, Leg, RecordKind, RecordRow, RecordState, Source, StoreFact, StoreOrder,
     };
-    use genesys_gateway::store::{OpenOptions, Store};
-    use genesys_gateway::time::Wall;
+    use base::time::Wall;
+    use store::{OpenOptions, Store};
     let now = Wall(1_767_886_512_345);
     let (mut store, _) = Store::open(&desk.path("gateway.db"), OpenOptions { now }).unwrap();
     let take = Change::Take {

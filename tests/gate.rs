@@ -919,7 +919,7 @@ fn a_unix_socket_is_served_like_any_other() {
 #[test]
 fn garbage_of_every_kind_ends_in_a_refusal_or_an_end() {
     let house = house(quick(), 1);
-    let mut rng = genesys_gateway::rng::Rng::new(7);
+    let mut rng = base::rng::Rng::new(7);
     for _ in 0..200 {
         let len = 1 + usize::try_from(rng.below(300)).unwrap();
         let bytes: Vec<u8> = (0..len).map(|_| rng.below(256) as u8).collect();

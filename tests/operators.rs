@@ -14,9 +14,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base::ids::RecordId;
+use base::secret::Secret;
 use client::{Got, PATIENCE, call, raw, read_answer, request};
-use genesys_gateway::ids::RecordId;
-use genesys_gateway::secret::Secret;
 use genesys_gateway::shell::http::assets::{Asset, Pages};
 use genesys_gateway::shell::http::auth::Tokens;
 use genesys_gateway::shell::http::served::Served;

@@ -16,18 +16,18 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base::rng::Rng;
+use base::time::Wall;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use genesys_gateway::platform::saml::{AssertionSettings, Sign, Signer};
-use genesys_gateway::rng::Rng;
-use genesys_gateway::time::Wall;
+use proto::saml::{AssertionSettings, Sign, Signer};
 use ring::signature::{KeyPair as _, RsaKeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tempfile::TempDir;
 
-#[path = "../src/platform/saml/reading.rs"]
+#[path = "../src/notifications-proto/saml/reading.rs"]
 mod reading;
 
 const DOCUMENTS: usize = 300;

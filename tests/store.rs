@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use genesys_gateway::ids::{ConversationId, RecordId};
-use genesys_gateway::rows::{
+use base::ids::{ConversationId, RecordId};
+use base::rows::{
     Change, InteractionRow, InteractionState, Leg, Lookup, RecordKind, RecordRow, RecordState,
     Recovered, Source, StoreFact, StoreOrder, StoreTrouble,
 };
-use genesys_gateway::store::inspect::open_inspect;
-use genesys_gateway::store::{OpenOptions, Reader, Store, StoreError, thread};
-use genesys_gateway::time::Wall;
+use base::time::Wall;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use store::inspect::open_inspect;
+use store::{OpenOptions, Reader, Store, StoreError, thread};
 use uuid::Uuid;
 
 const NOW: Wall = Wall(1_790_000_000_000);
@@ -307,7 +307,7 @@ fn the_store_thread_answers_every_order_in_turn_and_leaves_a_clean_file() {
                 assert_eq!(ticket, expected);
                 assert!(matches!(
                     &found[..],
-                    [genesys_gateway::rows::Found::Interaction(Some(_), _)]
+                    [base::rows::Found::Interaction(Some(_), _)]
                 ));
             }
             other => panic!("{other:?}"),

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Until};
+use base::ids::{ConversationId, Topic};
+use base::rows::{Found, Lookup, Recovered, StoreFact, StoreOrder};
+use base::secret::Secret;
+use base::time::{Mono, Now, Wall};
+use filing::{CallerId, CallerRequest, PostOutcome, Until};
 use genesys_gateway::gateway::{Gateway, Input, Output, Settings};
-use genesys_gateway::ids::{ConversationId, Topic};
-use genesys_gateway::platform::rest::{self, Op, Outcome};
-use genesys_gateway::platform::{self, session};
-use genesys_gateway::rows::{Found, Lookup, Recovered, StoreFact, StoreOrder};
-use genesys_gateway::secret::Secret;
-use genesys_gateway::time::{Mono, Now, Wall};
+use proto::rest::{self, Op, Outcome};
+use proto::session;
 use uuid::Uuid;
 
 use crate::{line, timed};
@@ -30,11 +30,11 @@ struct World {
 fn settings() -> Settings {
     let hours = |n: u64| Duration::from_secs(n * 3600);
     Settings {
-        platform: platform::Settings {
+        platform: proto::Settings {
             max_channels: 20,
             topics_per_channel: 1000,
             renew_before: hours(1),
-            streaming: platform::connect_uri::Streaming::default(),
+            streaming: proto::connect_uri::Streaming::default(),
         },
         filing: filing::Settings {
             until: Until::ConversationFinished,

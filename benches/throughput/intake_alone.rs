@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use genesys_gateway::filing::{Answer, CallerRequest};
-use genesys_gateway::ids::{ConversationId, RecordId};
+use base::ids::{ConversationId, RecordId};
+use base::time::Wall;
+use filing::{Answer, CallerRequest};
 use genesys_gateway::shell::gate::GateLimits;
 use genesys_gateway::shell::http::assets::Pages;
 use genesys_gateway::shell::http::cors::Origins;
 use genesys_gateway::shell::http::intake::{self, IntakeSettings};
 use genesys_gateway::shell::http::json::Pointer;
 use genesys_gateway::shell::port::{Health, InteractionView, Port, RecordView};
-use genesys_gateway::time::Wall;
 
 use crate::{line, rate};
 

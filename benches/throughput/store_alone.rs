@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::rows::{Change, InteractionRow, InteractionState, StoreFact, StoreOrder};
-use genesys_gateway::store::{OpenOptions, Store};
-use genesys_gateway::time::Wall;
+use base::ids::ConversationId;
+use base::rows::{Change, InteractionRow, InteractionState, StoreFact, StoreOrder};
+use base::time::Wall;
+use store::{OpenOptions, Store};
 use uuid::Uuid;
 
 use crate::{line, rate};

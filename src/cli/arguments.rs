@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::DEFAULT_PATH;
-use crate::ids::RecordId;
-use crate::rows::RecordState;
+use base::ids::RecordId;
+use base::rows::RecordState;
 
 /// Files every after-call-work record of accepted Genesys Cloud conversations
 /// with a communication history manager: nothing lost, nothing filed twice.

@@ -11,7 +11,7 @@ use super::{Bodies, ExitCode, Terminal, complain, records, status};
 use crate::config::{Config, ConfigError, Environment, OperatorConfig, Origin, Warning};
 use crate::service::activation::Activated;
 use crate::service::logging;
-use crate::time::Wall;
+use base::time::Wall;
 
 /// Does what was asked.
 pub(super) fn dispatch(arguments: &Arguments, activated: Activated, bodies: &Bodies) -> ExitCode {
@@ -99,7 +99,7 @@ fn check(path: &Path, online: bool, bodies: &Bodies) -> ExitCode {
                 logging::init();
                 return (bodies.check_online)(&config);
             }
-            let path = crate::plain::shown(&path.display().to_string());
+            let path = base::plain::shown(&path.display().to_string());
             Terminal::of_process().line(&format!("{path}: no problems"));
             ExitCode::Done
         }

@@ -99,7 +99,7 @@ impl Terminal<'_> {
 
     /// Writes a document on one line; what a terminal would obey or hide is escaped in it.
     pub(crate) fn json(&mut self, document: &serde_json::Value) {
-        self.line(&crate::plain::json_shown(&document.to_string()));
+        self.line(&base::plain::json_shown(&document.to_string()));
     }
 
     /// Writes a question without a line end.
@@ -115,9 +115,9 @@ pub(crate) use crate::service::output::complain;
 /// escaped like everything else that people see.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> String {
     // Before lines are told apart: an argument may hold line ends.
-    let escaped = |argument: &OsString| crate::plain::shown(&argument.to_string_lossy());
+    let escaped = |argument: &OsString| base::plain::shown(&argument.to_string_lossy());
     let again = Arguments::try_parse_from(arguments.iter().map(escaped)).err();
     let text = again.as_ref().unwrap_or(error).render().to_string();
-    let lines: Vec<String> = text.lines().map(crate::plain::shown).collect();
+    let lines: Vec<String> = text.lines().map(base::plain::shown).collect();
     lines.join("\n") + "\n"
 }

@@ -8,15 +8,15 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{ExitCode, complain};
-use crate::ids::RecordId;
-use crate::rows::{RecordRow, RecordState};
 use crate::shell::http::view;
 use crate::shell::port::RecordView;
 use crate::status::snapshot::{AGE_LABELS, WAITING};
 use crate::status::verdict::set_aside;
-use crate::store::StoreError;
-use crate::store::inspect::{BUCKETS, Inspect, ShapeRow, open_inspect};
-use crate::time::Wall;
+use base::ids::RecordId;
+use base::rows::{RecordRow, RecordState};
+use base::time::Wall;
+use store::StoreError;
+use store::inspect::{BUCKETS, Inspect, ShapeRow, open_inspect};
 
 /// A database opened read-only.
 pub(super) struct Offline(Inspect);
@@ -132,8 +132,8 @@ pub(super) fn exit_code(error: &StoreError) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filing::AGE_BOUNDS;
-    use crate::store::inspect::AGES;
+    use filing::AGE_BOUNDS;
+    use store::inspect::AGES;
 
     #[test]
     fn the_database_and_the_daemon_mean_the_same_ages() {

@@ -15,10 +15,10 @@ use super::offline::{self, Offline};
 use super::show::{self, columns, cut, plain, text};
 use super::{ExitCode, Terminal, complain};
 use crate::config::OperatorConfig;
-use crate::ids::RecordId;
-use crate::rows::RecordState;
-use crate::store::StoreError;
-use crate::time::Wall;
+use base::ids::RecordId;
+use base::rows::RecordState;
+use base::time::Wall;
+use store::StoreError;
 
 /// Records fetched at a time when an act goes by state.
 const BATCH: u32 = 1000;
@@ -230,7 +230,7 @@ fn show_record(record: &Value, json: bool, terminal: &mut Terminal<'_>) {
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, value)| vec![crate::plain::shown(name), plain(value)])
+        .map(|(name, value)| vec![base::plain::shown(name), plain(value)])
         .collect();
     for line in columns(&rows, &[]) {
         terminal.line(&line);

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::plain::shown;
+use base::plain::shown;
 
 /// A member's text, cleaned; numbers and booleans as JSON writes them; empty if it is not there.
 pub(super) fn text(value: &Value, member: &str) -> String {

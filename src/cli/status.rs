@@ -9,7 +9,7 @@ use super::offline::Offline;
 use super::show::{self, coloured, columns, plain, span_of, text};
 use super::{ExitCode, Terminal, complain};
 use crate::config::OperatorConfig;
-use crate::time::Wall;
+use base::time::Wall;
 
 /// Shows how the gateway is.
 pub(super) fn status(
@@ -120,7 +120,7 @@ fn counts(value: &Value, show: impl Fn(&Value) -> String) -> String {
     };
     let parts: Vec<String> = members
         .iter()
-        .map(|(name, v)| (crate::plain::shown(name), show(v)))
+        .map(|(name, v)| (base::plain::shown(name), show(v)))
         .filter(|(_, shown)| !shown.is_empty())
         .map(|(name, shown)| format!("{name} {shown}"))
         .collect();

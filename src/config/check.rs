@@ -17,8 +17,8 @@ use super::{
     CHANNEL_LIFE, ChannelsConfig, ClientIdentity, Config, HistoryConfig, HttpConfig,
     OperatorConfig, StatusConfig, StoreConfig, TrackingConfig, Unreported, Until,
 };
-use crate::secret::Secret;
-use crate::store::MEMBERS_BYTES_MAX;
+use base::secret::Secret;
+use store::MEMBERS_BYTES_MAX;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)

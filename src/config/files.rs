@@ -18,8 +18,8 @@ use rustls::sign::CertifiedKey;
 use super::environment::Environment;
 use super::values::Rule;
 use super::written;
-use crate::filing::template::Renderer;
-use crate::secret::Secret;
+use base::secret::Secret;
+use filing::template::Renderer;
 
 /// Largest secret, key or token list: far above any real one.
 const SECRET_LIMIT: u64 = 64 * 1024;

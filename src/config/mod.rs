@@ -16,7 +16,7 @@ mod check_genesys;
 mod documents;
 mod environment;
 mod files;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 mod fuzzing;
 pub mod keys;
 mod place;
@@ -33,12 +33,12 @@ use std::time::Duration;
 
 pub use environment::Environment;
 pub use files::{Certificates, SecretFile, Template, bearer_token};
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 pub(crate) use fuzzing::fuzz_files;
 pub use problem::{ConfigError, Problem, SyntaxError, Warning};
 pub use values::{JsonPointer, Listen, Proxy, REGIONS};
 
-use crate::secret::Secret;
+use base::secret::Secret;
 
 /// Where the file lies unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/genesys-gateway/gateway.toml";

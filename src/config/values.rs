@@ -418,7 +418,7 @@ fn is_name(lower: &str) -> bool {
 pub(super) fn streaming_host(text: &str) -> Result<String, Rule> {
     let lower = text.to_ascii_lowercase();
     let name = lower.strip_prefix("*.").unwrap_or(&lower);
-    if !is_name(name) || crate::authority::is_loopback(name) {
+    if !is_name(name) || base::authority::is_loopback(name) {
         return Err(Rule::new(
             "must be a host name such as \"streaming.example.com\" or \"*.example.com\"",
             "neither scheme nor port nor path, no address, and nothing on this machine",

@@ -9,7 +9,7 @@
 //! Invariant: no report shows a character that can be seen; it may be part of a secret.
 
 use super::files::Trouble;
-use crate::plain::{odd_blank, unseen};
+use base::plain::{odd_blank, unseen};
 
 const MARK: char = '\u{feff}';
 

@@ -19,15 +19,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::config::Config;
-use crate::rng::Rng;
 use crate::service::ExitCode;
 use crate::service::output::{Output, complain};
 use crate::shell::daemon::{Daemon, Inherited};
 use crate::shell::private::PrivateDirectory;
-use crate::simulator;
-use crate::simulator::model::{Control, Fault, Life};
+use base::rng::Rng;
 use receiver::{Book, Receiver};
 use report::{Leg, Report};
+use simulator::model::{Control, Fault, Life};
 
 /// Conversations of one demo.
 const CONVERSATIONS: usize = 300;

@@ -14,11 +14,11 @@ use super::machine::Filing;
 use super::places::ASKED_TWICE;
 use super::reconcile::{Hint, LegView, WrapUp, read_conversation, read_details};
 use super::record::{Finding, SAME_WRAPUP, Sighting, close, find, same_leg, twin_marks};
-use crate::fetch::{Fetch, FetchOutcome};
-use crate::ids::ConversationId;
-use crate::notice::Level;
-use crate::rows::{InteractionState, Leg, Source};
-use crate::time::{Mono, Now};
+use base::fetch::{Fetch, FetchOutcome};
+use base::ids::ConversationId;
+use base::notice::Level;
+use base::rows::{InteractionState, Leg, Source};
+use base::time::{Mono, Now};
 
 /// Analytics lags by up to ten minutes (protocol, section 14), so only an answer asked this
 /// long after the moment in question proves that nothing happened.

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::Reason;
-use crate::time::Wall;
+use base::ids::{ConversationId, RecordId};
+use base::rows::Reason;
+use base::time::Wall;
 
 /// Names the caller that waits; unique within the process, and ascending in order of arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

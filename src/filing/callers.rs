@@ -11,12 +11,12 @@ use super::commit::{Ask, Entry, Outcome};
 use super::machine::{Filing, Kept};
 use super::record::{keyed_result, keyless_result};
 use super::settings::{LIVE_INTERACTIONS_MAX, LOOKUPS_MAX, STOPPING, UNDELIVERED_MAX};
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{
+use base::ids::{ConversationId, RecordId};
+use base::rows::{
     Change, Found, InteractionRow, InteractionState, Leg, Lookup, Reason, RecordKind, RecordRow,
     RecordState, Source, StoreOrder,
 };
-use crate::time::Now;
+use base::time::Now;
 
 /// What a request is about: within one transaction, one request each.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

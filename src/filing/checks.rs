@@ -25,9 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::FETCHES_OUTSTANDING_MAX;
-use crate::fetch::Fetch;
-use crate::ids::ConversationId;
-use crate::time::Mono;
+use base::fetch::Fetch;
+use base::ids::ConversationId;
+use base::time::Mono;
 
 /// Up to so many ready conversations are asked about one by one: a dozen seconds of the REST budget.
 const ONE_BY_ONE_MAX: usize = 60;

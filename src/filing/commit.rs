@@ -20,9 +20,9 @@ use super::settings::{
     CALLER_OUTCOME_MAX, CALLER_TURN_MAX, CALLERS_WAITING_MAX, UNCOMMITTED_BYTES_MAX,
     UNCOMMITTED_RECORDS_MAX,
 };
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{Found, InteractionRow, RecordRow, StoreTrouble};
-use crate::time::{Mono, Now};
+use base::ids::{ConversationId, RecordId};
+use base::rows::{Found, InteractionRow, RecordRow, StoreTrouble};
+use base::time::{Mono, Now};
 
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// There are a few seconds, and then nothing is tried any more.

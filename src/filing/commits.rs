@@ -7,12 +7,12 @@ use super::caller::{Answer, EventOutcome};
 use super::commit::{Ask, Effect, Entry, Outcome};
 use super::interaction::Watched;
 use super::machine::{Filing, Kept};
-use crate::ids::RecordId;
-use crate::notice::Level;
-use crate::rows::{
+use base::ids::RecordId;
+use base::notice::Level;
+use base::rows::{
     InteractionRow, InteractionState, RecordKind, RecordRow, RecordState, StoreFact, StoreTrouble,
 };
-use crate::time::{Mono, Now};
+use base::time::{Mono, Now};
 
 impl Filing {
     pub(super) fn stored(&mut self, fact: StoreFact, now: Now) {

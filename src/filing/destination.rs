@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use super::refusals::{OUTAGE, Refusals};
 use super::verdict::{Later, RETRY_AFTER_MAX, Verdict};
-use crate::ids::RecordId;
-use crate::rng::Rng;
-use crate::rows::DestinationRow;
-use crate::time::{Mono, Now, Wall};
-use crate::wire::NoAnswer;
+use base::ids::RecordId;
+use base::rng::Rng;
+use base::rows::DestinationRow;
+use base::time::{Mono, Now, Wall};
+use base::wire::NoAnswer;
 
 /// Failures to connect in a row that mean "down".
 const DOWN_AFTER: u32 = 5;

@@ -14,10 +14,10 @@ use super::callers::{Subject, Weighed};
 use super::commit::{Ask, Batch, Effect, Entry, Taking};
 use super::machine::{Filing, Kept};
 use super::settings::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, MAINTENANCE_ROWS_MAX, SHRINK_ROWS_MAX};
-use crate::ids::{ConversationId, RecordId};
-use crate::notice::Level;
-use crate::rows::{Change, StoreOrder};
-use crate::time::Now;
+use base::ids::{ConversationId, RecordId};
+use base::notice::Level;
+use base::rows::{Change, StoreOrder};
+use base::time::Now;
 
 /// Erasure and purge are looked after at least this often; more often where what is over is
 /// kept for less, so that nothing stays for longer than twice the time that was promised.

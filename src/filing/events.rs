@@ -13,11 +13,11 @@ use super::machine::{Filing, Kept};
 use super::record::{Finding, Sighting, find, read_event};
 use super::settings::Until;
 use super::{Order, conversation_of};
-use crate::foreign;
-use crate::ids::{ConversationId, RecordId, Topic};
-use crate::notice::Level;
-use crate::rows::{InteractionState, Source};
-use crate::time::Now;
+use base::foreign;
+use base::ids::{ConversationId, RecordId, Topic};
+use base::notice::Level;
+use base::rows::{InteractionState, Source};
+use base::time::Now;
 
 /// What became of a sighting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,9 +10,9 @@ use super::caller::Answer;
 use super::commit::{Entry, Taking};
 use super::machine::Filing;
 use super::{Order, settings};
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::StoreTrouble;
-use crate::time::{Mono, Now};
+use base::ids::{ConversationId, RecordId};
+use base::rows::StoreTrouble;
+use base::time::{Mono, Now};
 
 /// What a run that ends leaves behind in memory alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

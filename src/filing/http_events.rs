@@ -15,10 +15,10 @@ use super::commit::{Ask, Effect, Outcome};
 use super::machine::{Filing, Kept};
 use super::record::{Finding, Sighting, find, read_event};
 use super::settings::{RECORDS_PER_INTERACTION_MAX, Unreported};
-use crate::ids::{ConversationId, RecordId, Topic};
-use crate::notice::Level;
-use crate::rows::{Change, Found, InteractionState, RecordRow, Source};
-use crate::time::Now;
+use base::ids::{ConversationId, RecordId, Topic};
+use base::notice::Level;
+use base::rows::{Change, Found, InteractionState, RecordRow, Source};
+use base::time::Now;
 
 /// Announcements that may wait for one commit; beyond it they are dropped and rebuilt over REST.
 const HELD_MAX: usize = 1_000;

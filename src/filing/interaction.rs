@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::checks::Class;
 use super::places::Standing;
 use super::settings::Settings;
-use crate::ids::RecordId;
-use crate::rng::Rng;
-use crate::rows::{InteractionRow, InteractionState, Leg};
-use crate::time::{Mono, Now, Wall};
+use base::ids::RecordId;
+use base::rng::Rng;
+use base::rows::{InteractionRow, InteractionState, Leg};
+use base::time::{Mono, Now, Wall};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -362,7 +362,7 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ConversationId;
+    use base::ids::ConversationId;
 
     fn watched(now: Now) -> Watched {
         let row = InteractionRow {

@@ -17,11 +17,11 @@ use super::settings::{
 };
 use super::snapshot::Counters;
 use super::{Fact, Order, PlatformFact, topic_of};
-use crate::ids::{ConversationId, RecordId, Topic};
-use crate::notice::{Level, Notice};
-use crate::rng::Rng;
-use crate::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
-use crate::time::{Deadline, Mono, Now};
+use base::ids::{ConversationId, RecordId, Topic};
+use base::notice::{Level, Notice};
+use base::rng::Rng;
+use base::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
+use base::time::{Deadline, Mono, Now};
 
 /// How far a record is on its way into the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +51,7 @@ pub(super) struct Remembered {
     pub(super) outages: u8,
 }
 
-/// The filing half of the core; see [`crate::filing`].
+/// The filing half of the core; see [`crate`].
 pub struct Filing {
     pub(super) settings: Settings,
     pub(super) rng: Rng,

@@ -9,9 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::ids::RecordId;
-use crate::rng::Rng;
-use crate::time::Mono;
+use base::ids::RecordId;
+use base::rng::Rng;
+use base::time::Mono;
 
 /// First pause after a failed try (design, section 5).
 pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);

@@ -21,9 +21,9 @@ use super::checks::Class;
 use super::interaction::{UNWATCHED_EVERY, Watched};
 use super::machine::Filing;
 use super::{Order, topic_of};
-use crate::ids::ConversationId;
-use crate::notice::Level;
-use crate::time::{Mono, Now};
+use base::ids::ConversationId;
+use base::notice::Level;
+use base::time::{Mono, Now};
 
 /// Between the two questions to which the platform has to answer that it knows nothing.
 pub(super) const ASKED_TWICE: Duration = Duration::from_secs(60);

@@ -13,10 +13,10 @@ use super::machine::{Filing, Kept, Remembered};
 use super::outbox::{BACKOFF_MAX, backoff};
 use super::verdict::{Later, Verdict, verdict};
 use super::{Order, PostOutcome};
-use crate::ids::RecordId;
-use crate::notice::Level;
-use crate::rows::RecordState;
-use crate::time::{Mono, Now};
+use base::ids::RecordId;
+use base::notice::Level;
+use base::rows::RecordState;
+use base::time::{Mono, Now};
 
 /// While down, so many rows are looked at with each probe, to make the patience they have used
 /// up durable.

@@ -16,10 +16,10 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::record::{SAME_WRAPUP, leg_id, same_leg, twin_mark};
-use crate::foreign;
-use crate::ids::ConversationId;
-use crate::rows::{Leg, RecordRow};
-use crate::time::Wall;
+use base::foreign;
+use base::ids::ConversationId;
+use base::rows::{Leg, RecordRow};
+use base::time::Wall;
 
 /// Agent legs of one conversation that are looked at; more is not a conversation of people.
 const LEGS_MAX: usize = 1_000;

@@ -26,10 +26,10 @@ use ring::digest::{Context, SHA256};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::foreign;
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
-use crate::time::Wall;
+use base::foreign;
+use base::ids::{ConversationId, RecordId};
+use base::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
+use base::time::Wall;
 
 /// A notification and a rebuilt record this close together are one wrap-up (design, section 5).
 pub const SAME_WRAPUP: Duration = Duration::from_secs(5);
@@ -176,7 +176,8 @@ pub fn leg_id(text: Option<&str>) -> String {
 
 /// An `eventTime` as the platform, or who hands on its events, may write it: milliseconds since
 /// 1970 as a number or a string, or RFC 3339.
-pub(crate) fn instant(json: &str) -> Option<Wall> {
+#[must_use]
+pub fn instant(json: &str) -> Option<Wall> {
     if let Ok(ms) = serde_json::from_str::<i64>(json) {
         return Some(Wall(ms));
     }

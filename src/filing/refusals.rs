@@ -7,8 +7,8 @@
 //!
 //! Invariant: bounded; a record counts once for each status.
 
-use crate::ids::RecordId;
-use crate::rows::DestinationRow;
+use base::ids::RecordId;
+use base::rows::DestinationRow;
 
 /// So many different records with one status are an outage (design, section 5).
 pub(super) const OUTAGE: usize = 10;

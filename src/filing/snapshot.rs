@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::destination::DestinationSnapshot;
 use super::interaction::Watched;
 use super::machine::{Filing, Kept};
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{
+use base::ids::{ConversationId, RecordId};
+use base::rows::{
     InteractionState, RecordKind, RecordRow, RecordState, Recovered, Source, StoreTrouble,
 };
-use crate::time::{Mono, Now, Wall};
+use base::time::{Mono, Now, Wall};
 
 /// Upper bounds of the latency histogram, in milliseconds; one bucket more has no bound.
 pub const LATENCY_BOUNDS_MS: [u64; 10] = [
@@ -45,7 +45,7 @@ pub struct Latency {
 
 impl Latency {
     fn add(&mut self, took: Duration) {
-        let ms = crate::time::millis(took);
+        let ms = base::time::millis(took);
         let bucket = LATENCY_BOUNDS_MS
             .iter()
             .position(|b| ms <= *b)

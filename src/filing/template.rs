@@ -18,10 +18,10 @@ use std::fmt;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, escape_formatter};
 use serde_json::value::RawValue;
 
-use crate::foreign;
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
-use crate::time::Wall;
+use base::foreign;
+use base::ids::{ConversationId, RecordId};
+use base::rows::{Leg, RecordKind, RecordRow, RecordState, Source};
+use base::time::Wall;
 use raw::Raw;
 
 /// The template cannot be used: the operator's to mend.
@@ -286,7 +286,9 @@ const EXAMPLE_BODY: &str = r#"{
 }"#;
 const EXAMPLE_MEMBERS: &str = r#"{"note":"\"quoted\"\n","number":12345678901234567890123456789}"#;
 
-pub(crate) fn example(kind: RecordKind) -> RecordRow {
+/// A record that never was, to try a template on.
+#[must_use]
+pub fn example(kind: RecordKind) -> RecordRow {
     RecordRow {
         record: RecordId(uuid::Uuid::nil()),
         kind,

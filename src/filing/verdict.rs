@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::PostOutcome;
-use crate::wire::NoAnswer;
+use base::wire::NoAnswer;
 
 /// Longest `Retry-After` that is obeyed (design, section 5).
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);

@@ -2,10 +2,10 @@
 //! out of their hands.
 
 use super::*;
-use crate::ids::ConversationId;
-use crate::platform::session::Fact;
-use crate::rows::{Found, Lookup, RecordState, StoreTrouble};
-use crate::time::Wall;
+use base::ids::ConversationId;
+use base::rows::{Found, Lookup, RecordState, StoreTrouble};
+use base::time::Wall;
+use proto::session::Fact;
 
 struct Whole {
     gateway: Gateway,
@@ -31,11 +31,11 @@ fn conversation(n: u32) -> ConversationId {
 impl Whole {
     fn new() -> Whole {
         let settings = Settings {
-            platform: platform::Settings {
+            platform: proto::Settings {
                 max_channels: 4,
                 topics_per_channel: 10,
                 renew_before: Duration::from_secs(3600),
-                streaming: platform::connect_uri::Streaming::new("https://host", "host", &[]),
+                streaming: proto::connect_uri::Streaming::new("https://host", "host", &[]),
             },
             filing: filing::Settings::default(),
         };
@@ -225,7 +225,7 @@ fn a_conversation_is_answered_for_watched_asked_about_filed_and_given_up() {
     w.give(Input::Session {
         socket,
         fact: Fact::Event {
-            topic: crate::ids::Topic::new(&topic),
+            topic: base::ids::Topic::new(&topic),
             body,
         },
     });

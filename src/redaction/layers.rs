@@ -4,7 +4,7 @@
 //! Invariant: linear in the length of the text; nothing here knows a secret.
 
 use super::entities;
-use crate::plain::unseen;
+use base::plain::unseen;
 
 /// Stands between pieces that do not belong together; no text has it.
 pub(super) const BREAK: char = '\u{10ffff}';

@@ -5,7 +5,7 @@
 
 use log::LevelFilter;
 
-use crate::plain::{one_line, shown};
+use base::plain::{one_line, shown};
 
 /// A level for everything, or for what is below a target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str) -> (Vec<Directive>, Vec<String>) {
     for part in parts.split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let (target, word) = match part.split_once('=') {
             Some((target, word)) => (Some(target.trim()), word.trim()),
-            // As in RUST_LOG=genesys_gateway::store: all that is said there.
+            // As in RUST_LOG=store: all that is said there.
             None if part.starts_with("genesys_gateway") => (Some(part), "trace"),
             None => (None, part),
         };
@@ -92,11 +92,8 @@ mod tests {
             (" , ", vec![]),
             ("WARN", vec![all(LevelFilter::Warn)]),
             (
-                "info, genesys_gateway::store=debug",
-                vec![
-                    all(LevelFilter::Info),
-                    of("genesys_gateway::store", LevelFilter::Debug),
-                ],
+                "info, store=debug",
+                vec![all(LevelFilter::Info), of("store", LevelFilter::Debug)],
             ),
             (
                 "genesys_gateway",
@@ -123,13 +120,10 @@ mod tests {
             assert_eq!(unknown.len(), 1, "{word}");
             assert!(!unknown[0].contains('\u{1b}'));
         }
-        let (directives, unknown) = parse("debug,genesys_gateway::store=loud,=x");
+        let (directives, unknown) = parse("debug,store=loud,=x");
         assert_eq!(
             directives,
-            [
-                all(LevelFilter::Debug),
-                of("genesys_gateway::store", LevelFilter::Info),
-            ]
+            [all(LevelFilter::Debug), of("store", LevelFilter::Info),]
         );
         assert_eq!(unknown.len(), 2);
         assert_eq!(parse("warn/secret").0, [all(LevelFilter::Warn)]);

@@ -19,8 +19,8 @@ use log::{Level, LevelFilter};
 
 use super::levels;
 use super::outlet::Outlet;
-use crate::plain::push_shown;
-use crate::time::{Mono, millis};
+use base::plain::push_shown;
+use base::time::{Mono, millis};
 
 /// What stands in front of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

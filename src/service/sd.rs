@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::plain::shown;
+use base::plain::shown;
 
 /// How long the main thread waits for room: what it says is said once.
 const PATIENCE: Duration = Duration::from_secs(1);

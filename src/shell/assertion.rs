@@ -22,12 +22,12 @@ use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use self::command::Ended;
-use crate::blame::Blame;
-use crate::plain::discreet;
-use crate::platform::saml::{AssertionSettings, SamlError, Signer};
 use crate::redaction;
-use crate::secret::Secret;
-use crate::time::Wall;
+use base::blame::Blame;
+use base::plain::discreet;
+use base::secret::Secret;
+use base::time::Wall;
+use proto::saml::{AssertionSettings, SamlError, Signer};
 
 mod command;
 #[cfg(test)]

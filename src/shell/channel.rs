@@ -33,10 +33,8 @@ use tungstenite::{Message, Utf8Bytes};
 
 use super::clock::Clock;
 use super::dial::{Connector, Socket, Veil, fd_of};
-use crate::platform::session::{
-    End, Fact, Input, Order, Output, Session, SessionSettings, SocketRef,
-};
-use crate::secret::Secret;
+use base::secret::Secret;
+use proto::session::{End, Fact, Input, Order, Output, Session, SessionSettings, SocketRef};
 
 /// Orders that may wait for one thread; the loop is told when there is no room.
 pub const ORDERS_MAX: usize = 256;

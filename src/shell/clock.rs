@@ -1,11 +1,11 @@
 //! The one place that reads the clocks; everyone else is told (style of the core:
-//! see [`crate::time`]).
+//! see [`base::time`]).
 //!
 //! Invariant: the monotonic half never runs backwards.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::time::{Mono, Now, Wall, millis};
+use base::time::{Mono, Now, Wall, millis};
 
 /// Both clocks of the machine.
 #[derive(Clone, Copy, Debug)]

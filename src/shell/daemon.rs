@@ -41,16 +41,16 @@ use super::rest::{self, HttpSettings, RestPool, RestWorkers};
 use super::stopped::{self, Stopped, ends_in_time};
 use super::tls::{Identity, TlsError};
 use crate::config::{self, Config, Listen};
-use crate::filing::template::{Renderer, TemplateError};
-use crate::filing::{self, Unreported, Until};
 use crate::gateway::{self, Gateway, Input};
-use crate::platform::CallId;
-use crate::platform::limits::CALLS_IN_FLIGHT_MAX;
-use crate::rows::{Recovered, StoreOrder, StoreTrouble};
-use crate::secret::Secret;
 use crate::service::{ExitCode, sd};
-use crate::store::{OpenOptions, Store, StoreError};
-use crate::{agent_desktop, platform, status, store};
+use crate::{agent_desktop, status};
+use base::rows::{Recovered, StoreOrder, StoreTrouble};
+use base::secret::Secret;
+use filing::template::{Renderer, TemplateError};
+use filing::{Unreported, Until};
+use proto::CallId;
+use proto::limits::CALLS_IN_FLIGHT_MAX;
+use store::{OpenOptions, Store, StoreError};
 
 /// How long the loop may take to end what is under way.
 const LOOP_STOP: Duration = Duration::from_secs(4);
@@ -165,7 +165,7 @@ fn tokens(of: &[Secret]) -> Option<Tokens> {
 #[must_use]
 pub fn settings(config: &Config) -> gateway::Settings {
     gateway::Settings {
-        platform: platform::Settings {
+        platform: proto::Settings {
             max_channels: u8::try_from(config.channels.max_channels).unwrap_or(u8::MAX),
             topics_per_channel: config.channels.topics_per_channel,
             renew_before: config.channels.renew_before,

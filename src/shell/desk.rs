@@ -15,12 +15,12 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use super::main_loop::{Claim, Event};
 use super::port::{Health, InteractionView, Port, RecordView};
 use super::published::Published;
-use crate::filing::settings::{CALLER_OUTCOME_MAX, CALLER_TURN_MAX};
-use crate::filing::{Answer, CallerRequest};
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{RecordRow, RecordState, StoreTrouble};
 use crate::status;
-use crate::store::{Reader, StoreError};
+use base::ids::{ConversationId, RecordId};
+use base::rows::{RecordRow, RecordState, StoreTrouble};
+use filing::settings::{CALLER_OUTCOME_MAX, CALLER_TURN_MAX};
+use filing::{Answer, CallerRequest};
+use store::{Reader, StoreError};
 
 /// A commit that takes longer than this is held up by its disk.
 const SOON: Duration = Duration::from_secs(1);

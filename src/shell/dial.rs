@@ -23,13 +23,13 @@ use super::reach::{Reach, Target, Wire};
 use super::shared::Shared;
 use super::unreached::Unreached;
 use super::upgrade::{not_connected, upgrade};
-use crate::authority::is_loopback;
-use crate::cause::Cause;
-use crate::plain::{one_line, without};
-use crate::platform::connect_uri::Address;
-use crate::platform::session::End;
-use crate::secret::Secret;
-use crate::time::Wall;
+use base::authority::is_loopback;
+use base::cause::Cause;
+use base::plain::{one_line, without};
+use base::secret::Secret;
+use base::time::Wall;
+use proto::connect_uri::Address;
+use proto::session::End;
 
 /// The most characters of the cause of a failure.
 const CAUSE_MAX: usize = 200;

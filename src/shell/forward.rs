@@ -22,13 +22,13 @@ use ureq::Agent;
 use super::clock::Clock;
 use super::rest::{Body, Full, Pool, perform};
 use super::shared::Shared;
-use crate::filing::PostOutcome;
-use crate::ids::RecordId;
-use crate::plain::one_line;
-use crate::retry_after;
-use crate::rows::RecordRow;
-use crate::secret::Secret;
-use crate::wire::{Request, Response};
+use base::ids::RecordId;
+use base::plain::one_line;
+use base::retry_after;
+use base::rows::RecordRow;
+use base::secret::Secret;
+use base::wire::{Request, Response};
+use filing::PostOutcome;
 
 /// The most characters kept of a refusal.
 pub const EXCERPT_MAX: usize = 200;
@@ -257,7 +257,7 @@ fn send(
     forwarders: &Forwarders,
     request: &Request,
     token: Option<&Secret>,
-) -> Result<Response, crate::wire::NoAnswer> {
+) -> Result<Response, base::wire::NoAnswer> {
     let mut request = request.clone();
     if let Some(token) = token {
         let value = format!("Bearer {}", token.expose());

@@ -23,7 +23,7 @@
 mod chunked;
 mod connection;
 mod door;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 mod fuzzing;
 mod guesses;
 mod head;
@@ -46,9 +46,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
 use super::seldom::Seldom;
-use crate::filing::settings::CALLER_OUTCOME_MAX;
 use door::Door;
-#[cfg(any(test, fuzzing))]
+use filing::settings::CALLER_OUTCOME_MAX;
+#[cfg(any(test, feature = "windows"))]
 pub(crate) use fuzzing::{fuzz_body, fuzz_head};
 use guesses::Guesses;
 pub use listener::Listener;

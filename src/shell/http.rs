@@ -16,5 +16,5 @@ mod quota;
 pub mod served;
 pub mod view;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 pub(crate) use event::fuzz_event;

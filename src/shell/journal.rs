@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use crate::notice::{Level, Notice};
 use crate::service::logging::RateLimited;
-use crate::time::Mono;
+use base::notice::{Level, Notice};
+use base::time::Mono;
 
 /// Lines of one kind in a burst.
 const BURST: u32 = 10;

@@ -29,14 +29,14 @@ use super::forward::ForwardPool;
 use super::journal::Journal;
 use super::published::Published;
 use super::rest::{Job, RestPool};
-use crate::cause::Cause;
-use crate::filing::{Answer, CallerId, CallerRequest, Farewell};
 use crate::gateway::{Gateway, Input, Output};
-use crate::platform::rest;
-use crate::platform::session::{self, End, SessionSettings, SocketRef};
-use crate::rows::StoreOrder;
-use crate::secret::Secret;
-use crate::time::Mono;
+use base::cause::Cause;
+use base::rows::StoreOrder;
+use base::secret::Secret;
+use base::time::Mono;
+use filing::{Answer, CallerId, CallerRequest, Farewell};
+use proto::rest;
+use proto::session::{self, End, SessionSettings, SocketRef};
 
 /// Events that may wait for the loop. Full: callers are answered 503, workers wait.
 pub const EVENTS_MAX: usize = 4096;
@@ -346,7 +346,7 @@ impl Loop {
                     })
                     .is_err()
                 {
-                    let result = Err(rest::Failure::NoAnswer(crate::wire::NoAnswer::NotSent));
+                    let result = Err(rest::Failure::NoAnswer(base::wire::NoAnswer::NotSent));
                     self.found.push_back(Input::Answered {
                         call,
                         outcome: rest::Outcome {
@@ -372,8 +372,7 @@ impl Loop {
                 if self.hands.forward.send(record).is_ok() {
                     self.posts_outstanding += 1;
                 } else {
-                    let outcome =
-                        crate::filing::PostOutcome::NoAnswer(crate::wire::NoAnswer::NotSent);
+                    let outcome = filing::PostOutcome::NoAnswer(base::wire::NoAnswer::NotSent);
                     self.found.push_back(Input::Posted { record, outcome });
                 }
             }

@@ -35,5 +35,5 @@ mod transport;
 mod unreached;
 mod upgrade;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 pub(crate) use upgrade::fuzz_upgrade;

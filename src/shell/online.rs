@@ -15,15 +15,15 @@ use crossbeam_channel::{Receiver, bounded};
 use super::channel::{self, ChannelThread};
 use super::clock::Clock;
 use super::outside::Outside;
-use crate::filing::topic_of;
-use crate::ids::ConversationId;
-use crate::plain::shown;
-use crate::platform::rest::{self, Answer, Failure, Op};
-use crate::platform::session::{End, Fact, SessionSettings, SocketRef};
-use crate::platform::way::Trouble;
 use crate::redaction;
-use crate::secret::Secret;
 use crate::service::ExitCode;
+use base::ids::ConversationId;
+use base::plain::shown;
+use base::secret::Secret;
+use filing::topic_of;
+use proto::rest::{self, Answer, Failure, Op};
+use proto::session::{End, Fact, SessionSettings, SocketRef};
+use proto::way::Trouble;
 
 /// How long the socket may take to open and to answer a ping.
 const PONG_PATIENCE: Duration = Duration::from_secs(45);

@@ -25,7 +25,7 @@ use super::http::view;
 use super::port::{Act, Answer, CallerRequest, Health, Port};
 use super::problem::{self, Problem};
 use super::seldom::Seldom;
-use crate::ids::RecordId;
+use base::ids::RecordId;
 
 /// Records in a list when the request names no number.
 pub const RECORDS_DEFAULT: usize = 1000;

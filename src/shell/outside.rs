@@ -13,16 +13,16 @@ use super::proxy::Proxy;
 use super::rest::{self, HttpSettings, TokenRequest};
 use super::shared::Shared;
 use super::tls::{TlsError, Trust};
-use crate::cause::Cause;
 use crate::config::{self, Config};
-use crate::platform::connect_uri::Streaming;
-use crate::platform::oauth;
-use crate::platform::rest::{Endpoints, Failure, Op, Outcome, encode};
-use crate::platform::saml::{AssertionSettings, Sign, Signer};
-use crate::platform::session::SessionSettings;
 use crate::redaction;
-use crate::secret::Secret;
-use crate::time::Wall;
+use base::cause::Cause;
+use base::secret::Secret;
+use base::time::Wall;
+use proto::connect_uri::Streaming;
+use proto::oauth;
+use proto::rest::{Endpoints, Failure, Op, Outcome, encode};
+use proto::saml::{AssertionSettings, Sign, Signer};
+use proto::session::SessionSettings;
 
 /// REST workers: two are enough for 300 requests a minute (design, section 7).
 pub const REST_WORKERS: usize = 2;
@@ -114,7 +114,7 @@ impl Credentials {
     ///
     /// # Errors
     /// The assertion cannot be had; a sentence for the operator.
-    pub fn request(&self, now: Wall) -> Result<crate::wire::Request, Failure> {
+    pub fn request(&self, now: Wall) -> Result<base::wire::Request, Failure> {
         let login = self.login.get();
         redaction::learn(&login.client_secret);
         let grant = match &login.grant {

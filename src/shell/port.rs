@@ -8,10 +8,10 @@
 //! Invariant: every value in a [`CallerRequest`] has been checked; below this
 //! door nothing is parsed again.
 
-use crate::ids::{ConversationId, RecordId};
-use crate::time::Wall;
+use base::ids::{ConversationId, RecordId};
+use base::time::Wall;
 
-pub use crate::filing::caller::{Act, Answer, CallerRequest, EventOutcome};
+pub use filing::caller::{Act, Answer, CallerRequest, EventOutcome};
 
 /// An interaction as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
-use crate::authority::{bare, port};
-use crate::secret::Secret;
+use base::authority::{bare, port};
+use base::secret::Secret;
 
 /// A proxy that understands `CONNECT`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use super::http::served::Refusals;
 use crate::gateway::Gateway;
 use crate::redaction;
-use crate::rows::{Recovered, StoreTrouble};
 use crate::service::logging;
 use crate::status::snapshot::Histogram;
 use crate::status::{Minutes, Snapshot, verdict};
-use crate::store::Log;
-use crate::store::thread::Aside;
-use crate::time::{Mono, Now, Wall};
+use base::rows::{Recovered, StoreTrouble};
+use base::time::{Mono, Now, Wall};
+use store::Log;
+use store::thread::Aside;
 
 /// A loop that has not turned for this long is stuck: it turns twice a second.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
@@ -279,19 +279,18 @@ fn in_one_line(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filing::{Settings as Filing, Unreported, Until};
     use crate::gateway::Settings;
-    use crate::ids::ConversationId;
-    use crate::platform;
-    use crate::rows::{InteractionRow, InteractionState};
+    use base::ids::ConversationId;
+    use base::rows::{InteractionRow, InteractionState};
+    use filing::{Settings as Filing, Unreported, Until};
 
     fn settings() -> Settings {
         Settings {
-            platform: platform::Settings {
+            platform: proto::Settings {
                 max_channels: 20,
                 topics_per_channel: 1000,
                 renew_before: Duration::from_secs(3600),
-                streaming: platform::connect_uri::Streaming::default(),
+                streaming: proto::connect_uri::Streaming::default(),
             },
             filing: Filing {
                 until: Until::ConversationFinished,

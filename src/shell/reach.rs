@@ -19,8 +19,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::eyeballs::{ADDRESSES_MAX, Race};
 use super::proxy::Proxy;
 use super::unreached::{Unreached, cause_of_name, without_number};
-use crate::cause::Cause;
-use crate::platform::oauth::USER_AGENT;
+use base::cause::Cause;
+use proto::oauth::USER_AGENT;
 
 /// The most bytes of a proxy's answer to `CONNECT`.
 const PROXY_ANSWER_MAX: usize = 16 * 1024;

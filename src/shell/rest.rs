@@ -30,12 +30,12 @@ use super::shared::Shared;
 use super::tls::{Identity, Trust};
 use super::transport::{LaterResolver, TcpConnector, TlsConnector};
 use super::unreached::{Unreached, refused_certificate};
-use crate::cause::Cause;
-use crate::platform::rest::{Answer, Channel, Endpoints, Failure, Op, Outcome, decode, encode};
 use crate::redaction;
-use crate::secret::Secret;
-use crate::time::Wall;
-use crate::wire::{NoAnswer, Request, Response};
+use base::cause::Cause;
+use base::secret::Secret;
+use base::time::Wall;
+use base::wire::{NoAnswer, Request, Response};
+use proto::rest::{Answer, Channel, Endpoints, Failure, Op, Outcome, decode, encode};
 
 /// The largest answer about conversations.
 pub const CONVERSATIONS_MAX: usize = 8 * 1024 * 1024;
@@ -86,7 +86,7 @@ pub fn agent(settings: &HttpSettings) -> Agent {
         .max_idle_connections(settings.threads.max(1) * 2)
         .max_idle_connections_per_host(settings.threads.max(1))
         .max_idle_age(IDLE_MAX)
-        .user_agent(crate::platform::oauth::USER_AGENT)
+        .user_agent(proto::oauth::USER_AGENT)
         .accept_encoding(ureq::config::AutoHeaderValue::None)
         .build();
     let connector = TcpConnector::new(settings.proxy.clone())

@@ -20,8 +20,8 @@ use ureq::unversioned::transport::{
 use super::proxy::Proxy;
 use super::reach::{Reach, Target, is_timeout, left};
 use super::unreached::{Unreached, cause_of_tls};
-use crate::authority::{bare, is_loopback, port};
-use crate::cause::Cause;
+use base::authority::{bare, is_loopback, port};
+use base::cause::Cause;
 
 /// For one address, while others are tried.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as Tls};
 
-use crate::cause::Cause;
+use base::cause::Cause;
 
 /// No way to a peer: why, and what was said about it.
 #[derive(Clone, PartialEq, Eq, Debug)]

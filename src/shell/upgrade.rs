@@ -17,12 +17,12 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::unreached::Unreached;
-use crate::cause::Cause;
-use crate::platform::frames::FRAME_MAX;
-use crate::platform::oauth::USER_AGENT;
-use crate::platform::session::End;
-use crate::retry_after;
-use crate::time::Wall;
+use base::cause::Cause;
+use base::retry_after;
+use base::time::Wall;
+use proto::frames::FRAME_MAX;
+use proto::oauth::USER_AGENT;
+use proto::session::End;
 
 /// The longest head of an answer, interim ones included.
 const HEAD_MAX: usize = 64 * 1024;
@@ -215,7 +215,7 @@ fn parse_within(bytes: &[u8], room: usize) -> Result<Option<(Answer, usize)>, ht
 /// Any bytes as the answer to an upgrade: however they are cut, the same comes of them; what is an
 /// upgrade answers this very request; nothing behind the head is lost. `KEY` stands for the
 /// answer to our key.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 pub(crate) fn fuzz_upgrade(data: &[u8]) {
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     let accept = derive_accept_key(key.as_bytes());
@@ -269,10 +269,10 @@ pub(crate) fn fuzz_upgrade(data: &[u8]) {
 }
 
 /// A stream that gives seven bytes at a time.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 struct Crumbs<'a>(&'a [u8]);
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 impl Read for Crumbs<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.0.len().min(7).min(buf.len());

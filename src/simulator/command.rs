@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 use super::model::switches::SwitchError;
 use super::model::{Saml, User, certificate_from_pem};
 use super::server::{Options, Running, start};
-use crate::secret::Secret;
+use base::secret::Secret;
 
 /// The simulator did not run.
 #[derive(Debug)]

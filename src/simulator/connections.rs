@@ -14,7 +14,7 @@ use super::http1::{Connection, Unread};
 use super::model::{Mark, take_marks};
 use super::server::{Entered, Port, Shared, hold};
 use super::socket;
-use crate::wire::Response;
+use base::wire::Response;
 
 /// Connections at once, both ports together; beyond it they are closed unanswered.
 /// Two descriptors each, three with a WebSocket: this stays below the usual limit of 1024.

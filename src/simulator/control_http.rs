@@ -9,9 +9,9 @@ use super::connections::Reply;
 use super::history::History;
 use super::model::{Control, ControlError, Platform, SWITCH_TABLE, WrapUp};
 use super::server::Shared;
-use crate::ids::ConversationId;
-use crate::time::Now;
-use crate::wire::{Request, Response};
+use base::ids::ConversationId;
+use base::time::Now;
+use base::wire::{Request, Response};
 
 /// Every route with a sentence; `GET /` shows it.
 const ROUTES: &[(&str, &str, &str)] = &[

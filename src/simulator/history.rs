@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::connections::Reply;
 use super::server::{Shared, hold};
-use crate::time::Wall;
-use crate::wire::{Request, Response};
+use base::time::Wall;
+use base::wire::{Request, Response};
 
 /// Receipts kept; beyond it the oldest go, and are still counted.
 const RECEIPTS: usize = 100_000;

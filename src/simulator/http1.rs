@@ -9,7 +9,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-use crate::wire::{Request, Response};
+use base::wire::{Request, Response};
 
 /// Longest head, in bytes: a hundred ids in a query are 4 KiB, and more is tried.
 const HEAD_MAX: usize = 256 * 1024;

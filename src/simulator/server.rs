@@ -21,8 +21,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use super::connections::admit;
 use super::history::History;
 use super::model::{Platform, Settings, SocketId, SocketOut};
-use crate::time::{Mono, Now, Wall};
-use crate::wire::Response;
+use base::time::{Mono, Now, Wall};
+use base::wire::Response;
 
 /// Things queued for one socket; beyond it the socket is reset.
 const SOCKET_QUEUE: usize = 65_536;
@@ -94,7 +94,7 @@ pub(super) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Both clocks of the platform.
     pub(super) fn now(&self) -> Now {
-        let passed = crate::time::millis(self.began.elapsed()).saturating_mul(self.scale);
+        let passed = base::time::millis(self.began.elapsed()).saturating_mul(self.scale);
         Now {
             mono: Mono(passed),
             wall: Wall(self.wall_began.saturating_add_unsigned(passed)),

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::snapshot::{Histogram, Snapshot};
-use crate::cause::Cause;
-use crate::platform::way::STATUSES;
+use base::cause::Cause;
+use proto::way::STATUSES;
 
 struct Text(String);
 

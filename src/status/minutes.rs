@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::time::Wall;
+use base::time::Wall;
 
 /// Minutes kept.
 const MINUTES_MAX: usize = 60;

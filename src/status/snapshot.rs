@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::minutes::{Counters, Minute};
-use crate::filing::snapshot::{
+use base::rows::{RecordState, Source};
+use base::time::Wall;
+use filing::snapshot::{
     AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
 };
-use crate::filing::verdict::CAUSES;
-use crate::platform::snapshot::{GAP_CAUSES, Snapshot as PlatformSnapshot};
-use crate::rows::{RecordState, Source};
-use crate::store::Log;
-use crate::time::Wall;
+use filing::verdict::CAUSES;
+use proto::snapshot::{GAP_CAUSES, Snapshot as PlatformSnapshot};
+use store::Log;
 
 /// See the [module](self).
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::snapshot::Snapshot;
-use crate::blame::Blame;
+use base::blame::Blame;
 
 /// How it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -120,7 +120,7 @@ pub fn of(s: &Snapshot) -> Verdict {
         say(Level::Warn, text);
     }
     if s.platform.token_cools {
-        say(Level::Warn, crate::platform::TOKEN_COOLS.into());
+        say(Level::Warn, proto::TOKEN_COOLS.into());
     }
     match s.history_state {
         "closed" => say(
@@ -262,7 +262,7 @@ mod tests {
         s.platform.token_held = true;
         assert_eq!(of(&s).level, Level::Ok);
         s.platform.token_cools = true;
-        assert_eq!(of(&s).reasons, [crate::platform::TOKEN_COOLS]);
+        assert_eq!(of(&s).reasons, [proto::TOKEN_COOLS]);
         assert_eq!(of(&s).level, Level::Warn);
         s.platform.token_cools = false;
         s.platform.topics_waiting = 3;

@@ -8,24 +8,30 @@ use std::time::Duration;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Result, Row};
 
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{
+use base::ids::{ConversationId, RecordId};
+use base::rows::{
     ChannelRow, DestinationRow, InteractionRow, InteractionState, Leg, Reason, RecordKind,
     RecordRow, RecordState, Source,
 };
-use crate::secret::Secret;
-use crate::time::{Wall, millis};
+use base::secret::Secret;
+use base::time::{Wall, millis};
+
+/// What a column can hold.
+pub(super) trait Column: Sized {
+    /// As the schema holds it.
+    fn write(&self) -> ToSqlOutput<'_>;
+    /// Reads [`write`](Column::write).
+    fn read(value: ValueRef<'_>) -> FromSqlResult<Self>;
+}
 
 macro_rules! as_text {
     ($($type:ty => $write:expr, $read:expr;)+) => {$(
-        impl ToSql for $type {
-            fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        impl Column for $type {
+            fn write(&self) -> ToSqlOutput<'_> {
                 let write: fn(&$type) -> ToSqlOutput<'_> = $write;
-                Ok(write(self))
+                write(self)
             }
-        }
-        impl FromSql for $type {
-            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+            fn read(value: ValueRef<'_>) -> FromSqlResult<Self> {
                 let read: fn(&str) -> Option<$type> = $read;
                 read(value.as_str()?).ok_or(FromSqlError::InvalidType)
             }
@@ -42,16 +48,39 @@ as_text! {
     Secret => |v| v.expose().into(), |t| Some(Secret::new(t));
 }
 
-impl ToSql for Wall {
-    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        Ok(self.0.into())
+impl Column for Wall {
+    fn write(&self) -> ToSqlOutput<'_> {
+        self.0.into()
+    }
+
+    fn read(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Wall)
     }
 }
 
-impl FromSql for Wall {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_i64().map(Wall)
+/// A value of ours on its way into a column, or out of one.
+pub(super) struct Col<T>(pub(super) T);
+
+impl<T: Column> ToSql for Col<T> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(self.0.write())
     }
+}
+
+impl<T: Column> FromSql for Col<T> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        T::read(value).map(Col)
+    }
+}
+
+/// Reads a column that holds a value of ours.
+pub(super) fn get<T: Column>(row: &Row<'_>, column: usize) -> Result<T> {
+    row.get::<_, Col<T>>(column).map(|col| col.0)
+}
+
+/// The same where the column may be empty.
+pub(super) fn get_any<T: Column>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
+    Ok(row.get::<_, Option<Col<T>>>(column)?.map(|col| col.0))
 }
 
 /// The columns that [`interaction`] reads, from 0.
@@ -64,11 +93,11 @@ pub(super) const INTERACTION_COUNT: usize = 8;
 /// Reads [`INTERACTION`].
 pub(super) fn interaction(row: &Row<'_>) -> Result<InteractionRow> {
     Ok(InteractionRow {
-        conversation: row.get(0)?,
-        state: row.get(1)?,
-        accepted_at: row.get(2)?,
-        watched_since: row.get(3)?,
-        ended_at: row.get(4)?,
+        conversation: get(row, 0)?,
+        state: get(row, 1)?,
+        accepted_at: get(row, 2)?,
+        watched_since: get_any(row, 3)?,
+        ended_at: get_any(row, 4)?,
         reason: match row.get::<_, Option<String>>(5)? {
             Some(code) => Some(Reason {
                 code,
@@ -76,7 +105,7 @@ pub(super) fn interaction(row: &Row<'_>) -> Result<InteractionRow> {
             }),
             None => None,
         },
-        last_event_at: row.get(7)?,
+        last_event_at: get_any(row, 7)?,
     })
 }
 
@@ -97,23 +126,23 @@ pub(super) const RECORD_COUNT: usize = 17;
 /// Reads [`RECORD`].
 pub(super) fn record(row: &Row<'_>) -> Result<RecordRow> {
     Ok(RecordRow {
-        record: row.get(0)?,
-        kind: row.get(1)?,
-        conversation: row.get(2)?,
-        source: row.get(3)?,
+        record: get(row, 0)?,
+        kind: get(row, 1)?,
+        conversation: get_any(row, 2)?,
+        source: get(row, 3)?,
         leg: Leg {
             participant: row.get(4)?,
             session: row.get(5)?,
         },
         ordinal: row.get(6)?,
-        event_time: row.get(7)?,
-        matched_time: row.get(8)?,
+        event_time: get_any(row, 7)?,
+        matched_time: get_any(row, 8)?,
         content_digest: row.get(9)?,
-        received_at: row.get(10)?,
-        state: row.get(11)?,
+        received_at: get(row, 10)?,
+        state: get(row, 11)?,
         attempts: row.get(12)?,
-        next_try: row.get(13)?,
-        delivered_at: row.get(14)?,
+        next_try: get_any(row, 13)?,
+        delivered_at: get_any(row, 14)?,
         last_error: row.get(15)?,
         patience_used: Duration::from_millis(u64::try_from(row.get::<_, i64>(16)?).unwrap_or(0)),
     })
@@ -159,10 +188,10 @@ pub(super) const CHANNEL: &str =
 pub(super) fn channel(row: &Row<'_>) -> Result<ChannelRow> {
     Ok(ChannelRow {
         slot: row.get(0)?,
-        id: row.get(1)?,
-        connect_uri: row.get(2)?,
-        created_at: row.get(3)?,
-        expires_at: row.get(4)?,
-        token_ends_at: row.get(5)?,
+        id: get(row, 1)?,
+        connect_uri: get(row, 2)?,
+        created_at: get(row, 3)?,
+        expires_at: get(row, 4)?,
+        token_ends_at: get(row, 5)?,
     })
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use rusqlite::ffi;
 
-use crate::blame::Blame;
-use crate::rows::StoreTrouble;
+use base::blame::Blame;
+use base::rows::StoreTrouble;
 
 /// Why the database could not be opened or read.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -11,8 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::trouble_of_io;
-use crate::rows::StoreTrouble;
-use crate::time::Wall;
+use base::rows::StoreTrouble;
+use base::time::Wall;
 
 /// The path with `suffix` appended to its last component.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {

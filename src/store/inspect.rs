@@ -12,15 +12,16 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::columns;
 use super::error::StoreError;
 use super::files;
 use super::load::{self, NOTE_DAMAGED};
 use super::open::{io_error, sql_error};
 use super::reader::{StoredRecord, list_records, stored_record};
 use super::schema;
-use crate::ids::RecordId;
-use crate::rows::{InteractionState, RecordRow, RecordState};
-use crate::time::Wall;
+use base::ids::RecordId;
+use base::rows::{InteractionState, RecordRow, RecordState};
+use base::time::Wall;
 
 /// Upper bounds of the age buckets of [`Inspect::shape`]; a last bucket is older than all.
 pub const AGES: [(&str, Duration); 5] = [
@@ -229,8 +230,10 @@ fn shape(conn: &Connection, now: Wall) -> rusqlite::Result<Vec<ShapeRow>> {
     let mut statement = conn.prepare("SELECT state, received_at FROM record")?;
     let mut found = statement.query([])?;
     while let Some(record) = found.next()? {
-        let (Ok(state), Ok(at)) = (record.get::<_, RecordState>(0), record.get::<_, Wall>(1))
-        else {
+        let (Ok(state), Ok(at)) = (
+            columns::get::<RecordState>(record, 0),
+            columns::get::<Wall>(record, 1),
+        ) else {
             continue;
         };
         let age = now.since(at);

@@ -5,11 +5,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Result, Row};
 
-use super::columns;
+use super::columns::{self, Col, Column};
 use super::error::is_unreadable_value;
 use super::writer::find_record;
-use crate::ids::ConversationId;
-use crate::rows::{Found, InteractionRow, Lookup, RecordRow, Recovered};
+use base::ids::ConversationId;
+use base::rows::{Found, InteractionRow, Lookup, RecordRow, Recovered};
 
 /// Name of the note that says where a damaged database was put.
 pub(super) const NOTE_DAMAGED: &str = "damaged";
@@ -77,7 +77,9 @@ pub(super) fn recovered(conn: &Connection) -> Result<Recovered> {
         ended,
         over,
         last_alive: conn
-            .query_row("SELECT alive_at FROM pulse WHERE id = 1", [], |r| r.get(0))
+            .query_row("SELECT alive_at FROM pulse WHERE id = 1", [], |r| {
+                columns::get_any(r, 0)
+            })
             .optional()?
             .flatten(),
         damaged: note(conn, NOTE_DAMAGED)?,
@@ -85,9 +87,9 @@ pub(super) fn recovered(conn: &Connection) -> Result<Recovered> {
 }
 
 /// A state and how many rows are in it.
-pub(super) fn state_and_count<S: rusqlite::types::FromSql>(row: &Row<'_>) -> Result<(S, u64)> {
+pub(super) fn state_and_count<S: Column>(row: &Row<'_>) -> Result<(S, u64)> {
     let n: i64 = row.get(1)?;
-    Ok((row.get(0)?, u64::try_from(n).unwrap_or(0)))
+    Ok((columns::get(row, 0)?, u64::try_from(n).unwrap_or(0)))
 }
 
 /// A note by its name.
@@ -124,7 +126,7 @@ fn find_interaction(conn: &Connection, id: ConversationId) -> Result<Option<Inte
         "SELECT {} FROM interaction WHERE conversation = ?1",
         columns::INTERACTION
     ))?
-    .query_row([id], columns::interaction)
+    .query_row([Col(id)], columns::interaction)
     .optional()
 }
 
@@ -135,7 +137,7 @@ pub(super) fn records_of(conn: &Connection, id: ConversationId) -> Result<Vec<Re
             ORDER BY received_at, id",
         columns::RECORD
     ))?
-    .query_map([id], columns::record)?
+    .query_map([Col(id)], columns::record)?
     .collect()
 }
 

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::error::{StoreError, trouble_of_io};
 use super::files::beside;
-use crate::rows::StoreTrouble;
+use base::rows::StoreTrouble;
 
 /// Holds the database for this process until it is dropped.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use rusqlite::{Connection, ffi};
 use super::error::StoreError;
 use super::files::{self, Identity};
 use super::open::{io_error, sql_error};
-use crate::time::Wall;
+use base::time::Wall;
 
 /// Which files the names of the database led to when they were known to be the open ones.
 #[derive(Clone, PartialEq, Eq, Debug)]

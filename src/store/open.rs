@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::error::{StoreError, trouble_of, trouble_of_io};
 use super::files;
 use super::schema;
-use crate::rows::StoreTrouble;
+use base::rows::StoreTrouble;
 
 /// What a look at the file says.
 pub(super) enum Looked {

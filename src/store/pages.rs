@@ -426,7 +426,7 @@ mod tests {
 
     #[test]
     fn no_bytes_make_it_panic() {
-        let mut rng = crate::rng::Rng::new(7);
+        let mut rng = base::rng::Rng::new(7);
         for _ in 0..20_000 {
             let n = (rng.next_u64() % 64) as usize;
             let bytes: Vec<u8> = (0..n).map(|_| rng.next_u64() as u8).collect();

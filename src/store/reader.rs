@@ -14,8 +14,8 @@ use super::load;
 use super::open::sql_error;
 use super::schema;
 use super::writer::find_record;
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{InteractionRow, RecordRow, RecordState};
+use base::ids::{ConversationId, RecordId};
+use base::rows::{InteractionRow, RecordRow, RecordState};
 
 /// An interaction with what is kept of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Reader {
                     "SELECT {}, members FROM interaction WHERE conversation = ?1",
                     columns::INTERACTION
                 ))?
-                .query_row([id], |row| {
+                .query_row([columns::Col(id)], |row| {
                     Ok((
                         columns::interaction(row)?,
                         row.get(columns::INTERACTION_COUNT)?,
@@ -159,7 +159,7 @@ pub(super) fn stored_record(
         "SELECT {}, body, members FROM record WHERE record = ?1",
         columns::RECORD_OF_ANY_VERSION
     ))?
-    .query_row([id], |row| {
+    .query_row([columns::Col(id)], |row| {
         Ok(StoredRecord {
             row: columns::record(row)?,
             body: row.get(columns::RECORD_COUNT)?,

@@ -21,15 +21,16 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Result, ToSql, TransactionBehavior};
 use serde_json::value::RawValue;
 
+use super::columns::Col;
 use super::error::{StoreError, trouble_of_io};
 use super::files;
 use super::load::{NOTE_DAMAGED, note};
 use super::open::io_error;
 use super::pages::{Pages, Value};
 use super::schema::{self, mark};
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{InteractionState, RecordKind, RecordState, Source, StoreTrouble};
-use crate::time::Wall;
+use base::ids::{ConversationId, RecordId};
+use base::rows::{InteractionState, RecordKind, RecordState, Source, StoreTrouble};
+use base::time::Wall;
 
 /// What was carried over from a damaged file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -257,7 +258,7 @@ fn revive(conn: &Connection, now: Wall) -> Result<u64> {
                     WHERE i.conversation = r.conversation)
             GROUP BY conversation)
         WHERE newest > ?2",
-        (now, now - REVIVED_WITHIN),
+        (Col(now), Col(now - REVIVED_WITHIN)),
     )?;
     Ok(u64::try_from(n).unwrap_or(0))
 }
@@ -303,8 +304,8 @@ fn insert_interaction(conn: &Connection, row: Columns<'_>) -> Option<Result<()>>
             "members",
         ],
         &[
-            &conversation,
-            &state,
+            &Col(conversation),
+            &Col(state),
             &accepted_at,
             &row.integer(5),
             &ended_at,
@@ -360,10 +361,10 @@ fn insert_record(conn: &Connection, row: Columns<'_>) -> Option<Result<()>> {
             "patience_used",
         ],
         &[
-            &record,
-            &kind,
-            &conversation,
-            &source,
+            &Col(record),
+            &Col(kind),
+            &conversation.map(Col),
+            &Col(source),
             &row.text(6)?,
             &row.text(7)?,
             &row.integer(8)?,
@@ -371,7 +372,7 @@ fn insert_record(conn: &Connection, row: Columns<'_>) -> Option<Result<()>> {
             &row.integer(10),
             &row.text(11),
             &received_at,
-            &state,
+            &Col(state),
             &row.integer(14)?,
             &row.integer(15),
             &row.integer(16).unwrap_or(received_at),

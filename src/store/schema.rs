@@ -34,11 +34,11 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// First value of every row: tells salvage which table a page belongs to when
 /// the tree above it is gone.
 pub(super) mod mark {
-    pub(in crate::store) const INTERACTION: i64 = 1;
-    pub(in crate::store) const RECORD: i64 = 2;
-    pub(in crate::store) const CHANNEL: i64 = 3;
-    pub(in crate::store) const PULSE: i64 = 4;
-    pub(in crate::store) const NOTE: i64 = 5;
+    pub(crate) const INTERACTION: i64 = 1;
+    pub(crate) const RECORD: i64 = 2;
+    pub(crate) const CHANNEL: i64 = 3;
+    pub(crate) const PULSE: i64 = 4;
+    pub(crate) const NOTE: i64 = 5;
 }
 
 /// One entry per version; never edited once released.

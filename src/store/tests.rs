@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::{
+use base::ids::{ConversationId, RecordId};
+use base::rows::{
     InteractionRow, InteractionState, Leg, Reason, RecordKind, RecordRow, RecordState, Source,
 };
 

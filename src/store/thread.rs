@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::{Log, Store};
-use crate::rows::{StoreFact, StoreOrder, StoreTrouble};
-use crate::time::Wall;
+use base::rows::{StoreFact, StoreOrder, StoreTrouble};
+use base::time::Wall;
 
 /// Without commits the heartbeat is written this often: how exactly a restart
 /// knows when the gateway was last running.

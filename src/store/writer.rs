@@ -6,16 +6,16 @@
 //!
 //! Invariant: nothing here begins or ends a transaction.
 
-use rusqlite::{Connection, OptionalExtension, Result, ToSql, named_params};
+use rusqlite::{Connection, OptionalExtension, Result, named_params};
 
-use super::columns;
+use super::columns::{self, Col};
 use super::members::{self, NotMerged};
-use crate::ids::RecordId;
-use crate::rows::{
+use base::ids::RecordId;
+use base::rows::{
     Change, ChannelRow, DestinationRow, InteractionRow, InteractionState, RecordKind, RecordRow,
     RecordState,
 };
-use crate::time::Wall;
+use base::time::Wall;
 
 /// A transaction under way.
 pub(super) struct Batch<'c> {
@@ -94,7 +94,7 @@ impl Batch<'_> {
         let present: Option<String> = self
             .conn
             .prepare_cached("SELECT members FROM interaction WHERE conversation = ?1")?
-            .query_row([&row.conversation], |r| r.get(0))
+            .query_row([Col(row.conversation)], |r| r.get(0))
             .optional()?
             .flatten();
         let merged = match members::merge(present.as_deref(), newer) {
@@ -118,15 +118,15 @@ impl Batch<'_> {
                     rev = excluded.rev, members = excluded.members",
             )?
             .execute(named_params! {
-                ":conversation": row.conversation,
-                ":state": row.state,
-                ":accepted_at": row.accepted_at,
-                ":watched_since": row.watched_since,
-                ":ended_at": row.ended_at,
+                ":conversation": Col(row.conversation),
+                ":state": Col(row.state),
+                ":accepted_at": Col(row.accepted_at),
+                ":watched_since": row.watched_since.map(Col),
+                ":ended_at": row.ended_at.map(Col),
                 ":reason_code": row.reason.as_ref().map(|r| &r.code),
                 ":reason_detail": row.reason.as_ref().map(|r| &r.detail),
-                ":last_event_at": row.last_event_at,
-                ":over_at": row.state.ended().then(|| row.ended_at.unwrap_or(self.now)),
+                ":last_event_at": row.last_event_at.map(Col),
+                ":over_at": row.state.ended().then(|| Col(row.ended_at.unwrap_or(self.now))),
                 ":rev": self.rev,
                 ":members": merged,
             })?;
@@ -145,16 +145,16 @@ impl Batch<'_> {
                 WHERE conversation = :conversation",
             )?
             .execute(named_params! {
-                ":conversation": row.conversation,
-                ":state": row.state,
-                ":accepted_at": row.accepted_at,
-                ":watched_since": row.watched_since,
-                ":ended_at": row.ended_at,
+                ":conversation": Col(row.conversation),
+                ":state": Col(row.state),
+                ":accepted_at": Col(row.accepted_at),
+                ":watched_since": row.watched_since.map(Col),
+                ":ended_at": row.ended_at.map(Col),
                 ":reason_code": row.reason.as_ref().map(|r| &r.code),
                 ":reason_detail": row.reason.as_ref().map(|r| &r.detail),
-                ":last_event_at": row.last_event_at,
+                ":last_event_at": row.last_event_at.map(Col),
                 ":over": row.state.ended(),
-                ":now": self.now,
+                ":now": Col(self.now),
                 ":rev": self.rev,
             })?;
         Ok(one_or_refused(touched, "there is no such interaction"))
@@ -188,24 +188,24 @@ impl Batch<'_> {
                 ON CONFLICT (record) DO NOTHING",
             )?
             .execute(named_params! {
-                ":record": row.record,
-                ":kind": row.kind,
-                ":conversation": row.conversation,
-                ":source": row.source,
+                ":record": Col(row.record),
+                ":kind": Col(row.kind),
+                ":conversation": row.conversation.map(Col),
+                ":source": Col(row.source),
                 ":participant": row.leg.participant,
                 ":session": row.leg.session,
                 ":ordinal": row.ordinal,
-                ":event_time": row.event_time,
-                ":matched_time": row.matched_time,
+                ":event_time": row.event_time.map(Col),
+                ":matched_time": row.matched_time.map(Col),
                 ":content_digest": row.content_digest,
-                ":received_at": row.received_at,
-                ":state": row.state,
+                ":received_at": Col(row.received_at),
+                ":state": Col(row.state),
                 ":attempts": row.attempts,
-                ":next_try": row.next_try,
+                ":next_try": row.next_try.map(Col),
                 ":patience_used": columns::whole_millis(row.patience_used),
-                ":delivered_at": row.delivered_at,
+                ":delivered_at": row.delivered_at.map(Col),
                 ":last_error": row.last_error,
-                ":over_at": over_at,
+                ":over_at": over_at.map(Col),
                 ":rev": self.rev,
                 ":idem_key": key.map(|(k, _)| k),
                 ":idem_digest": key.map(|(_, d)| d.as_slice()),
@@ -237,25 +237,25 @@ impl Batch<'_> {
                 WHERE record = :record",
             )?
             .execute(named_params! {
-                ":record": row.record,
-                ":kind": row.kind,
-                ":conversation": row.conversation,
-                ":source": row.source,
+                ":record": Col(row.record),
+                ":kind": Col(row.kind),
+                ":conversation": row.conversation.map(Col),
+                ":source": Col(row.source),
                 ":participant": row.leg.participant,
                 ":session": row.leg.session,
                 ":ordinal": row.ordinal,
-                ":event_time": row.event_time,
-                ":matched_time": row.matched_time,
+                ":event_time": row.event_time.map(Col),
+                ":matched_time": row.matched_time.map(Col),
                 ":content_digest": row.content_digest,
-                ":received_at": row.received_at,
-                ":state": row.state,
+                ":received_at": Col(row.received_at),
+                ":state": Col(row.state),
                 ":attempts": row.attempts,
-                ":next_try": row.next_try,
+                ":next_try": row.next_try.map(Col),
                 ":patience_used": columns::whole_millis(row.patience_used),
-                ":delivered_at": row.delivered_at,
+                ":delivered_at": row.delivered_at.map(Col),
                 ":last_error": row.last_error,
                 ":over": row.state.over(),
-                ":now": self.now,
+                ":now": Col(self.now),
                 ":rev": self.rev,
             })?;
         Ok(one_or_refused(touched, "there is no such record"))
@@ -285,7 +285,7 @@ impl Batch<'_> {
                     (SELECT id FROM record WHERE over_at IS NOT NULL AND body IS NOT NULL
                         AND over_at < ?1 ORDER BY over_at LIMIT ?2)",
             )?
-            .execute((before, limit, self.rev))?;
+            .execute((Col(before), limit, self.rev))?;
         let interactions = self
             .conn
             .prepare_cached(
@@ -293,7 +293,7 @@ impl Batch<'_> {
                     (SELECT id FROM interaction WHERE over_at IS NOT NULL AND members IS NOT NULL
                         AND over_at < ?1 ORDER BY over_at LIMIT ?2)",
             )?
-            .execute((before, limit, self.rev))?;
+            .execute((Col(before), limit, self.rev))?;
         Ok(Applied::Maintained(Maintained {
             rows: u32::try_from(records + interactions).unwrap_or(u32::MAX),
             ..Maintained::default()
@@ -313,9 +313,9 @@ impl Batch<'_> {
                     ORDER BY over_at LIMIT ?2)
             RETURNING state",
         )?;
-        let mut rows = records.query((before, limit))?;
+        let mut rows = records.query((Col(before), limit))?;
         while let Some(row) = rows.next()? {
-            tally(&mut done.records, row.get(0)?, 1);
+            tally(&mut done.records, columns::get(row, 0)?, 1);
             done.rows = done.rows.saturating_add(1);
         }
         let mut interactions = self.conn.prepare_cached(
@@ -325,9 +325,9 @@ impl Batch<'_> {
                     ORDER BY over_at LIMIT ?2)
             RETURNING state",
         )?;
-        let mut rows = interactions.query((before, limit))?;
+        let mut rows = interactions.query((Col(before), limit))?;
         while let Some(row) = rows.next()? {
-            tally(&mut done.interactions, row.get(0)?, 1);
+            tally(&mut done.interactions, columns::get(row, 0)?, 1);
             done.rows = done.rows.saturating_add(1);
         }
         Ok(Applied::Maintained(done))
@@ -346,7 +346,7 @@ impl Batch<'_> {
         )?;
         let mut rows = interactions.query((rows,))?;
         while let Some(row) = rows.next()? {
-            tally(&mut done.interactions, row.get(0)?, 1);
+            tally(&mut done.interactions, columns::get(row, 0)?, 1);
             done.rows = done.rows.saturating_add(1);
         }
         Ok(Applied::Maintained(done))
@@ -363,14 +363,14 @@ impl Batch<'_> {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         for row in rows {
-            insert.execute([
-                &row.slot as &dyn ToSql,
-                &row.id,
-                &row.connect_uri,
-                &row.created_at,
-                &row.expires_at,
-                &row.token_ends_at,
-            ])?;
+            insert.execute((
+                row.slot,
+                Col(row.id.clone()),
+                Col(row.connect_uri.clone()),
+                Col(row.created_at),
+                Col(row.expires_at),
+                Col(row.token_ends_at),
+            ))?;
         }
         Ok(())
     }
@@ -382,7 +382,7 @@ impl Batch<'_> {
                 "INSERT INTO pulse (id, alive_at, rev) VALUES (1, ?1, ?2)
                 ON CONFLICT (id) DO UPDATE SET alive_at = excluded.alive_at, rev = excluded.rev",
             )?
-            .execute((self.now, self.rev))?;
+            .execute((Col(self.now), self.rev))?;
         Ok(())
     }
 }
@@ -391,7 +391,7 @@ impl Batch<'_> {
 pub(super) fn find_record(conn: &Connection, id: RecordId) -> Result<Option<RecordRow>> {
     let sql = format!("SELECT {} FROM record WHERE record = ?1", columns::RECORD);
     conn.prepare_cached(&sql)?
-        .query_row([id], columns::record)
+        .query_row([Col(id)], columns::record)
         .optional()
 }
 

@@ -1,15 +1,15 @@
 //! The most memory: the table against the bounds in the code, and the unit against the table.
 
-use crate::filing::settings::{
-    BATCH_BYTES_MAX, LIVE_INTERACTIONS_MAX, UNCOMMITTED_BYTES_MAX, UNDELIVERED_MAX,
-};
-use crate::platform::frames::FRAME_MAX;
-use crate::platform::limits::{CALLS_IN_FLIGHT_MAX, CHANNELS_MAX};
 use crate::shell::gate::GateLimits;
 use crate::shell::main_loop::STORE_ORDERS_MAX;
 use crate::shell::operators;
 use crate::shell::rest::CONVERSATIONS_MAX;
-use crate::store::MEMBERS_BYTES_MAX;
+use filing::settings::{
+    BATCH_BYTES_MAX, LIVE_INTERACTIONS_MAX, UNCOMMITTED_BYTES_MAX, UNDELIVERED_MAX,
+};
+use proto::frames::FRAME_MAX;
+use proto::limits::{CALLS_IN_FLIGHT_MAX, CHANNELS_MAX};
+use store::MEMBERS_BYTES_MAX;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

@@ -31,13 +31,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use account::{Accepted, account};
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::model::{Control, Fault, Settings, Start};
-use genesys_gateway::simulator::{self, Options, Running};
+use base::ids::ConversationId;
+use base::rng::Rng;
 use house::{Caller, Daemon, Doors, configure, number, until};
 use receiver::Receiver;
 use serde_json::Value;
+use simulator::model::{Control, Fault, Settings, Start};
+use simulator::{Options, Running};
 
 /// One at a time: they measure.
 static ALONE: Mutex<()> = Mutex::new(());

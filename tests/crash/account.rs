@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::simulator::model::WrapUp;
-use genesys_gateway::time::Wall;
+use base::ids::ConversationId;
+use base::time::Wall;
+use simulator::model::WrapUp;
 
 use crate::receiver::Held;
 

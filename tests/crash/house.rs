@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use genesys_gateway::simulator::Running;
 use serde_json::Value;
+use simulator::Running;
 
 /// Long enough for any machine, short enough to fail in.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::Running;
-use genesys_gateway::simulator::model::{Control, Life, Start};
+use base::ids::ConversationId;
+use base::rng::Rng;
+use simulator::Running;
+use simulator::model::{Control, Life, Start};
 
 use crate::house::Caller;
 

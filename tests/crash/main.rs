@@ -31,15 +31,15 @@ mod receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use account::{Accepted, Account, account};
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::model::{Control, Fault, Settings};
-use genesys_gateway::simulator::{self, Options, Running};
-use genesys_gateway::time::Wall;
+use base::ids::ConversationId;
+use base::rng::Rng;
+use base::time::Wall;
 use house::{Caller, Daemon, Doors, configure, number};
 use load::Load;
 use receiver::Receiver;
 use serde_json::Value;
+use simulator::model::{Control, Fault, Settings};
+use simulator::{Options, Running};
 
 /// Small, so that a few hundred conversations need many of the 20 channels.
 const TOPICS_PER_CHANNEL: usize = 20;

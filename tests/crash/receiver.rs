@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use genesys_gateway::rng::Rng;
-use genesys_gateway::time::Wall;
+use base::rng::Rng;
+use base::time::Wall;
 use serde_json::Value;
 
 /// One record as it was filed under its key.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use genesys_gateway::rng::Rng;
+use base::rng::Rng;
 use serde_json::json;
 
 use crate::support::{Gateway, History, Platform, Reply, Setup, wait_within};

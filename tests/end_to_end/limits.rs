@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use genesys_gateway::simulator::model::Call;
 use serde_json::{Value, json};
+use simulator::model::Call;
 
 use crate::support::{Gateway, History, Platform, Setup, wait_for, wait_within};
 

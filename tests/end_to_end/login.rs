@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use genesys_gateway::platform::saml::{AssertionSettings, Sign, Signer};
-use genesys_gateway::simulator::model::{Saml, User, certificate_from_pem};
-use genesys_gateway::time::Wall;
+use base::time::Wall;
+use proto::saml::{AssertionSettings, Sign, Signer};
 use serde_json::{Value, json};
+use simulator::model::{Saml, User, certificate_from_pem};
 
 use crate::support::history::now_ms;
 use crate::support::{Gateway, History, Platform, Setup, wait_for, wait_within};

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use genesys_gateway::simulator::model::{Saml, certificate_from_pem};
 use serde_json::{Value, json};
+use simulator::model::{Saml, certificate_from_pem};
 
 use crate::support::{Gateway, History, Platform, Reply, Setup, http, wait_for};
 
@@ -114,7 +114,7 @@ fn pages(gateway: &Gateway) -> String {
 fn no_secret_is_in_any_line_page_or_metric_and_nothing_personal_above_debug() {
     let platform = Platform::with(|options| {
         let settings = &mut options.settings;
-        settings.client_secret = genesys_gateway::secret::Secret::new(SECRET);
+        settings.client_secret = base::secret::Secret::new(SECRET);
         let pem = std::fs::read_to_string(provided("provider.certificate.pem")).unwrap();
         settings.saml = Some(Saml {
             certificates: vec![certificate_from_pem(&pem).unwrap()],

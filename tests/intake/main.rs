@@ -19,9 +19,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base::ids::ConversationId;
+use base::secret::Secret;
 use client::{Got, call, connect, raw, read_answer, request};
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::secret::Secret;
 use genesys_gateway::shell::gate::GateLimits;
 use genesys_gateway::shell::http::assets::{Asset, Made, Pages};
 use genesys_gateway::shell::http::auth::{Tokens, sha256};

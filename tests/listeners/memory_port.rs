@@ -8,11 +8,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use genesys_gateway::ids::{ConversationId, RecordId};
+use base::ids::{ConversationId, RecordId};
+use base::time::Wall;
 use genesys_gateway::shell::port::{
     Act, Answer, CallerRequest, EventOutcome, Health, InteractionView, Port, RecordView,
 };
-use genesys_gateway::time::Wall;
 
 pub(crate) const ACCEPTED_AT: Wall = Wall(1_767_886_512_345);
 

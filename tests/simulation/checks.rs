@@ -8,15 +8,15 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use genesys_gateway::filing::{Answer, CallerId, PostOutcome, conversation_of};
-use genesys_gateway::foreign;
-use genesys_gateway::ids::{ConversationId, RecordId, Topic};
-use genesys_gateway::notice::Notice;
-use genesys_gateway::platform::limits;
-use genesys_gateway::platform::session::{self, SocketRef};
-use genesys_gateway::rows::{Change, InteractionState, RecordState, StoreOrder};
-use genesys_gateway::secret::Secret;
-use genesys_gateway::simulator::model::WrapUp;
+use base::foreign;
+use base::ids::{ConversationId, RecordId, Topic};
+use base::notice::Notice;
+use base::rows::{Change, InteractionState, RecordState, StoreOrder};
+use base::secret::Secret;
+use filing::{Answer, CallerId, PostOutcome, conversation_of};
+use proto::limits;
+use proto::session::{self, SocketRef};
+use simulator::model::WrapUp;
 use uuid::Uuid;
 
 use crate::agenda::{MINUTE, SECOND, Time};

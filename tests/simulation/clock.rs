@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use genesys_gateway::time::{Mono, Now, Wall};
+use base::time::{Mono, Now, Wall};
 
 use crate::agenda::Time;
 

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use genesys_gateway::ids::{ConversationId, RecordId};
-use genesys_gateway::rng::Rng;
-use genesys_gateway::rows::{
+use base::ids::{ConversationId, RecordId};
+use base::rng::Rng;
+use base::rows::{
     Change, ChannelRow, DestinationRow, Found, InteractionRow, InteractionState, Lookup,
     RecordKind, RecordRow, RecordState, Recovered, StoreFact, StoreOrder, StoreTrouble,
 };
-use genesys_gateway::time::Wall;
+use base::time::Wall;
 
 use crate::agenda::Time;
 

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::model::{Call, Control, Fault, Noise, RestFailure};
+use base::rng::Rng;
+use simulator::model::{Call, Control, Fault, Noise, RestFailure};
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 use crate::clock::Clock;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::model::{Control, Start};
+use base::ids::ConversationId;
+use base::rng::Rng;
+use simulator::model::{Control, Start};
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 use crate::full::{Ask, Event, Full};

@@ -11,13 +11,13 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use genesys_gateway::filing::{self, CallerId, CallerRequest, PostOutcome, Unreported, Until};
+use base::ids::{ConversationId, RecordId};
+use base::rng::Rng;
+use base::rows::{RecordState, StoreFact};
+use filing::{CallerId, CallerRequest, PostOutcome, Unreported, Until};
 use genesys_gateway::gateway::{Gateway, Input};
-use genesys_gateway::ids::{ConversationId, RecordId};
-use genesys_gateway::platform::session;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::rows::{RecordState, StoreFact};
-use genesys_gateway::simulator::model::{Control, Life};
+use proto::session;
+use simulator::model::{Control, Life};
 
 use crate::agenda::{Agenda, HOUR, MINUTE, SECOND, Time};
 use crate::checks::Checks;

@@ -11,12 +11,12 @@ mod driver;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use genesys_gateway::fetch::Fetch;
-use genesys_gateway::ids::{ConversationId, Topic};
-use genesys_gateway::platform::{self, Client, Input, Output, session};
-use genesys_gateway::rng::Rng;
-use genesys_gateway::rows::ChannelRow;
-use genesys_gateway::simulator::model::{Control, Life};
+use base::fetch::Fetch;
+use base::ids::{ConversationId, Topic};
+use base::rng::Rng;
+use base::rows::ChannelRow;
+use proto::{Client, Input, Output, session};
+use simulator::model::{Control, Life};
 
 use crate::agenda::{Agenda, DAY, HOUR, MINUTE, SECOND, Time};
 use crate::clock::Clock;
@@ -444,7 +444,7 @@ impl Half {
         }
         self.clock.restart();
         self.processes += 1;
-        let settings = platform::Settings {
+        let settings = proto::Settings {
             max_channels: self.plan.max_channels,
             topics_per_channel: self.plan.topics_per_channel,
             renew_before: std::time::Duration::from_millis(self.plan.renew_before),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use genesys_gateway::filing::PostOutcome;
-use genesys_gateway::ids::RecordId;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::wire::NoAnswer;
+use base::ids::RecordId;
+use base::rng::Rng;
+use base::wire::NoAnswer;
+use filing::PostOutcome;
 
 use crate::agenda::{SECOND, Time};
 

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use genesys_gateway::filing::topic_of;
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::platform::snapshot::ChannelView;
+use base::ids::ConversationId;
+use filing::topic_of;
+use proto::snapshot::ChannelView;
 
 use crate::agenda::SECOND;
 use crate::full::{Ask, Event, Full};

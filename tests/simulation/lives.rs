@@ -1,10 +1,8 @@
 //! Lives of conversations as a plan has them, and the platform they happen on.
 
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::model::{
-    Life, Limits, Media, Platform, Settings as PlatformSettings,
-};
+use base::ids::ConversationId;
+use base::rng::Rng;
+use simulator::model::{Life, Limits, Media, Platform, Settings as PlatformSettings};
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 use crate::plan::Plan;

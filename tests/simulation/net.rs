@@ -15,17 +15,17 @@ pub(crate) use calls::PLACE;
 
 use std::collections::BTreeMap;
 
-use genesys_gateway::cause::Cause;
-use genesys_gateway::platform::CallId;
-use genesys_gateway::platform::connect_uri::Streaming;
-use genesys_gateway::platform::oauth::{Grant, TokenRequest};
-use genesys_gateway::platform::rest::{Endpoints, Op, Outcome};
-use genesys_gateway::platform::session::{self, End, Fact, Session, SessionSettings, SocketRef};
-use genesys_gateway::retry_after;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::secret::Secret;
-use genesys_gateway::simulator::model::{Mark, Platform, SocketId, SocketOut, take_marks};
-use genesys_gateway::wire::{NoAnswer, Request, Response};
+use base::cause::Cause;
+use base::retry_after;
+use base::rng::Rng;
+use base::secret::Secret;
+use base::wire::{NoAnswer, Request, Response};
+use proto::CallId;
+use proto::connect_uri::Streaming;
+use proto::oauth::{Grant, TokenRequest};
+use proto::rest::{Endpoints, Op, Outcome};
+use proto::session::{self, End, Fact, Session, SessionSettings, SocketRef};
+use simulator::model::{Mark, Platform, SocketId, SocketOut, take_marks};
 
 use crate::agenda::{Agenda, MINUTE, SECOND, Time};
 use crate::clock::Clock;

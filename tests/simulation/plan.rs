@@ -4,9 +4,9 @@
 //! Swarm style: each run has its own few kinds of faults; some have none of
 //! what others have plenty of.
 
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::model::Switches;
-use genesys_gateway::simulator::model::switches::IdleReset;
+use base::rng::Rng;
+use simulator::model::Switches;
+use simulator::model::switches::IdleReset;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 

@@ -1,11 +1,11 @@
 //! Where a deliberate breakage takes hold, between core and world.
 
-use genesys_gateway::filing::{Farewell, Settings};
+use base::ids::RecordId;
+use base::rows::Recovered;
+use filing::{Farewell, Settings};
 use genesys_gateway::gateway::{Input, Output};
-use genesys_gateway::ids::RecordId;
-use genesys_gateway::platform::connect_uri::Streaming;
-use genesys_gateway::platform::rollover::Replacement;
-use genesys_gateway::rows::Recovered;
+use proto::connect_uri::Streaming;
+use proto::rollover::Replacement;
 
 use crate::agenda::Time;
 

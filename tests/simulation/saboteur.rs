@@ -7,22 +7,18 @@ mod occasions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use genesys_gateway::filing::{
-    Answer, CallerId, CallerRequest, EventOutcome, Farewell, PostOutcome, Settings,
-};
-use genesys_gateway::foreign;
+use base::foreign;
+use base::ids::{ConversationId, RecordId, Topic};
+use base::notice::{Level, Notice};
+use base::rows::{Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder};
+use base::secret::Secret;
+use filing::{Answer, CallerId, CallerRequest, EventOutcome, Farewell, PostOutcome, Settings};
 use genesys_gateway::gateway::{Input, Output};
-use genesys_gateway::ids::{ConversationId, RecordId, Topic};
-use genesys_gateway::notice::{Level, Notice};
-use genesys_gateway::platform::CallId;
-use genesys_gateway::platform::connect_uri::Streaming;
-use genesys_gateway::platform::rest::{self, Op, Outcome};
-use genesys_gateway::platform::rollover::Replacement;
-use genesys_gateway::platform::session::{self, Fact, SocketRef};
-use genesys_gateway::rows::{
-    Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder,
-};
-use genesys_gateway::secret::Secret;
+use proto::CallId;
+use proto::connect_uri::Streaming;
+use proto::rest::{self, Op, Outcome};
+use proto::rollover::Replacement;
+use proto::session::{self, Fact, SocketRef};
 
 use breakage::{Breakage, REFUSALS};
 

@@ -1,9 +1,9 @@
 //! Hard hours, told one by one.
 
-use genesys_gateway::filing::topic_of;
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::model::{Control, Fault, Start};
+use base::ids::ConversationId;
+use base::rng::Rng;
+use filing::topic_of;
+use simulator::model::{Control, Fault, Start};
 
 use crate::agenda::{DAY, HOUR, MINUTE, SECOND, Time};
 use crate::full::{Ask, Event, Full};

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use genesys_gateway::ids::{ConversationId, RecordId};
-use genesys_gateway::rng::Rng;
-use genesys_gateway::rows::Source;
-use genesys_gateway::simulator::model::Control;
+use base::ids::{ConversationId, RecordId};
+use base::rng::Rng;
+use base::rows::Source;
+use simulator::model::Control;
 
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};
 use crate::full::Full;

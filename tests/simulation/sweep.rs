@@ -3,9 +3,9 @@
 //! killed after the first, the second, the third … order, until the story
 //! passes untouched.
 
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::rng::Rng;
-use genesys_gateway::simulator::model::Life;
+use base::ids::ConversationId;
+use base::rng::Rng;
+use simulator::model::Life;
 
 use crate::agenda::{HOUR, MINUTE, SECOND};
 use crate::full::{Ask, Event, Full};

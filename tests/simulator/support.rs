@@ -4,8 +4,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use genesys_gateway::simulator::{Options, Running, start};
 use serde_json::{Value, json};
+use simulator::{Options, Running, start};
 use tungstenite::{Message, WebSocket};
 
 /// Whatever takes longer has failed.

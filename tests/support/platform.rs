@@ -1,9 +1,9 @@
 //! The simulated platform in this process: commands, journal and truth.
 
-use genesys_gateway::ids::ConversationId;
-use genesys_gateway::simulator::model::{Control, Entry, WrapUp};
-use genesys_gateway::simulator::{Options, Running, start};
+use base::ids::ConversationId;
 use serde_json::{Value, json};
+use simulator::model::{Control, Entry, WrapUp};
+use simulator::{Options, Running, start};
 
 use super::wait::wait_for;
 

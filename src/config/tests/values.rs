@@ -243,7 +243,7 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
 fn channels_of_every_region_may_lead_below_its_domain() {
     for (_, region) in crate::config::REGIONS {
         let api = format!("https://api.{region}");
-        let streaming = crate::platform::connect_uri::Streaming::new(&api, region, &[]);
+        let streaming = proto::connect_uri::Streaming::new(&api, region, &[]);
         let judged = streaming.judge(&format!("wss://a.b.{region}/x"));
         assert!(judged.is_ok(), "{region}: {judged:?}");
     }

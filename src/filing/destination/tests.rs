@@ -15,7 +15,7 @@ fn at(s: u64) -> Now {
 fn unreachable() -> Verdict {
     Verdict::Later {
         retry_after: None,
-        how: Later::Unreachable(NoAnswer::Unreached(crate::cause::Cause::Refused)),
+        how: Later::Unreachable(NoAnswer::Unreached(base::cause::Cause::Refused)),
         cause: "not-reached",
         error: String::new(),
     }
@@ -39,9 +39,7 @@ fn five_failures_in_a_row_mean_down_and_then_one_probe_at_a_time() {
     }
     assert_eq!(
         d.learn(id(1), &unreachable(), at(1), &mut rng),
-        Some(Turn::Down(NoAnswer::Unreached(
-            crate::cause::Cause::Refused
-        )))
+        Some(Turn::Down(NoAnswer::Unreached(base::cause::Cause::Refused)))
     );
     assert_eq!(d.limit(at(1).mono), 0);
     let mut t = at(1).mono;

@@ -7,9 +7,9 @@
 use serde_json::{Map, Value};
 
 use super::text;
-use crate::ids::ConversationId;
-use crate::rows::Leg;
-use crate::time::Wall;
+use base::ids::ConversationId;
+use base::rows::Leg;
+use base::time::Wall;
 
 /// Where the members are.
 pub(super) struct Parts<'a> {

@@ -389,15 +389,15 @@ fn a_hint_at_a_wrap_up_that_is_known_is_no_news_and_one_at_another_time_is() {
         participant: "p".into(),
         session: "s".into(),
     };
-    let seen = crate::filing::record::Sighting {
-        source: crate::rows::Source::Notification,
+    let seen = crate::record::Sighting {
+        source: base::rows::Source::Notification,
         leg: leg.clone(),
         event_time: Some(at),
         digest: None,
         twin: None,
         received_at: at,
     };
-    let known = seen.row(c(), crate::ids::RecordId(uuid::Uuid::nil()), 0, at);
+    let known = seen.row(c(), base::ids::RecordId(uuid::Uuid::nil()), 0, at);
     let news = |time: Option<Wall>| {
         let hint = Hint {
             conversation: c(),

@@ -11,7 +11,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, State, Value};
 use serde_json::value::RawValue;
 
-use crate::foreign;
+use base::foreign;
 
 /// An object, an array, or a number that no machine type holds.
 #[derive(Clone)]

@@ -1,10 +1,10 @@
 //! The outbox: tries, the destination's health, and the operator's hand.
 
 use super::world::*;
-use crate::filing::*;
-use crate::notice::Level;
-use crate::rows::*;
-use crate::wire::NoAnswer;
+use crate::*;
+use base::notice::Level;
+use base::rows::*;
+use base::wire::NoAnswer;
 
 #[test]
 fn a_record_that_fails_is_tried_again_ever_more_seldom_until_it_is_given_up() {
@@ -183,7 +183,7 @@ fn acts_do_what_the_contract_says_from_every_state() {
             let (mut w, record) = World::with_record(*state);
             let before = w.record(record).clone();
             let answer = w.act(record, act);
-            match crate::filing::callers::after_act(*state, act) {
+            match crate::callers::after_act(*state, act) {
                 None => {
                     assert_eq!(
                         answer,
@@ -220,7 +220,7 @@ fn an_act_on_what_nobody_knows_is_404_and_on_what_is_forgotten_is_409() {
     assert_eq!(w.filing.record(record), None);
     let answer = w.act(record, Act::Retry);
     assert_eq!(answer, Answer::WrongState { state: "delivered" });
-    let unknown = crate::ids::RecordId(uuid::Uuid::from_u128(5));
+    let unknown = base::ids::RecordId(uuid::Uuid::from_u128(5));
     assert_eq!(w.act(unknown, Act::Retry), Answer::NotFound);
 }
 

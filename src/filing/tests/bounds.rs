@@ -1,10 +1,10 @@
 //! Callers who make and stop, or hand in, without an end: what is kept of it has a bound.
 
 use super::world::*;
-use crate::filing::settings::STOPPED_REMEMBERED_MAX;
-use crate::filing::*;
-use crate::notice::Level;
-use crate::rows::*;
+use crate::settings::STOPPED_REMEMBERED_MAX;
+use crate::*;
+use base::notice::Level;
+use base::rows::*;
 
 #[test]
 fn ended_interactions_are_bounded_by_number_and_the_oldest_without_a_record_go_first() {

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use super::store_model::StoreModel;
 use super::world::{START, c, t};
-use crate::filing::*;
-use crate::ids::{ConversationId, RecordId, Topic};
-use crate::rng::Rng;
-use crate::rows::*;
-use crate::time::{Mono, Now, Wall};
+use crate::*;
+use base::ids::{ConversationId, RecordId, Topic};
+use base::rng::Rng;
+use base::rows::*;
+use base::time::{Mono, Now, Wall};
 
 const CONVERSATIONS: u128 = 40;
 /// Faults end and peace begins.
@@ -290,7 +290,7 @@ impl Run {
         let hour = self.now.mono.0 / 900_000;
         // Moods that last a quarter of an hour.
         if !self.peace() && hour % 5 == 1 {
-            return PostOutcome::NoAnswer(crate::wire::NoAnswer::NotSent);
+            return PostOutcome::NoAnswer(base::wire::NoAnswer::NotSent);
         }
         if !self.peace() && hour % 7 == 2 {
             return answered(401);
@@ -302,7 +302,7 @@ impl Run {
         self.history.entry(record).or_insert(1);
         if self.fault(5) {
             // It took it, and we do not know.
-            return PostOutcome::NoAnswer(crate::wire::NoAnswer::TimedOut);
+            return PostOutcome::NoAnswer(base::wire::NoAnswer::TimedOut);
         }
         answered(if known { 409 } else { 201 })
     }

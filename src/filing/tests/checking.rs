@@ -1,9 +1,9 @@
 //! Gaps, late subscriptions, missing announcements, REST that cannot tell.
 
 use super::world::*;
-use crate::filing::*;
-use crate::notice::Level;
-use crate::rows::*;
+use crate::*;
+use base::notice::Level;
+use base::rows::*;
 
 fn trouble() -> FetchOutcome {
     FetchOutcome::Trouble("503".into())

@@ -1,8 +1,8 @@
 //! Very many are due at once: questions about many, and what their answers prove.
 
 use super::world::*;
-use crate::filing::*;
-use crate::notice::Level;
+use crate::*;
+use base::notice::Level;
 
 /// Many conversations, live again after a gap that touched all of them.
 fn crowd(n: u128) -> World {
@@ -41,10 +41,10 @@ fn back_after_a_gap(n: u128) -> World {
 fn answer_all(
     w: &mut World,
     fetch: Fetch,
-    asked_at: crate::time::Now,
-    news: &dyn Fn(crate::ids::ConversationId) -> Option<crate::time::Wall>,
+    asked_at: base::time::Now,
+    news: &dyn Fn(base::ids::ConversationId) -> Option<base::time::Wall>,
 ) {
-    let number = |id: crate::ids::ConversationId| id.0.as_u128() - 0xc0_0000;
+    let number = |id: base::ids::ConversationId| id.0.as_u128() - 0xc0_0000;
     let json = match &fetch {
         Fetch::One(id) | Fetch::Calm(id) => match news(*id) {
             Some(at) => over(number(*id), &[("a", at)]),

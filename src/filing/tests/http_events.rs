@@ -1,9 +1,9 @@
 //! Events over HTTP: the same wrap-up by both ways, in every order, is one record.
 
 use super::world::*;
-use crate::filing::caller::EventOutcome::{self, Known, Taken, Unreported};
-use crate::filing::*;
-use crate::rows::*;
+use crate::caller::EventOutcome::{self, Known, Taken, Unreported};
+use crate::*;
+use base::rows::*;
 
 fn sent(w: &mut World, n: u128, body: String) -> u64 {
     w.ask(CallerRequest::Event {
@@ -12,7 +12,7 @@ fn sent(w: &mut World, n: u128, body: String) -> u64 {
     })
 }
 
-fn told(w: &mut World, n: u128, leg: &str, at: crate::time::Wall) -> EventOutcome {
+fn told(w: &mut World, n: u128, leg: &str, at: base::time::Wall) -> EventOutcome {
     let caller = sent(w, n, World::event_body(n, leg, at));
     match w.answer_to(caller) {
         Some(Answer::Event(outcome)) => *outcome,
@@ -22,7 +22,7 @@ fn told(w: &mut World, n: u128, leg: &str, at: crate::time::Wall) -> EventOutcom
 
 fn filing_everything() -> Settings {
     Settings {
-        unreported: crate::filing::Unreported::File,
+        unreported: crate::Unreported::File,
         ..Settings::default()
     }
 }

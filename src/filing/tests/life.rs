@@ -1,9 +1,9 @@
 //! From accepted to filed and finished, and the ways it may end otherwise.
 
 use super::world::*;
-use crate::filing::*;
-use crate::notice::Level;
-use crate::rows::*;
+use crate::*;
+use base::notice::Level;
+use base::rows::*;
 
 fn until_first() -> Settings {
     Settings {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::world::*;
-use crate::filing::*;
-use crate::time::Wall;
+use crate::*;
+use base::time::Wall;
 
 /// Over since `ended`; each agent with more members of the participant and of its call.
 pub(super) fn ended(at: Wall, agents: &[(Value, Value)]) -> String {

@@ -2,8 +2,8 @@
 //! who is in a transaction under way learns its outcome, or that nobody knows it.
 
 use super::world::*;
-use crate::filing::*;
-use crate::rows::*;
+use crate::*;
+use base::rows::*;
 
 fn result(key: Option<&str>, digest: u8) -> CallerRequest {
     CallerRequest::SupportResult {

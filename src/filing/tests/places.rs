@@ -2,7 +2,7 @@
 
 use super::lingering::{ended, just_over, optional};
 use super::world::*;
-use crate::filing::*;
+use crate::*;
 
 fn short(w: &mut World, known: usize, others: usize) {
     w.tell(Fact::Platform(PlatformFact::Short { known, others }));

@@ -2,12 +2,12 @@
 //! against the record, patience, 409, outages, and restarts in between.
 
 use super::world::*;
-use crate::filing::*;
-use crate::ids::RecordId;
-use crate::notice::Level;
-use crate::rows::RecordState;
-use crate::time::{Mono, Now};
-use crate::wire::NoAnswer;
+use crate::*;
+use base::ids::RecordId;
+use base::notice::Level;
+use base::rows::RecordState;
+use base::time::{Mono, Now};
+use base::wire::NoAnswer;
 
 fn many(n: u128, settings: Settings) -> World {
     let mut w = World::new(settings);
@@ -45,7 +45,7 @@ fn count(w: &World, state: RecordState) -> u64 {
 fn restarted_at(w: World, settings: Settings, wall_later: i64) -> World {
     let now = Now {
         mono: Mono(1),
-        wall: crate::time::Wall(w.now.wall.0 + wall_later),
+        wall: base::time::Wall(w.now.wall.0 + wall_later),
     };
     World::restarted(settings, w.store, now, 3)
 }
@@ -474,7 +474,7 @@ fn what_is_remembered_of_refusals_is_kept_when_the_store_is_well_again() {
     w.commits = Commits::Wait;
     w.post_ends(answered(422));
     let refused = |w: &World| w.store.destination.refused.len();
-    w.fail_commit(crate::rows::StoreTrouble::Full);
+    w.fail_commit(base::rows::StoreTrouble::Full);
     assert_eq!(refused(&w), 0);
     w.commits = Commits::Succeed;
     w.pass(secs(5));

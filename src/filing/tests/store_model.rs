@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{ConversationId, RecordId};
-use crate::rows::*;
-use crate::time::Wall;
+use base::ids::{ConversationId, RecordId};
+use base::rows::*;
+use base::time::Wall;
 
 #[derive(Clone, Default)]
 pub(super) struct StoreModel {

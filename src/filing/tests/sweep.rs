@@ -2,9 +2,9 @@
 //! must hold all the same.
 
 use super::world::*;
-use crate::filing::*;
-use crate::notice::Level;
-use crate::rows::*;
+use crate::*;
+use base::notice::Level;
+use base::rows::*;
 
 /// The whole life of one interaction with two wrap-ups, with the `fail`-th commit failing
 /// `times` times. Gives the number of commits.

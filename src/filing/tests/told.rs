@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::world::*;
-use crate::filing::*;
-use crate::rows::*;
+use crate::*;
+use base::rows::*;
 
 #[test]
 fn a_farewell_names_what_is_lost_and_nothing_else() {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::store_model::StoreModel;
-use crate::filing::*;
-use crate::ids::{ConversationId, RecordId, Topic};
-use crate::notice::{Level, Notice};
-use crate::rows::*;
-use crate::time::{Mono, Now, Wall};
+use crate::*;
+use base::ids::{ConversationId, RecordId, Topic};
+use base::notice::{Level, Notice};
+use base::rows::*;
+use base::time::{Mono, Now, Wall};
 
 /// What becomes of commits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use super::super::rest::{Body, HttpSettings, agent, perform};
 use super::super::stub::{Stub, Then};
 use super::super::tls::Trust;
-use crate::wire::{NoAnswer, Request, Response};
+use base::wire::{NoAnswer, Request, Response};
 
 fn client() -> ureq::Agent {
     agent(&HttpSettings {

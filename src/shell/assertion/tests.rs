@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
 use super::*;
-use crate::platform::saml::Sign;
+use proto::saml::Sign;
 
 const NOW: Wall = Wall(1_767_886_512_345);
 

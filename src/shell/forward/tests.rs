@@ -8,9 +8,9 @@ use super::super::rest::{HttpSettings, agent};
 use super::super::stub::{Stub, Then, reply, tls_file};
 use super::super::tls::Trust;
 use super::*;
-use crate::rows::{Leg, RecordKind, RecordState, Source};
-use crate::time::Wall;
-use crate::wire::NoAnswer;
+use base::rows::{Leg, RecordKind, RecordState, Source};
+use base::time::Wall;
+use base::wire::NoAnswer;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

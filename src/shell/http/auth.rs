@@ -10,9 +10,9 @@ use std::sync::Arc;
 use ring::digest::{SHA256, digest};
 
 use super::exchange::{Exchange, Reply};
-use crate::secret::Secret;
 use crate::shell::problem::Problem;
 use crate::shell::shared::Shared;
+use base::secret::Secret;
 
 /// The tokens that open a listener; each is as good as any other.
 /// Clones share them, so that a reload reaches every connection.

@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use super::intake::bad_id;
 use super::json::{self, Document, Member};
-use crate::filing::conversation_of;
-use crate::filing::record::instant;
-use crate::ids::{ConversationId, Topic};
 use crate::shell::problem::Problem;
-use crate::time::Wall;
+use base::ids::{ConversationId, Topic};
+use base::time::Wall;
+use filing::conversation_of;
+use filing::record::instant;
 
 /// Before this, 2010-01-01, there was no platform that could have sent anything: such a time is
 /// one of seconds, or of no clock.
@@ -241,13 +241,13 @@ fn no_object(pointer: &str) -> Problem {
 
 /// Any bytes as the body of an event: what is taken is one, and a frame is the same event as over
 /// the WebSocket.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "windows"))]
 pub(crate) fn fuzz_event(data: &[u8]) {
-    use crate::filing::record::read_event;
-    use crate::filing::template::{self, Renderer};
-    use crate::foreign;
-    use crate::platform::frames::{self, Frame};
-    use crate::rows::RecordKind;
+    use base::foreign;
+    use base::rows::RecordKind;
+    use filing::record::read_event;
+    use filing::template::{self, Renderer};
+    use proto::frames::{self, Frame};
 
     let told = foreign::text_within(data, json::DEPTH_MAX);
     let body = told.as_deref().map_or(data, str::as_bytes);

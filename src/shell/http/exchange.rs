@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here knows the HTTP server; that is `served`'s business alone.
 
-use crate::plain::json_shown;
+use base::plain::json_shown;
 use std::borrow::Cow;
 use std::time::Duration;
 

@@ -21,14 +21,14 @@ use super::json::{self, Document, Flaw, Pointer};
 use super::quota::{self, Quota};
 use super::served::{Handler, Served, ServedSettings};
 use super::view;
-use crate::foreign;
-use crate::ids::ConversationId;
 use crate::shell::clock::Clock;
 use crate::shell::gate::{GateLimits, Listener};
 use crate::shell::port::{Answer, CallerRequest, Port};
 use crate::shell::problem::Problem;
 use crate::shell::seldom::Seldom;
-use crate::store::MEMBERS_BYTES_MAX;
+use base::foreign;
+use base::ids::ConversationId;
+use store::MEMBERS_BYTES_MAX;
 
 /// The description of this listener, OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("../openapi.json");

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::ids::ConversationId;
 use crate::redaction;
-use crate::rows;
 use crate::shell::port::{InteractionView, RecordView};
-use crate::time::Wall;
+use base::ids::ConversationId;
+use base::rows;
+use base::time::Wall;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,8 +4,8 @@ use crossbeam_channel::unbounded;
 
 use super::super::stub::{Stub, Then, reply, tls_file};
 use super::*;
-use crate::cause::Cause;
-use crate::platform::rest::Answer;
+use base::cause::Cause;
+use proto::rest::Answer;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -15,8 +15,8 @@ use super::conversation::{Conversation, Leg, Media, SKIPPED_CODE, Wrap};
 use super::operational::{event_body, event_of_call};
 use super::switches::{CallbackWrapup, Rewrap, SkippedAcw};
 use super::truth::WrapUp;
-use crate::ids::ConversationId;
-use crate::time::{Now, Wall};
+use base::ids::ConversationId;
+use base::time::{Now, Wall};
 
 /// Most agent legs of one conversation.
 const AGENT_LEGS_MOST: usize = 100;
@@ -396,7 +396,7 @@ impl Platform {
                 (_, Sort::Skipped) => 0,
                 // A change does not lengthen the after-call work.
                 (Some(previous), Sort::Changed) => previous.duration_ms,
-                _ => crate::time::millis(now.wall.since(began)),
+                _ => base::time::millis(now.wall.since(began)),
             },
         };
         acw.draft = None;

@@ -12,9 +12,9 @@ use super::conversation::{Conversation, Leg, Media, Participant, Purpose};
 use super::faults::DETAIL_PERMISSION;
 use super::rest::{Outcome, Parts, Refusal};
 use super::switches::{AnalyticsOver, AnalyticsWrapup};
-use crate::ids::ConversationId;
-use crate::time::{Now, Wall};
-use crate::wire::Response;
+use base::ids::ConversationId;
+use base::time::{Now, Wall};
+use base::wire::Response;
 
 /// How much later the wrap-up is there in `missing-at-first`.
 const WRAPUP_LATER: Duration = Duration::from_secs(300);

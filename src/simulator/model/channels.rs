@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::switches::{ChannelExpiry, Eviction, EvictionChoice};
 use super::topics::Topic;
 use super::{Platform, SocketId, Timer};
-use crate::time::{Mono, Now};
+use base::time::{Mono, Now};
 
 /// A channel that exists.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::faults::{Noise, RestFailure};
 use super::life::Life;
 use super::rest::Call;
 use super::switches::SwitchError;
-use crate::ids::ConversationId;
+use base::ids::ConversationId;
 
 /// A command. In JSON: `{"command": "wrap-up", "conversation": "…", …}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -12,9 +12,9 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::ids::ConversationId;
-use crate::rng::Rng;
-use crate::time::Wall;
+use base::ids::ConversationId;
+use base::rng::Rng;
+use base::time::Wall;
 
 /// The code of skipped after-call work.
 pub const SKIPPED_CODE: &str = "ININ-WRAP-UP-SKIPPED";

@@ -14,8 +14,8 @@ use super::sockets::{Mute, id_of};
 use super::switches::{EventDelivery, MetadataKey, TokenDeath};
 use super::topics::DETAIL_PREFIX;
 use super::{Platform, SocketId, SocketOut, Timer};
-use crate::ids::ConversationId;
-use crate::time::Now;
+use base::ids::ConversationId;
+use base::time::Now;
 
 /// How long `swap` holds an event back if no other comes.
 const SWAP_WAITS: Duration = Duration::from_secs(2);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::rest::Call;
 use super::switches::EventDelivery;
 use super::topics::{Topic, glob};
-use crate::ids::ConversationId;
+use base::ids::ConversationId;
 
 /// Longest list of faults of one sort.
 pub(super) const FAULTS_MOST: usize = 10_000;

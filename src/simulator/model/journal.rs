@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::time::Wall;
+use base::time::Wall;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::acts::Start;
 use super::control::ControlError;
 use super::conversation::Media;
 use super::{Platform, Timer};
-use crate::ids::ConversationId;
-use crate::time::Now;
+use base::ids::ConversationId;
+use base::time::Now;
 
 /// The whole life of a conversation, on timers from now: agents talk one after
 /// the other, each wraps up after its own after-call work.

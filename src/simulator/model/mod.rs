@@ -51,10 +51,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::ids::ConversationId;
-use crate::rng::Rng;
-use crate::time::{Mono, Now, Wall};
-use crate::wire::{Request, Response};
+use base::ids::ConversationId;
+use base::rng::Rng;
+use base::time::{Mono, Now, Wall};
+use base::wire::{Request, Response};
 
 pub use acts::Start;
 pub use control::{Control, ControlError, Fault, Target};

@@ -10,9 +10,9 @@ use super::Platform;
 use super::conversation::{Acw, Conversation, Leg, Media, Participant, Purpose, Wrap};
 use super::rest::{Outcome, Refusal};
 use super::switches::{CallbackWrapup, OptionalAcw, Switches, WrapupLevel};
-use crate::ids::ConversationId;
-use crate::time::Wall;
-use crate::wire::Response;
+use base::ids::ConversationId;
+use base::time::Wall;
+use base::wire::Response;
 
 impl Platform {
     pub(super) fn get_conversation(&self, id: &str) -> Outcome {

@@ -11,8 +11,8 @@ use super::faults::{EventFault, FAULTS_MOST, Faults, Refused, RestFailure, RestF
 use super::sockets::Mute;
 use super::switches::EventDelivery;
 use super::{Platform, SocketId};
-use crate::ids::ConversationId;
-use crate::time::{Now, Wall};
+use base::ids::ConversationId;
+use base::time::{Now, Wall};
 
 impl Platform {
     pub(super) fn obey(&mut self, command: &Control, now: Now) -> Result<Value, ControlError> {

@@ -17,7 +17,7 @@ use super::switches::{
 };
 use super::topics::Topic;
 use super::{Platform, SocketId};
-use crate::time::Now;
+use base::time::Now;
 
 /// Most topics looked at in one request; more are refused as over the limit anyway.
 const TOPICS_LOOKED_AT: usize = 10_000;

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::Platform;
 use super::faults::RestFailure;
 use super::switches::{IdleReset, RateHeaders, RateRetryAfter};
-use crate::time::Now;
-use crate::wire::{Request, Response};
+use base::time::Now;
+use base::wire::{Request, Response};
 
 /// Private header: the answer is to be given this many milliseconds late.
 pub const DELAY_MARK: &str = "x-simulator-delay-ms";

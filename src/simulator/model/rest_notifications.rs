@@ -9,8 +9,8 @@ use super::Platform;
 use super::rest::{Outcome, Parts, Refusal};
 use super::switches::{DeleteStatus, ForeignChannels, MalformedTopic};
 use super::topics::{DETAIL_EVENTS, Topic};
-use crate::time::Now;
-use crate::wire::{Request, Response};
+use base::time::Now;
+use base::wire::{Request, Response};
 
 /// Why a topic is not admitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

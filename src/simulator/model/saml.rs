@@ -18,7 +18,7 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
 use super::settings::Saml;
 use super::xml::{self, Element};
-use crate::time::Wall;
+use base::time::Wall;
 
 /// How far the clocks may be apart (protocol, section 2.3).
 pub(super) const SKEW: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@
 use uuid::Uuid;
 
 use super::switches::Switches;
-use crate::secret::Secret;
+use base::secret::Secret;
 
 /// A user whom an assertion may name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use super::faults::Noise;
 use super::journal::tail;
 use super::switches::{ClosingNotice, SecondSocket, TokenDeath};
 use super::{Platform, SocketId, SocketOut, Timer};
-use crate::time::Now;
-use crate::wire::Response;
+use base::time::Now;
+use base::wire::Response;
 
 /// What a socket does not send any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::time::Mono;
+use base::time::Mono;
 
 /// A set of timers with a payload each.
 #[derive(Debug)]

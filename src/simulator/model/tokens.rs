@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::saml;
 use super::switches::{AssertionReplay, InvalidClientStatus};
 use super::{Platform, Timer};
-use crate::time::{Mono, Now, Wall};
-use crate::wire::{Request, Response};
+use base::time::{Mono, Now, Wall};
+use base::wire::{Request, Response};
 
 const SAML2_BEARER: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 

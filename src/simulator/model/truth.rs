@@ -17,8 +17,8 @@ use super::channels::Channel;
 use super::conversation::Conversation;
 use super::rest::Call;
 use super::{Platform, SocketId};
-use crate::ids::ConversationId;
-use crate::time::{Mono, Wall};
+use base::ids::ConversationId;
+use base::time::{Mono, Wall};
 
 /// One wrap-up that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::rows::{ChannelRow, DestinationRow};
-use crate::secret::Secret;
+use base::rows::{ChannelRow, DestinationRow};
+use base::secret::Secret;
 
 fn channel(slot: u8) -> ChannelRow {
     ChannelRow {

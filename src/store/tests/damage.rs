@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions as FileOptions};
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::store::schema::PAGE_BYTES;
+use crate::schema::PAGE_BYTES;
 
 const N: u128 = 300;
 
@@ -127,7 +127,7 @@ fn overwritten_leaves_cost_only_their_own_rows_and_lost_interactions_start_again
     let place = filled();
     let kinds = page_kinds(&place.path());
     let leaves: Vec<usize> = (0..kinds.len()).filter(|i| kinds[*i] == 0x0d).collect();
-    let mut rng = crate::rng::Rng::new(3);
+    let mut rng = base::rng::Rng::new(3);
     let mut garbage = [0; PAGE_BYTES];
     for page in leaves.iter().skip(8).step_by(9) {
         garbage.fill_with(|| rng.next_u64() as u8);
@@ -353,7 +353,7 @@ fn an_index_page_from_an_earlier_time_is_noticed_and_no_row_is_lost_from_sight()
 fn no_damage_keeps_the_store_from_opening() {
     let place = filled();
     let sound = fs::read(place.path()).unwrap();
-    let mut rng = crate::rng::Rng::new(11);
+    let mut rng = base::rng::Rng::new(11);
     for round in 0..25 {
         let mut bytes = sound.clone();
         for _ in 0..=rng.below(6) {

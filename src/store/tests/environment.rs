@@ -4,8 +4,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::blame::Blame;
-use crate::store::inspect::{Counts, ShapeRow, open_inspect};
+use crate::inspect::{Counts, ShapeRow, open_inspect};
+use base::blame::Blame;
 
 fn fails(fact: StoreFact) -> StoreTrouble {
     match fact {

@@ -9,8 +9,8 @@ mod refused;
 mod rotation;
 
 use crate::support::{Gateway, History, Middlebox, Platform, Setup, wait_for};
-use genesys_gateway::simulator::model::Call;
 use serde_json::{Value, json};
+use simulator::model::Call;
 
 /// All that the platform says comes through the middlebox, over REST and the WebSocket.
 fn between(platform: &Platform, history: &History) -> (Middlebox, Setup) {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use genesys_gateway::simulator::model::Call;
 use serde_json::json;
+use simulator::model::Call;
 
 use super::{asked, between, wait_reason, watched, works};
 use crate::support::{Gateway, History, Platform, Setup, wait_for, wait_within};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use genesys_gateway::foreign;
-use genesys_gateway::ids::{ConversationId, RecordId};
-use genesys_gateway::rows::{Change, InteractionState, RecordKind, RecordRow, RecordState, Source};
-use genesys_gateway::simulator::model::Leg;
-use genesys_gateway::simulator::model::switches::OptionalAcw;
+use base::foreign;
+use base::ids::{ConversationId, RecordId};
+use base::rows::{Change, InteractionState, RecordKind, RecordRow, RecordState, Source};
+use simulator::model::Leg;
+use simulator::model::switches::OptionalAcw;
 
 use super::{SKEW_MAX, same_session, whose};
 use crate::agenda::{HOUR, MINUTE};

@@ -1,7 +1,7 @@
 //! Nothing that was refused with 503 ever happens.
 
-use genesys_gateway::foreign;
-use genesys_gateway::rows::Change;
+use base::foreign;
+use base::rows::Change;
 
 use crate::full::{Ask, Full, Waiting};
 

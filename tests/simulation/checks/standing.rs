@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use genesys_gateway::filing::topic_of;
-use genesys_gateway::platform::rollover::Replacement;
-use genesys_gateway::simulator::model::switches::ForeignChannels;
+use filing::topic_of;
+use proto::rollover::Replacement;
+use simulator::model::switches::ForeignChannels;
 
 use super::{ANSWER_MAX, DEAF_MAX, HELD_LOOKS_MAX, IDLE_LOOKS_MAX, MADE_MAX, PEACE_MAX};
 use crate::agenda::HOUR;

@@ -1,8 +1,8 @@
 //! Events that come over HTTP, as an organisation sends them that has them already: beside
 //! the socket, before it, after it, again and again, or for conversations that nobody reported.
 
-use genesys_gateway::filing::{CallerRequest, EventOutcome, Unreported};
-use genesys_gateway::foreign;
+use base::foreign;
+use filing::{CallerRequest, EventOutcome, Unreported};
 
 use super::{Ask, Event, Full};
 use crate::agenda::{HOUR, MINUTE, SECOND, Time};

@@ -1,10 +1,10 @@
 //! Between the core and the world: facts in, orders out, each looked at.
 
-use genesys_gateway::filing::PostOutcome;
+use base::ids::RecordId;
+use filing::PostOutcome;
 use genesys_gateway::gateway::{Gateway, Input, Output};
-use genesys_gateway::ids::RecordId;
-use genesys_gateway::platform::rest::Op;
-use genesys_gateway::platform::session;
+use proto::rest::Op;
+use proto::session;
 
 use super::{Event, Full};
 use crate::agenda::SECOND;

@@ -1,9 +1,9 @@
 //! A stop in the middle of store trouble, and the farewell held against the disk; callers who
 //! come in a crowd.
 
-use genesys_gateway::filing::Farewell;
+use base::rows::StoreTrouble;
+use filing::Farewell;
 use genesys_gateway::gateway::Input;
-use genesys_gateway::rows::StoreTrouble;
 
 use super::{Ask, Event, Full};
 use crate::agenda::{MINUTE, SECOND, Time};

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use base::rows::StoreTrouble;
 use genesys_gateway::gateway::{self, Gateway};
-use genesys_gateway::platform;
-use genesys_gateway::rows::StoreTrouble;
 
 use super::{Event, Full};
 use crate::agenda::{HOUR, MINUTE, SECOND};
@@ -207,7 +206,7 @@ impl Full {
             streaming = s.streaming(streaming);
         }
         let settings = gateway::Settings {
-            platform: platform::Settings {
+            platform: proto::Settings {
                 max_channels: self.plan.max_channels,
                 topics_per_channel: self.plan.topics_per_channel,
                 renew_before: Duration::from_millis(self.plan.renew_before),

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use genesys_gateway::fetch::{Fetch, FetchOutcome};
-use genesys_gateway::foreign;
-use genesys_gateway::ids::{ConversationId, Topic};
-use genesys_gateway::platform::{Fact, Input};
+use base::fetch::{Fetch, FetchOutcome};
+use base::foreign;
+use base::ids::{ConversationId, Topic};
+use proto::{Fact, Input};
 
 use super::{DEAF_MAX, Event, FETCHES_MAX, Half, Owed, conversation_of, topic_of};
 use crate::agenda::{SECOND, Time};

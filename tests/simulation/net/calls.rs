@@ -1,10 +1,10 @@
 //! REST calls on their way there and back, and what the answers may give away.
 
-use genesys_gateway::platform::rest::{self, Failure, Op, Outcome};
-use genesys_gateway::platform::{CallId, limits};
-use genesys_gateway::secret::Secret;
-use genesys_gateway::simulator::model::{Mark, take_marks};
-use genesys_gateway::wire::{NoAnswer, Request, Response};
+use base::secret::Secret;
+use base::wire::{NoAnswer, Request, Response};
+use proto::rest::{self, Failure, Op, Outcome};
+use proto::{CallId, limits};
+use simulator::model::{Mark, take_marks};
 
 use super::{Event, Exchange, Incoming, Net, REST_PATIENCE, odd};
 use crate::agenda::{MINUTE, Time};

@@ -1,7 +1,7 @@
 //! Odd text in what the platform says: as people and machines put it into names, notes and
 //! numbers. A strict parser refuses the whole document for it.
 
-use genesys_gateway::rng::Rng;
+use base::rng::Rng;
 use serde_json::Value;
 
 /// Half of a surrogate pair, either half, escapes that are none, and characters that no string

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use genesys_gateway::platform::session::{self, End, SocketRef};
+use proto::session::{self, End, SocketRef};
 
 use super::{Event, HALF_OPEN, Link, Net, Refusal};
 use crate::agenda::{SECOND, Time};

@@ -162,7 +162,7 @@ fn a_pointer_finds_what_it_points_to() {
 
 #[test]
 fn it_accepts_nothing_that_the_usual_reader_refuses() {
-    let mut rng = crate::rng::Rng::new(11);
+    let mut rng = base::rng::Rng::new(11);
     let alphabet = b"{}[]\",:0123eE+-.\\u/ntrufals \xc3\xa9";
     let mut accepted = 0;
     for _ in 0..50_000 {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::wire::{Request, Response};
+use base::wire::{Request, Response};
 
 /// A platform, a clock, and a token.
 pub(super) struct World {
