@@ -124,6 +124,7 @@ impl Client {
     /// given up and begun again and again.
     pub(super) fn may_create_at(&self, now: Mono) -> Mono {
         self.create_from
+            .max(self.way.make_from())
             .max(self.budget.held_until(&Op::CreateChannel))
             .max(self.budget.possible_at(Priority::Upkeep, now))
     }

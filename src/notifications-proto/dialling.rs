@@ -143,7 +143,7 @@ impl Client {
     /// A successor got no socket: each try costs a place.
     pub(super) fn successor_in_vain(&mut self, now: Now) {
         if self.way.gated() {
-            self.create_from = self.create_from.max(now.mono + self.way.successor_pause());
+            self.way.made_in_vain(now);
         }
     }
 }

@@ -271,7 +271,7 @@ impl Client {
             let Some(channel) = self.channels.get(&successor) else {
                 continue;
             };
-            let overdue = now.mono.since(channel.handover_began) >= HANDOVER_PATIENCE;
+            let overdue = self.handover_due(channel) <= now.mono;
             if channel.phase == Phase::Open && channel.settled() {
                 if self.lingers(predecessor, now) {
                     continue;
@@ -289,6 +289,16 @@ impl Client {
                 self.handover_socket_lost(successor, "handover-overdue", now);
             }
         }
+    }
+
+    /// When a successor has to have taken over. What we keep it waiting for is not its fault:
+    /// one that has not been dialled yet is worth more than the next one that would be made.
+    fn handover_due(&self, channel: &Channel) -> Mono {
+        let began = match self.way.gated() && channel.waits_for_socket() {
+            true => channel.handover_began.max(self.way.from()),
+            false => channel.handover_began,
+        };
+        began + HANDOVER_PATIENCE
     }
 
     /// A predecessor whose topics are all live on its successor stays for a moment, for what
@@ -523,7 +533,7 @@ impl Client {
                     "channel life",
                 );
             }
-            let overdue = c.handover_began + HANDOVER_PATIENCE;
+            let overdue = self.handover_due(c);
             let last = c.successor.and(c.closing_until.map(last_moment));
             for t in [c.successor_of.map(|_| overdue), c.linger_until, last] {
                 if let Some(t) = t.filter(|t| *t > self.advanced) {

@@ -141,6 +141,8 @@ pub(super) struct Way {
     /// Nothing is dialled before.
     from: Mono,
     pause: Duration,
+    /// No channel is made before: those that were made got no socket, and each costs a place.
+    make_from: Mono,
     /// Since a socket served, a channel was replaced because a refusal may be about it alone.
     doubted: bool,
     /// Another token is held than the one with which sockets could not be had, and none has
@@ -189,6 +191,10 @@ impl Way {
         }
         let first = trouble.of_channel() && !self.doubted;
         self.doubted |= first;
+        if first {
+            // What was made in vain before was made for another reason.
+            self.make_from = Mono(0);
+        }
         // A row that something else began says nothing about channels.
         self.failures = if first {
             1
@@ -250,6 +256,7 @@ impl Way {
         self.doubted = false;
         self.unproven = false;
         self.from = Mono(0);
+        self.make_from = Mono(0);
         self.trouble.take().filter(|_| gated)
     }
 
@@ -292,10 +299,16 @@ impl Way {
         self.pause
     }
 
-    /// After a successor that got no socket, before the next is made.
-    pub(super) fn successor_pause(&self) -> Duration {
-        let most = Duration::from_secs(60 * u64::from(self.failures.min(20)));
-        (self.pause * WAY_PAUSES_PER_SUCCESSOR).max(most)
+    /// A channel was made, and got no socket.
+    pub(super) fn made_in_vain(&mut self, now: Now) {
+        let least = Duration::from_secs(60 * u64::from(self.failures.min(20)));
+        let pause = (self.pause * WAY_PAUSES_PER_SUCCESSOR).max(least);
+        self.make_from = self.make_from.max(now.mono + pause);
+    }
+
+    /// When the next channel may be made.
+    pub(super) fn make_from(&self) -> Mono {
+        self.make_from
     }
 
     /// What is wrong, and since when.
@@ -419,6 +432,23 @@ mod tests {
                 .replace
         );
         assert_eq!(way.pause(), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_made_in_vain_keeps_nobody_from_replacing_a_channel_that_is_doubted() {
+        let (mut way, mut rng) = (Way::default(), Rng::new(1));
+        for n in 1..=10 {
+            way.failed(&End::refused(429), n, n, at(0), &mut rng);
+        }
+        way.made_in_vain(at(0));
+        assert!(way.make_from() >= at(600).mono);
+        way.failed(&End::refused(401), 11, 11, at(9), &mut rng);
+        assert!(way.make_from() <= at(9).mono, "the first is another matter");
+        way.made_in_vain(at(9));
+        way.failed(&End::refused(401), 12, 12, at(10), &mut rng);
+        assert!(way.make_from() > at(60).mono, "the second is not");
+        way.serves();
+        assert!(way.make_from() <= at(10).mono);
     }
 
     #[test]

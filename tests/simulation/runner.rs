@@ -270,6 +270,10 @@ const NAMED: &[(u64, &str)] = &[
         "topics sent on a socket that is given up are subscribed after its channel was emptied",
     ),
     (
+        700_497,
+        "sockets refused with 429 for an hour, a token ends in it: no channel served an hour after",
+    ),
+    (
         100_146,
         "the platform forgets to announce, then refuses to show: finished after one refusal",
     ),

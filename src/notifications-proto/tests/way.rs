@@ -10,15 +10,25 @@ use base::cause::Cause;
 
 /// Refuses every socket from now on for so long; how many were tried.
 pub(super) fn refuse(b: &mut Bench, end: &End, length: Duration) -> usize {
+    refuse_some(b, |_| Some(end.clone()), length)
+}
+
+/// Refuses those sockets, by where they lead, and lets the others serve.
+fn refuse_some(b: &mut Bench, refused: impl Fn(&str) -> Option<End>, length: Duration) -> usize {
     let until = b.now.plus(length);
     let mut tried = 0;
     loop {
         while let Some(output) = b.client.poll_output() {
             b.client.audit().unwrap();
             match output {
-                Output::OpenSocket { socket, .. } => {
+                Output::OpenSocket {
+                    socket,
+                    connect_uri,
+                } => {
                     tried += 1;
-                    let fact = session::Fact::Ended(end.clone());
+                    let uri = connect_uri.expose().to_string();
+                    let fact = refused(&uri).map_or(session::Fact::Opened, session::Fact::Ended);
+                    b.sockets.push((socket, uri));
                     b.client.handle(Input::Session { socket, fact }, b.now);
                 }
                 Output::Call { call, op, .. } => b.call(call, op),
@@ -219,4 +229,25 @@ fn channels_that_cannot_be_had_are_no_places_to_come() {
         (told.topics_live, told.topics_waiting, short),
         (10, 20, Some(20))
     );
+}
+
+#[test]
+fn channels_of_a_token_that_ended_while_sockets_were_refused_are_replaced_soon_after() {
+    let mut b = Bench::with(settings(), &[], 7200);
+    b.drain();
+    for n in 0..30 {
+        b.watch(n);
+    }
+    assert_eq!(b.live(), 30);
+    for (socket, _) in b.sockets.clone() {
+        b.end(socket, End::Broken("x".into()));
+    }
+    refuse(&mut b, &End::refused(429), 3 * HOUR);
+    let tokens = b.calls.iter().filter(|(_, op)| *op == Op::Token).count();
+    assert!(tokens >= 2, "{tokens}");
+    // What the earlier token made is gone.
+    let gone: Vec<String> = (1..=b.made).map(|n| format!("{}/{n}", b.leads)).collect();
+    let refused = |uri: &str| gone.iter().any(|g| g == uri).then(|| End::refused(401));
+    refuse_some(&mut b, refused, Duration::from_secs(900));
+    assert_eq!(b.live(), 30);
 }
