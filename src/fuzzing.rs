@@ -83,7 +83,7 @@ pub const TARGETS: [Target; 12] = [
     },
     Target {
         name: "upgrade",
-        run: crate::shell::fuzz_upgrade,
+        run: notifications::fuzz_upgrade,
     },
     Target {
         name: "frames",

@@ -64,21 +64,19 @@
 //! # Where things are, in reading order
 //!
 //! Each of these is a crate of its own, a folder of `src` with a manifest: what is not in the
-//! manifest cannot be reached. The first three are pure, and their `clippy.toml` forbids clocks,
-//! sockets, files, threads, locks and hash maps.
+//! manifest cannot be reached. [`base`], [`proto`] and [`filing`] are pure.
 //!
 //! ```text
-//!   base ◄── proto ◄──────┐    plain values: ids, instants, secrets, rows, readers of foreign bytes
-//!     ▲ ▲                 │    proto: channels, topics, token, budget, gaps (notifications-proto)
-//!     │ └──── filing ◄────┤    interactions, records, outbox, history manager
-//!     ├────── store ◄─────┤    SQLite: one writer, readers, salvage
-//!     └── simulator ◄─────┤    the platform for tests and the demo
-//!               genesys-gateway
+//!   base ◄── proto ◄── notifications ◄─┐   base: plain values: ids, instants, secrets, rows,
+//!     ▲ ▲ ▲                            │         readers of foreign bytes
+//!     │ │ └─── filing ◄────────────────┤   proto (folder notifications-proto): channels, topics,
+//!     │ └───── store ◄─────────────────┤         token, budget, gaps
+//!     └─────── simulator ◄─────────────┤   notifications: their sockets, TLS, proxies, REST
+//!                                      │   filing: interactions, records, outbox, history manager
+//!                  genesys-gateway ────┘   store: SQLite; simulator: the platform for tests, demo
 //! ```
 //!
 //! This crate joins them. Its own rooms: first the core, then what surrounds it.
-
-pub mod redaction;
 
 pub mod gateway;
 

@@ -14,12 +14,12 @@ use crate::service::activation::{self, Activated};
 use crate::service::output::{Output, complain};
 use crate::service::signals::{self, Signal};
 use crate::service::{ExitCode, sd};
-use crate::shell::clock::Clock;
 use crate::shell::daemon::{self, Daemon, Inherited};
 use crate::shell::gate::Listener;
 use crate::shell::online;
 use crate::shell::outside::Outside;
 use base::rows::StoreTrouble;
+use notifications::clock::Clock;
 
 /// How often the main thread makes sure that the loop has not ended by itself.
 const LOOK: Duration = Duration::from_millis(500);

@@ -20,14 +20,14 @@ use base::rng::Rng;
 use base::time::Wall;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use proto::saml::{AssertionSettings, Sign, Signer};
+use notifications::saml::{AssertionSettings, Sign, Signer};
 use ring::signature::{KeyPair as _, RsaKeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tempfile::TempDir;
 
-#[path = "../src/notifications-proto/saml/reading.rs"]
+#[path = "../src/notifications/saml/reading.rs"]
 mod reading;
 
 const DOCUMENTS: usize = 300;

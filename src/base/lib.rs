@@ -3,11 +3,11 @@
 //! foreign bytes, what is durable as rows.
 //!
 //! ```text
-//!   base ◄── notifications-proto ◄─┐
-//!     ▲ ▲                          ├── genesys-gateway
-//!     │ └───── filing ◄────────────┤
-//!     ├─────── store ◄─────────────┤
-//!     └─────── simulator ◄─────────┘
+//!   base ◄── notifications-proto ◄── notifications ◄─┐
+//!     ▲ ▲ ▲                                          ├── genesys-gateway
+//!     │ │ └─── filing ◄──────────────────────────────┤
+//!     │ └───── store ◄───────────────────────────────┤
+//!     └─────── simulator ◄───────────────────────────┘
 //! ```
 //!
 //! It may not decide anything, and does no I/O: it reads no clock, opens no file or socket,

@@ -4,12 +4,12 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::files::{self, Certificates, SecretFile, Trouble};
-use crate::shell::assertion::AssertionSource;
-use crate::shell::tls::{Identity, Trust};
 use base::plain::unseen;
 use base::secret::Secret;
 use base::time::Wall;
-use proto::saml::Signer;
+use notifications::assertion::AssertionSource;
+use notifications::saml::Signer;
+use notifications::tls::{Identity, Trust};
 
 /// Any bytes in the files that a start or a reload reads: what the check takes can be put to use,
 /// what it refuses is refused in words. The first byte chooses the kind of file; a second file

@@ -38,7 +38,6 @@ pub mod rest;
 pub mod rhythm;
 pub mod rollover;
 mod room;
-pub mod saml;
 pub mod session;
 pub mod snapshot;
 mod sockets;

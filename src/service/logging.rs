@@ -218,7 +218,7 @@ fn line(front: Front, time: &str, level: Level, target: &str, message: &str) -> 
         line.push_str(target);
         line.push_str(": ");
     }
-    push_shown(&mut line, &crate::redaction::own(message));
+    push_shown(&mut line, &notifications::redaction::own(message));
     line.push('\n');
     line
 }

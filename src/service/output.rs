@@ -62,7 +62,7 @@ fn write_whole(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
 /// A sentence on stderr for people, on one line: without known secrets, and with what controls a
 /// terminal, turns text or cannot be seen escaped. A closed stderr is no error.
 pub fn complain(text: &str) {
-    let text = base::plain::shown(&crate::redaction::own(text));
+    let text = base::plain::shown(&notifications::redaction::own(text));
     let _ = writeln!(io::stderr(), "genesys-gateway: {text}");
 }
 

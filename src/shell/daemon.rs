@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::clock::Clock;
 use super::desk::{Desk, Readers};
 use super::forward::{ForwardPool, Forwarders, StartError as ForwardError};
 use super::gate::{GateLimits, Listener};
@@ -37,9 +36,7 @@ use super::outside::{Outside, REST_WORKERS, trust};
 use super::port::Port;
 use super::published::Published;
 use super::reload::{Applied, Reloaded};
-use super::rest::{self, HttpSettings, RestPool, RestWorkers};
 use super::stopped::{self, Stopped, ends_in_time};
-use super::tls::{Identity, TlsError};
 use crate::config::{self, Config, Listen};
 use crate::gateway::{self, Gateway, Input};
 use crate::service::{ExitCode, sd};
@@ -48,6 +45,9 @@ use base::rows::{Recovered, StoreOrder, StoreTrouble};
 use base::secret::Secret;
 use filing::template::{Renderer, TemplateError};
 use filing::{Unreported, Until};
+use notifications::clock::Clock;
+use notifications::rest::{self, HttpSettings, RestPool, RestWorkers};
+use notifications::tls::{Identity, TlsError};
 use proto::CallId;
 use proto::limits::CALLS_IN_FLIGHT_MAX;
 use store::{OpenOptions, Store, StoreError};

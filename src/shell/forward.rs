@@ -19,9 +19,6 @@ use std::time::{Instant, SystemTime};
 
 use ureq::Agent;
 
-use super::clock::Clock;
-use super::rest::{Body, Full, Pool, perform};
-use super::shared::Shared;
 use base::ids::RecordId;
 use base::plain::one_line;
 use base::retry_after;
@@ -29,6 +26,9 @@ use base::rows::RecordRow;
 use base::secret::Secret;
 use base::wire::{Request, Response};
 use filing::PostOutcome;
+use notifications::clock::Clock;
+use notifications::rest::{Body, Full, Pool, perform};
+use notifications::shared::Shared;
 
 /// The most characters kept of a refusal.
 pub const EXCERPT_MAX: usize = 200;
@@ -202,7 +202,7 @@ fn check(forwarders: &Forwarders) -> Result<(), StartError> {
         }
         // It may be a key; short ones are words such as `true`.
         if value.len() >= 8 {
-            crate::redaction::learn(&Secret::new(value.as_str()));
+            notifications::redaction::learn(&Secret::new(value.as_str()));
         }
     }
     Ok(())
@@ -337,7 +337,7 @@ fn read(path: &Path) -> Result<Held, StartError> {
     let stamp = stamp(path);
     let token =
         crate::config::bearer_token(path).map_err(|why| StartError::Token(path.to_owned(), why))?;
-    crate::redaction::learn(&token);
+    notifications::redaction::learn(&token);
     Ok(Held { stamp, token })
 }
 

@@ -45,13 +45,13 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
-use super::seldom::Seldom;
 use door::Door;
 use filing::settings::CALLER_OUTCOME_MAX;
 #[cfg(any(test, feature = "windows"))]
 pub(crate) use fuzzing::{fuzz_body, fuzz_head};
 use guesses::Guesses;
 pub use listener::Listener;
+use notifications::seldom::Seldom;
 use refusal::Refusal;
 use seats::{SeatLimits, Seats};
 use stream::{Peer, Stream};

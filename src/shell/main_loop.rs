@@ -22,19 +22,19 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
-use super::channel::{self, ChannelHandle, ChannelThread};
-use super::clock::Clock;
-use super::dial::Connector;
 use super::forward::ForwardPool;
 use super::journal::Journal;
 use super::published::Published;
-use super::rest::{Job, RestPool};
 use crate::gateway::{Gateway, Input, Output};
 use base::cause::Cause;
 use base::rows::StoreOrder;
 use base::secret::Secret;
 use base::time::Mono;
 use filing::{Answer, CallerId, CallerRequest, Farewell};
+use notifications::channel::{self, ChannelHandle, ChannelThread};
+use notifications::clock::Clock;
+use notifications::dial::Connector;
+use notifications::rest::{Job, RestPool};
 use proto::rest;
 use proto::session::{self, End, SessionSettings, SocketRef};
 

@@ -1,16 +1,10 @@
 //! The thin blocking shell: thread bodies, sockets, queues. It does what the
 //! core says and holds no opinion of its own.
 
-pub mod answer;
-pub mod assertion;
-pub mod channel;
-pub mod clock;
 pub mod daemon;
 pub mod private;
 pub mod reload;
 pub mod desk;
-pub mod dial;
-mod eyeballs;
 pub mod forward;
 pub mod gate;
 pub mod http;
@@ -21,19 +15,13 @@ pub mod operators;
 pub mod outside;
 pub mod port;
 pub mod problem;
-pub mod proxy;
 pub mod published;
-mod reach;
-pub mod rest;
-pub mod seldom;
 pub mod stopped;
-#[cfg(test)]
-mod stub;
-pub mod shared;
-pub mod tls;
-mod transport;
-mod unreached;
-mod upgrade;
 
-#[cfg(any(test, feature = "windows"))]
-pub(crate) use upgrade::fuzz_upgrade;
+#[cfg(test)]
+#[path = "../notifications/stub.rs"]
+#[expect(
+    dead_code,
+    reason = "the tests of the notifications crate use more of it"
+)]
+mod stub;

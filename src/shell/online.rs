@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::channel::{self, ChannelThread};
-use super::clock::Clock;
 use super::outside::Outside;
-use crate::redaction;
 use crate::service::ExitCode;
 use base::ids::ConversationId;
 use base::plain::shown;
 use base::secret::Secret;
 use filing::topic_of;
+use notifications::channel::{self, ChannelThread};
+use notifications::clock::Clock;
+use notifications::redaction;
 use proto::rest::{self, Answer, Failure, Op};
 use proto::session::{End, Fact, SessionSettings, SocketRef};
 use proto::way::Trouble;

@@ -24,8 +24,8 @@ use super::http::served::{Handler, Served, ServedSettings};
 use super::http::view;
 use super::port::{Act, Answer, CallerRequest, Health, Port};
 use super::problem::{self, Problem};
-use super::seldom::Seldom;
 use base::ids::RecordId;
+use notifications::seldom::Seldom;
 
 /// Records in a list when the request names no number.
 pub const RECORDS_DEFAULT: usize = 1000;
@@ -236,7 +236,7 @@ impl Operators {
                     "attempts": attempts,
                 });
                 if let (Some(error), Some(object)) = (last_error, body.as_object_mut()) {
-                    let error = crate::redaction::foreign(&error);
+                    let error = notifications::redaction::foreign(&error);
                     object.insert(String::from("lastError"), error.into());
                 }
                 Reply::json(200, body.to_string())

@@ -6,22 +6,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::assertion::AssertionSource;
-use super::clock::Clock;
-use super::dial::Connector;
-use super::proxy::Proxy;
-use super::rest::{self, HttpSettings, TokenRequest};
-use super::shared::Shared;
-use super::tls::{TlsError, Trust};
 use crate::config::{self, Config};
-use crate::redaction;
 use base::cause::Cause;
 use base::secret::Secret;
 use base::time::Wall;
+use notifications::assertion::AssertionSource;
+use notifications::clock::Clock;
+use notifications::dial::Connector;
+use notifications::proxy::Proxy;
+use notifications::redaction;
+use notifications::rest::{self, HttpSettings, TokenRequest};
+use notifications::saml::{AssertionSettings, Sign, Signer};
+use notifications::shared::Shared;
+use notifications::tls::{TlsError, Trust};
 use proto::connect_uri::Streaming;
 use proto::oauth;
 use proto::rest::{Endpoints, Failure, Op, Outcome, encode};
-use proto::saml::{AssertionSettings, Sign, Signer};
 use proto::session::SessionSettings;
 
 /// REST workers: two are enough for 300 requests a minute (design, section 7).

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use super::http::served::Refusals;
 use crate::gateway::Gateway;
-use crate::redaction;
 use crate::service::logging;
 use crate::status::snapshot::Histogram;
 use crate::status::{Minutes, Snapshot, verdict};
 use base::rows::{Recovered, StoreTrouble};
 use base::time::{Mono, Now, Wall};
+use notifications::redaction;
 use store::Log;
 use store::thread::Aside;
 

@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use ureq::Agent;
 
-use super::clock::Clock;
 use super::daemon::{StartError, history_http};
 use super::http::auth::Tokens;
 use super::outside::Outside;
-use super::rest;
-use super::shared::Shared;
 use crate::config::{AssertionSource, Config, Grant};
+use notifications::clock::Clock;
+use notifications::rest;
+use notifications::shared::Shared;
 
 /// Keys that a reload applies; the files that they name are read again.
 pub const APPLIED: [&str; 12] = [

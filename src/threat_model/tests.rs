@@ -3,10 +3,10 @@
 use crate::shell::gate::GateLimits;
 use crate::shell::main_loop::STORE_ORDERS_MAX;
 use crate::shell::operators;
-use crate::shell::rest::CONVERSATIONS_MAX;
 use filing::settings::{
     BATCH_BYTES_MAX, LIVE_INTERACTIONS_MAX, UNCOMMITTED_BYTES_MAX, UNDELIVERED_MAX,
 };
+use notifications::rest::CONVERSATIONS_MAX;
 use proto::frames::FRAME_MAX;
 use proto::limits::{CALLS_IN_FLIGHT_MAX, CHANNELS_MAX};
 use store::MEMBERS_BYTES_MAX;

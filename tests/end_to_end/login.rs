@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::time::Wall;
-use proto::saml::{AssertionSettings, Sign, Signer};
+use notifications::saml::{AssertionSettings, Sign, Signer};
 use serde_json::{Value, json};
 use simulator::model::{Saml, User, certificate_from_pem};
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 
-use super::super::rest::{HttpSettings, agent};
 use super::super::stub::{Stub, Then, reply, tls_file};
-use super::super::tls::Trust;
 use super::*;
 use base::rows::{Leg, RecordKind, RecordState, Source};
 use base::time::Wall;
 use base::wire::NoAnswer;
+use notifications::rest::{HttpSettings, agent};
+use notifications::tls::Trust;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

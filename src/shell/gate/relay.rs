@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 use super::seats::{ALLOWANCE, Seat};
 use super::stream::{Peer, Stream};
 use super::{DEADLINE_FIELD, PEER_FIELD, millis_since_start};
-use crate::shell::seldom::Seldom;
+use notifications::seldom::Seldom;
 
 /// Lines that a stream of requests could bring about.
 static UNREACHED: Seldom = Seldom::new(Duration::from_secs(60));

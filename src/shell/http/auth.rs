@@ -11,8 +11,8 @@ use ring::digest::{SHA256, digest};
 
 use super::exchange::{Exchange, Reply};
 use crate::shell::problem::Problem;
-use crate::shell::shared::Shared;
 use base::secret::Secret;
+use notifications::shared::Shared;
 
 /// The tokens that open a listener; each is as good as any other.
 /// Clones share them, so that a reload reaches every connection.
@@ -35,7 +35,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 fn digests<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Arc<[[u8; 32]]> {
     let digest = |token: &Secret| {
-        crate::redaction::learn(token);
+        notifications::redaction::learn(token);
         sha256(token.expose().as_bytes())
     };
     tokens.into_iter().map(digest).collect()

@@ -21,13 +21,13 @@ use super::json::{self, Document, Flaw, Pointer};
 use super::quota::{self, Quota};
 use super::served::{Handler, Served, ServedSettings};
 use super::view;
-use crate::shell::clock::Clock;
 use crate::shell::gate::{GateLimits, Listener};
 use crate::shell::port::{Answer, CallerRequest, Port};
 use crate::shell::problem::Problem;
-use crate::shell::seldom::Seldom;
 use base::foreign;
 use base::ids::ConversationId;
+use notifications::clock::Clock;
+use notifications::seldom::Seldom;
 use store::MEMBERS_BYTES_MAX;
 
 /// The description of this listener, OpenAPI 3.1.

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::redaction;
 use crate::shell::port::{InteractionView, RecordView};
 use base::ids::ConversationId;
 use base::rows;
 use base::time::Wall;
+use notifications::redaction;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

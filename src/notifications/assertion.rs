@@ -23,11 +23,11 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use self::command::Ended;
 use crate::redaction;
+use crate::saml::{AssertionSettings, SamlError, Signer};
 use base::blame::Blame;
 use base::plain::discreet;
 use base::secret::Secret;
 use base::time::Wall;
-use proto::saml::{AssertionSettings, SamlError, Signer};
 
 mod command;
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
 use super::*;
-use proto::saml::Sign;
+use crate::saml::Sign;
 
 const NOW: Wall = Wall(1_767_886_512_345);
 
@@ -280,7 +280,7 @@ fn a_signed_assertion_is_another_one_each_time() {
     let pem = |name: &str| {
         fs::read(
             Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("tests/saml")
+                .join("../../tests/saml")
                 .join(name),
         )
         .unwrap()

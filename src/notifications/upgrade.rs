@@ -216,7 +216,7 @@ fn parse_within(bytes: &[u8], room: usize) -> Result<Option<(Answer, usize)>, ht
 /// upgrade answers this very request; nothing behind the head is lost. `KEY` stands for the
 /// answer to our key.
 #[cfg(any(test, feature = "windows"))]
-pub(crate) fn fuzz_upgrade(data: &[u8]) {
+pub fn fuzz_upgrade(data: &[u8]) {
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     let accept = derive_accept_key(key.as_bytes());
     let mut bytes = Vec::with_capacity(data.len() + 32);

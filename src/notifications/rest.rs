@@ -329,7 +329,7 @@ fn work(workers: &RestWorkers, job: &Job) -> Outcome {
 }
 
 /// What an answer means; the secrets in it are known from then on.
-pub(super) fn understood(op: &Op, response: &Response, now: Wall) -> Outcome {
+pub fn understood(op: &Op, response: &Response, now: Wall) -> Outcome {
     let mut outcome = decode(op, response, now);
     let learn = |channel: &Channel| {
         let secrets = channel.id.iter().chain(&channel.connect_uri);
@@ -361,7 +361,7 @@ pub(super) fn understood(op: &Op, response: &Response, now: Wall) -> Outcome {
 
 /// Threads that take jobs from one bounded queue.
 #[derive(Debug)]
-pub(super) struct Pool<T> {
+pub struct Pool<T> {
     jobs: Sender<T>,
     waiting: Receiver<T>,
     over: Receiver<()>,
@@ -369,8 +369,11 @@ pub(super) struct Pool<T> {
 }
 
 impl<T: Send + 'static> Pool<T> {
-    /// Starts `count` threads named `name-N`, from 1.
-    pub(super) fn start(
+    /// Starts `count` threads named `name-N`, from 1, and a queue of `queue` jobs.
+    ///
+    /// # Errors
+    /// The environment: a thread could not be started.
+    pub fn start(
         name: &str,
         count: usize,
         queue: usize,
@@ -399,15 +402,18 @@ impl<T: Send + 'static> Pool<T> {
         })
     }
 
-    /// Gives a job; never blocks. The job comes back if there is no room.
-    pub(super) fn send(&self, job: T) -> Result<(), T> {
+    /// Gives a job; never blocks.
+    ///
+    /// # Errors
+    /// The job comes back if there is no room.
+    pub fn send(&self, job: T) -> Result<(), T> {
         self.jobs.try_send(job).map_err(|e| match e {
             TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
         })
     }
 
     /// Drops what waits, calls `interrupt`, and waits for the threads.
-    pub(super) fn stop(self, deadline: Instant, interrupt: impl FnOnce()) -> bool {
+    pub fn stop(self, deadline: Instant, interrupt: impl FnOnce()) -> bool {
         drop(self.jobs);
         for job in self.waiting.try_iter() {
             drop(job);

@@ -138,9 +138,11 @@ pub(super) fn reply(out: &mut dyn Write, status: u16, headers: &str, body: &[u8]
 }
 
 pub(super) fn tls_file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/tls")
-        .join(name)
+    // Of whichever crate's tests this is part.
+    let above = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let files = above.ancestors().map(|dir| dir.join("tests/tls"));
+    let folder = files.into_iter().find(|dir| dir.is_dir());
+    folder.expect("the folder of test files").join(name)
 }
 
 fn server_config(mutual: bool) -> Arc<rustls::ServerConfig> {
