@@ -61,7 +61,7 @@ fn is_label(text: &str) -> bool {
 /// Labels of notices at error and warning level.
 fn labels() -> BTreeSet<String> {
     let mut files = Vec::new();
-    for half in ["platform", "filing"] {
+    for half in ["notifications-proto", "filing"] {
         sources(&root().join("src").join(half), &mut files);
     }
     let mut labels = BTreeSet::new();

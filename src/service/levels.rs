@@ -3,9 +3,54 @@
 //! Invariant: no word of it silences more than it says. A part that is not understood is
 //! reported; its target, or everything where no other part speaks of everything, gets `info`.
 
+use std::borrow::Cow;
+
 use log::LevelFilter;
 
 use base::plain::{one_line, shown};
+
+/// The crates of the house, and the parts as which an operator knows them.
+const HOUSE: [(&str, &str); 6] = [
+    ("genesys_base", "genesys_gateway::base"),
+    ("genesys_filing", "genesys_gateway::filing"),
+    ("genesys_notifications", "genesys_gateway::notifications"),
+    (
+        "genesys_notifications_proto",
+        "genesys_gateway::notifications_proto",
+    ),
+    ("genesys_simulator", "genesys_gateway::simulator"),
+    ("genesys_store", "genesys_gateway::store"),
+];
+
+/// What follows a path in another that is it, or is below it.
+fn below<'a>(target: &'a str, path: &str) -> Option<&'a str> {
+    let rest = target.strip_prefix(path)?;
+    (rest.is_empty() || rest.starts_with("::")).then_some(rest)
+}
+
+/// The target of a line as an operator knows it; `None` for a library's.
+pub(super) fn ours(target: &str) -> Option<Cow<'_, str>> {
+    if below(target, "genesys_gateway").is_some() {
+        return Some(Cow::Borrowed(target));
+    }
+    HOUSE.iter().find_map(|(name, part)| {
+        let rest = below(target, name)?;
+        Some(Cow::Owned(format!("{part}{rest}")))
+    })
+}
+
+/// All that an operator means by a target, by the names that lines have.
+pub(super) fn meant(target: &str) -> Vec<String> {
+    let mut meant = vec![target.to_owned()];
+    for (name, part) in HOUSE {
+        match below(target, part) {
+            Some(rest) => meant.push(format!("{name}{rest}")),
+            None if target == "genesys_gateway" => meant.push(name.to_owned()),
+            None => {}
+        }
+    }
+    meant
+}
 
 /// A level for everything, or for what is below a target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,6 +128,29 @@ mod tests {
             target: Some(target.into()),
             level,
         }
+    }
+
+    #[test]
+    fn every_crate_of_the_house_is_a_part_of_the_gateway() {
+        let manifest = include_str!("../../Cargo.toml");
+        let names = manifest.lines().filter_map(|line| {
+            let package = line.split("package = \"").nth(1)?.split('"').next()?;
+            line.contains("path = \"src/")
+                .then(|| package.replace('-', "_"))
+        });
+        let crates: std::collections::BTreeSet<String> = names.collect();
+        let known = HOUSE.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(crates, known);
+        for name in crates {
+            let target = format!("{name}::thread");
+            let shown = ours(&target).unwrap().into_owned();
+            assert!(shown.starts_with("genesys_gateway::"), "{shown}");
+            assert!(meant(&shown).contains(&target), "{shown}");
+            assert!(meant("genesys_gateway").contains(&name), "{name}");
+        }
+        assert_eq!(ours("genesys_storehouse"), None);
+        assert_eq!(ours("ureq::unit"), None);
+        assert_eq!(meant("genesys_gateway::shell").len(), 1);
     }
 
     #[test]

@@ -99,9 +99,15 @@ fn start(default: LevelFilter) {
     builder.filter_level(default);
     for directive in directives {
         match directive.target {
-            Some(target) => builder.filter_module(&target, directive.level),
-            None => builder.filter_level(directive.level),
-        };
+            Some(target) => {
+                for module in levels::meant(&target) {
+                    builder.filter_module(&module, directive.level);
+                }
+            }
+            None => {
+                builder.filter_level(directive.level);
+            }
+        }
     }
     let queues = *THREAD.get_or_init(|| {
         let thread = std::thread::Builder::new()
@@ -168,7 +174,7 @@ fn is_journal(variable: Option<&str>, device: u64, inode: u64) -> bool {
 }
 
 fn is_ours(target: &str) -> bool {
-    target == "genesys_gateway" || target.starts_with("genesys_gateway::")
+    levels::ours(target).is_some()
 }
 
 fn is_heard(target: &str, level: Level) -> bool {
@@ -215,7 +221,7 @@ fn line(front: Front, time: &str, level: Level, target: &str, message: &str) -> 
         Front::Timestamp => format!("{time} {level:<5} "),
     };
     if level > Level::Info {
-        line.push_str(target);
+        line.push_str(levels::ours(target).as_deref().unwrap_or(target));
         line.push_str(": ");
     }
     push_shown(&mut line, &notifications::redaction::own(message));
@@ -408,6 +414,7 @@ mod tests {
     #[test]
     fn libraries_are_heard_from_warnings_up_only() {
         assert!(is_heard("genesys_gateway::shell", Level::Trace));
+        assert!(is_heard("genesys_store::thread", Level::Info));
         assert!(is_heard("tungstenite::handshake", Level::Warn));
         assert!(!is_heard("tungstenite::handshake", Level::Info));
         assert!(!is_heard("genesys_gateway_other", Level::Debug));
