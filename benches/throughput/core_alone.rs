@@ -208,7 +208,11 @@ impl World {
         let socket = self.on[&topic];
         self.give(Input::Session {
             socket,
-            fact: session::Fact::Event { topic, body },
+            fact: session::Fact::Event {
+                topic,
+                body,
+                about: session::About::default(),
+            },
         });
         self.drain();
     }

@@ -3,7 +3,9 @@
 //! Invariant: a [`ConversationId`] is a UUID and prints in lower case; nothing
 //! below the edge checks it again.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -60,34 +62,74 @@ macro_rules! uuid_newtype {
 uuid_newtype!(ConversationId);
 uuid_newtype!(RecordId);
 
-/// A notification topic, in lower case: the platform's topics are matched
-/// without regard to case (protocol, section 4.5). Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic(Arc<str>);
+/// A notification topic: matched without regard to case (protocol, section 4.5), and
+/// written as whoever named it wrote it. Cheap to clone.
+#[derive(Clone)]
+pub struct Topic {
+    lower: Arc<str>,
+    /// Where that differs.
+    written: Option<Arc<str>>,
+}
 
 impl Topic {
-    /// Any topic name, lowered.
+    /// Any topic name.
     #[must_use]
     pub fn new(name: &str) -> Topic {
-        Topic(name.to_ascii_lowercase().into())
+        let odd = name.bytes().any(|b| b.is_ascii_uppercase());
+        Topic {
+            lower: name.to_ascii_lowercase().into(),
+            written: odd.then(|| name.into()),
+        }
     }
 
-    /// The name, lower case.
+    /// The name, lower case: what two spellings have in common.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.lower
+    }
+
+    /// The name as it was written.
+    #[must_use]
+    pub fn written(&self) -> &str {
+        self.written.as_deref().unwrap_or(&self.lower)
+    }
+}
+
+impl PartialEq for Topic {
+    fn eq(&self, other: &Topic) -> bool {
+        self.lower == other.lower
+    }
+}
+
+impl Eq for Topic {}
+
+impl PartialOrd for Topic {
+    fn partial_cmp(&self, other: &Topic) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Topic {
+    fn cmp(&self, other: &Topic) -> Ordering {
+        self.lower.cmp(&other.lower)
+    }
+}
+
+impl Hash for Topic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.lower.hash(state);
     }
 }
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -112,5 +154,14 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<ConversationId>(), Err(NotAUuid), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_topic_is_one_in_any_case_and_is_written_as_it_was_named() {
+        let (a, b) = (Topic::new("v2.Users.X"), Topic::new("v2.users.x"));
+        assert_eq!(a, b);
+        assert_eq!(a.cmp(&b), Ordering::Equal);
+        assert_eq!((a.as_str(), a.written()), ("v2.users.x", "v2.Users.X"));
+        assert_eq!(b.written(), "v2.users.x");
     }
 }

@@ -227,6 +227,7 @@ fn a_conversation_is_answered_for_watched_asked_about_filed_and_given_up() {
         fact: Fact::Event {
             topic: base::ids::Topic::new(&topic),
             body,
+            about: session::About::default(),
         },
     });
     let [record] = w.posts[..] else {

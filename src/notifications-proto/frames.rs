@@ -45,6 +45,8 @@ pub enum Frame<'a> {
         body: &'a str,
         /// `metadata.CorrelationId`, in whatever letter case it was written.
         correlation: Option<Cow<'a, str>>,
+        /// `version`, from a string or a number.
+        version: Option<Cow<'a, str>>,
     },
     /// `v2.system.socket_closing`.
     Closing,
@@ -138,7 +140,7 @@ fn request(message: &'static str, topics: &[Topic], correlation: &str) -> String
     }
     serde_json::to_string(&Message {
         message,
-        topics: topics.iter().map(Topic::as_str).collect(),
+        topics: topics.iter().map(Topic::written).collect(),
         correlation,
     })
     // Strings always serialise; an empty frame would be refused and reported.
@@ -165,7 +167,7 @@ pub fn classify(text: &str) -> Frame<'_> {
     };
     if let Some(topic) = envelope.topic_name {
         return match string(topic) {
-            Some(name) => on_topic(&name, envelope.event_body, envelope.metadata),
+            Some(name) => on_topic(&name, &envelope),
             None => Frame::Unknown("topic-not-a-string"),
         };
     }
@@ -194,11 +196,8 @@ pub fn classify(text: &str) -> Frame<'_> {
     })
 }
 
-fn on_topic<'a>(
-    name: &str,
-    body: Option<&'a RawValue>,
-    metadata: Option<&'a RawValue>,
-) -> Frame<'a> {
+fn on_topic<'a>(name: &str, envelope: &Envelope<'a>) -> Frame<'a> {
+    let body = envelope.event_body;
     // Topic names are matched without regard to case (section 4.5).
     let topic = Topic::new(name);
     let lower = topic.as_str();
@@ -222,7 +221,9 @@ fn on_topic<'a>(
     }
     Frame::Event {
         body: body.map_or("null", RawValue::get),
-        correlation: metadata
+        version: envelope.version.and_then(word),
+        correlation: envelope
+            .metadata
             .and_then(|m| member(m, "correlationid"))
             .and_then(string),
         topic,
@@ -241,6 +242,7 @@ struct Envelope<'a> {
     result: Option<&'a RawValue>,
     status: Option<&'a RawValue>,
     message: Option<&'a RawValue>,
+    version: Option<&'a RawValue>,
 }
 
 impl<'de> Deserialize<'de> for Envelope<'de> {
@@ -263,6 +265,7 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
                         "result" => &mut envelope.result,
                         "status" => &mut envelope.status,
                         "message" => &mut envelope.message,
+                        "version" => &mut envelope.version,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                             continue;

@@ -30,6 +30,7 @@
 
 mod requests;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -77,6 +78,15 @@ pub enum Order {
     Close,
 }
 
+/// What a frame says of its event beside topic and body (protocol, section 4.5).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct About {
+    /// `metadata.CorrelationId`.
+    pub correlation_id: Option<String>,
+    /// `version`.
+    pub version: Option<String>,
+}
+
 /// What a session tells the loop.
 #[derive(Clone, PartialEq)]
 pub enum Fact {
@@ -113,6 +123,8 @@ pub enum Fact {
         topic: Topic,
         /// `eventBody` exactly as it came.
         body: String,
+        /// What else the frame said of it.
+        about: About,
     },
     /// The platform will close this socket within a minute. Once per socket.
     Closing,
@@ -445,9 +457,18 @@ impl Session {
                 self.pong_due = None;
                 self.tell_heard(now);
             }
-            Frame::Event { topic, body, .. } => self.fact(Fact::Event {
+            Frame::Event {
+                topic,
+                body,
+                correlation,
+                version,
+            } => self.fact(Fact::Event {
                 topic,
                 body: body.to_owned(),
+                about: About {
+                    correlation_id: correlation.map(Cow::into_owned),
+                    version: version.map(Cow::into_owned),
+                },
             }),
             Frame::Closing => {
                 if !std::mem::replace(&mut self.told.closing, true) {

@@ -52,7 +52,7 @@ impl Client {
                 channel.heard = Some(now.mono);
                 channel.silences = 0;
             }
-            session::Fact::Event { topic, body } => {
+            session::Fact::Event { topic, body, .. } => {
                 channel.heard = Some(now.mono);
                 self.out
                     .push_back(Output::Fact(Fact::Event { topic, body }));

@@ -22,7 +22,7 @@ use notifications::clock::Clock;
 use notifications::dial::Connector;
 use notifications::proxy::Proxy;
 use notifications::tls::Trust;
-use proto::session::{End, Fact, Order, SessionSettings, SocketRef};
+use proto::session::{About, End, Fact, Order, SessionSettings, SocketRef};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tungstenite::protocol::CloseFrame;
@@ -194,6 +194,7 @@ fn event_fact(n: usize) -> Fact {
     Fact::Event {
         topic: Topic::new("t"),
         body: format!(r#"{{"n":{n}}}"#),
+        about: About::default(),
     }
 }
 

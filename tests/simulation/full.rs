@@ -325,7 +325,7 @@ impl Full {
                     if fact == session::Fact::Closing {
                         self.checks.noticed.insert(socket);
                     }
-                    if let session::Fact::Event { topic, body } = &fact {
+                    if let session::Fact::Event { topic, body, .. } = &fact {
                         self.tally.events += 1;
                         let (topic, body) = (topic.clone(), body.clone());
                         self.note_event(&topic, &body);

@@ -19,7 +19,7 @@ fn requests_are_written_as_the_platform_reads_them() {
     );
     assert_eq!(
         unsubscribe(&[Topic::new("a\"b"), Topic::new("C")], "x"),
-        r#"{"message":"unsubscribe","topics":["a\"b","c"],"correlationId":"x"}"#
+        r#"{"message":"unsubscribe","topics":["a\"b","C"],"correlationId":"x"}"#
     );
     assert_eq!(ping(), r#"{"message":"ping"}"#);
 }
@@ -181,10 +181,13 @@ fn an_event_keeps_its_body_byte_for_byte() {
             topic,
             body: got,
             correlation,
+            version,
         } = classify(&text)
         else {
             panic!("not an event");
         };
+        assert_eq!(version.as_deref(), Some("2"));
+        assert_eq!(topic.written(), "V2.Detail.X.ACW");
         assert_eq!(topic, Topic::new("v2.detail.x.acw"));
         assert_eq!(got, body);
         assert_eq!(correlation.as_deref(), Some("c-1"));

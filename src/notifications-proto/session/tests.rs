@@ -138,6 +138,7 @@ fn events_are_handed_over_whenever_they_come() {
     let event = || Fact::Event {
         topic: Topic::new("a"),
         body: r#"{"eventTime":1}"#.into(),
+        about: About::default(),
     };
     let mut bench = Bench::open();
     bench.subscribe(1, &["a"]);
@@ -231,6 +232,7 @@ fn no_fact_shows_a_body_when_it_is_debugged() {
     let fact = Fact::Event {
         topic: Topic::new("a"),
         body: "private".into(),
+        about: About::default(),
     };
     assert_eq!(format!("{fact:?}"), "Event(a)");
 }

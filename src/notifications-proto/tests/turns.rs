@@ -384,6 +384,7 @@ fn what_a_socket_says_that_was_given_up_is_not_heard() {
         session::Fact::Event {
             topic: topic(1),
             body: "{}".into(),
+            about: session::About::default(),
         },
         session::Fact::TokenRevoked,
         session::Fact::Ended(End::Broken("again".into())),
