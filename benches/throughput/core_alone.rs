@@ -130,7 +130,7 @@ impl World {
                 session::Fact::Subscribed { ticket }
             }
             session::Order::Unsubscribe { ticket, .. } => session::Fact::Unsubscribed { ticket },
-            session::Order::Patience { .. } => return,
+            session::Order::Patience { .. } | session::Order::Ping => return,
             session::Order::Close => session::Fact::Ended(session::End::Ordered),
         };
         self.give(Input::Session { socket, fact });

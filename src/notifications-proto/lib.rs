@@ -13,7 +13,7 @@
 //! whether sockets can be had at all; [`rollover`] hand-over, `closing` what
 //! follows a closing notice, `room` what a full channel does; [`abandoned`] what is left of channels given up; [`calls`] REST
 //! under the [`pacing`] budget; [`token`] the token; [`session`] the socket's
-//! own state machine, run by the channel threads; [`rest`] the codecs.
+//! own state machine, run by the channel threads; [`single`] one channel without token and REST; [`rest`] the codecs.
 //!
 //! Invariants: never more than `max-channels` channels in the table, hand-over
 //! included; never more than `topics-per-channel` topics on one; a wanted topic
@@ -39,6 +39,7 @@ pub mod rhythm;
 pub mod rollover;
 mod room;
 pub mod session;
+pub mod single;
 pub mod snapshot;
 mod sockets;
 pub mod token;

@@ -74,6 +74,8 @@ pub enum Order {
         /// Twice.
         doubled: bool,
     },
+    /// Ask for a sign of life now.
+    Ping,
     /// Close the socket; [`Fact::Ended`] follows.
     Close,
 }
@@ -355,7 +357,7 @@ impl Session {
             Input::Opened => self.opened(now),
             Input::Text(text) => self.frame(frames::classify(&frames::told(text)), now),
             Input::OtherFrame => self.heard = now,
-            Input::Order(order) => self.order(order),
+            Input::Order(order) => self.order(order, now),
             Input::Ended(end) => self.ended(end),
             Input::Tick => self.tick(now),
         }
@@ -409,12 +411,18 @@ impl Session {
         }
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: Order, now: Mono) {
         if matches!(self.phase, Phase::Ending(_)) {
             return;
         }
         let request = match order {
             Order::Close => return self.end(End::Ordered, true),
+            Order::Ping => {
+                if self.phase == Phase::Open {
+                    self.ping(now);
+                }
+                return;
+            }
             Order::Patience { doubled } => {
                 self.patience = 1 + u32::from(doubled);
                 return;
@@ -525,7 +533,14 @@ impl Session {
         // A missing reply may mean that the platform no longer reads us: a ping tells.
         let ask = !late.is_empty() || now >= self.ping_due();
         self.facts(late);
-        if ask && self.pong_due.is_none() {
+        if ask {
+            self.ping(now);
+        }
+    }
+
+    /// At most one is unanswered.
+    fn ping(&mut self, now: Mono) {
+        if self.pong_due.is_none() {
             self.pong_due = Some(now + self.settings.pong_deadline);
             self.outputs.push_back(Output::Send(frames::ping()));
         }

@@ -347,7 +347,7 @@ impl Full {
                     self.fail(format!("{} topics in one message", topics.len()));
                 }
             }
-            session::Order::Patience { .. } | session::Order::Close => {}
+            session::Order::Patience { .. } | session::Order::Ping | session::Order::Close => {}
         }
     }
 

@@ -1,0 +1,273 @@
+//! The sockets of one channel: dialled, lost, opened again, taken over from.
+//!
+//! May not touch the book of topics but for saying what is live and what is dark.
+//! Invariant: at most one socket serves, and at most one is to take over.
+
+use std::time::Duration;
+
+use super::{Failure, Item, Next, Output, Single, Socket};
+use crate::limits::{RECONNECT_PAUSE, RECONNECT_PAUSE_MAX};
+use crate::session::{self, End, Order, SocketRef};
+use base::ids::Topic;
+use base::secret::Secret;
+use base::time::Now;
+
+/// The same refusal of an upgrade so often in a row is believed.
+const REFUSALS_BELIEVED: u32 = 3;
+
+/// A socket that the platform closes so soon after it was opened…
+const SHORT: Duration = Duration::from_secs(30);
+
+/// …so often in a row is being replaced by another one on the same channel (protocol, section 8).
+const REPLACED_AFTER: u32 = 5;
+
+/// A take-over is given up after this.
+const TAKEOVER_PATIENCE: Duration = Duration::from_secs(45);
+
+impl Single {
+    pub(super) fn open(&mut self, connect_uri: Secret) -> Socket {
+        self.generation += 1;
+        let name = SocketRef {
+            slot: 1,
+            generation: self.generation,
+        };
+        self.out.push_back(Output::Open {
+            socket: name,
+            connect_uri,
+        });
+        Socket {
+            name,
+            open: None,
+            served: false,
+        }
+    }
+
+    pub(super) fn dial(&mut self, now: Now) {
+        self.retry = None;
+        self.down_since.get_or_insert(now.mono);
+        let socket = self.open(self.uri.clone());
+        self.current = Some(socket);
+    }
+
+    pub(super) fn is_current(&self, socket: SocketRef) -> bool {
+        self.current.as_ref().is_some_and(|c| c.name == socket)
+    }
+
+    pub(super) fn is_next(&self, socket: SocketRef) -> bool {
+        self.next.as_ref().is_some_and(|n| n.socket.name == socket)
+    }
+
+    pub(super) fn sign_of_life(&mut self, socket: SocketRef, fact: &session::Fact, now: Now) {
+        let alive = matches!(
+            fact,
+            session::Fact::Heard
+                | session::Fact::Event { .. }
+                | session::Fact::Subscribed { .. }
+                | session::Fact::Closing
+        );
+        let Some(current) = self.current.as_mut().filter(|c| alive && c.name == socket) else {
+            return;
+        };
+        current.served = true;
+        self.heard = now.wall;
+        self.attempts = 0;
+        self.down_since = None;
+        self.refusals = (0, 0);
+    }
+
+    pub(super) fn opened(&mut self, socket: SocketRef, now: Now) {
+        self.met = true;
+        let wanted = self.book.names();
+        if let Some(current) = self.current.as_mut().filter(|c| c.name == socket) {
+            current.open = Some(now.mono);
+            self.send(socket, wanted, false);
+        } else if let Some(next) = self.next.as_mut().filter(|n| n.socket.name == socket) {
+            next.socket.open = Some(now.mono);
+            self.send(socket, wanted, false);
+            self.take_over_if_ready(now);
+        }
+    }
+
+    /// Sockets on which what is wanted has to be subscribed.
+    pub(super) fn open_sockets(&self) -> Vec<SocketRef> {
+        let next = self.next.as_ref().map(|n| &n.socket);
+        let all = self.current.iter().chain(next);
+        all.filter(|s| s.open.is_some()).map(|s| s.name).collect()
+    }
+
+    /// The channel itself is over.
+    pub(super) fn gone(&mut self, failure: Failure, now: Now) {
+        let cause = match failure {
+            Failure::Expired => "channel-gone",
+            Failure::Replaced => "no-longer-subscribed",
+            _ => "token-revoked",
+        };
+        // Another channel that is about to take over goes on alone.
+        let elsewhere = self.next.as_ref().is_some_and(|n| n.elsewhere.is_some());
+        if elsewhere && failure != Failure::TokenRevoked {
+            let live = self.book.all_dark();
+            self.gap(live, cause);
+            self.switch(now);
+            return;
+        }
+        let live = self.book.all_dark();
+        self.gap(live, cause);
+        self.end(Some(failure));
+    }
+
+    pub(super) fn closing(&mut self, now: Now) {
+        self.closing = true;
+        self.item(Item::Closing);
+        if !self.settings.manual && self.next.is_none() {
+            self.begin_next(None, now);
+        }
+    }
+
+    pub(super) fn rollover(&mut self, uri: Secret, now: Now) {
+        if self.next.is_some() {
+            self.give_up_next("another roll-over was asked for");
+        }
+        self.begin_next(Some(uri), now);
+    }
+
+    pub(super) fn begin_next(&mut self, elsewhere: Option<Secret>, now: Now) {
+        let uri = elsewhere.clone().unwrap_or_else(|| self.uri.clone());
+        let socket = self.open(uri);
+        self.next = Some(Next {
+            socket,
+            elsewhere,
+            pending: self.book.names().into_iter().collect(),
+            until: now.mono + TAKEOVER_PATIENCE,
+        });
+    }
+
+    pub(super) fn take_over_if_ready(&mut self, now: Now) {
+        let ready = |n: &Next| n.socket.open.is_some() && n.pending.is_empty();
+        if self.next.as_ref().is_some_and(ready) {
+            self.switch(now);
+        }
+    }
+
+    /// The next socket is the one from now on.
+    pub(super) fn switch(&mut self, now: Now) {
+        let Some(next) = self.next.take() else {
+            return;
+        };
+        if let Some(old) = self.current.replace(next.socket) {
+            self.leaving.insert(old.name);
+            self.order(old.name, Order::Close);
+        }
+        self.retry = None;
+        self.closing = false;
+        self.short_lives = 0;
+        if let Some(uri) = next.elsewhere {
+            self.uri = uri;
+        }
+        let open = self.current.as_ref().is_some_and(|c| c.open.is_some());
+        if open {
+            self.heard = now.wall;
+            self.down_since = None;
+            self.lives_on(now);
+        }
+        let confirmed: Vec<Topic> = match open {
+            true => self
+                .book
+                .names()
+                .into_iter()
+                .filter(|t| !next.pending.contains(t))
+                .collect(),
+            false => Vec::new(),
+        };
+        let live = self.book.went_live(&confirmed);
+        if !live.is_empty() {
+            self.item(Item::Live(live));
+        }
+    }
+
+    pub(super) fn next_lost(&mut self, end: &End) {
+        let elsewhere = self.next.take().is_some_and(|n| n.elsewhere.is_some());
+        if elsewhere {
+            self.failed(Failure::RolloverFailed(end.label().to_owned()));
+        }
+    }
+
+    pub(super) fn give_up_next(&mut self, why: &str) {
+        if let Some(next) = self.next.take() {
+            self.order(next.socket.name, Order::Close);
+            self.leaving.insert(next.socket.name);
+            if next.elsewhere.is_some() {
+                self.failed(Failure::RolloverFailed(why.to_owned()));
+            }
+        }
+    }
+
+    /// The socket that served is over.
+    pub(super) fn lost(&mut self, end: &End, now: Now) {
+        let Some(lost) = self.current.take() else {
+            return;
+        };
+        // A second socket on the same channel hears all that this one would have.
+        let goes_on = |n: &Next| n.elsewhere.is_none() && n.socket.open.is_some();
+        if self.next.as_ref().is_some_and(goes_on) {
+            return self.switch(now);
+        }
+        let live = self.book.all_dark();
+        self.gap(live, end.label());
+        if self.next.is_some() {
+            return self.switch(now);
+        }
+        if !self.met {
+            return self.end(Some(Failure::of(end)));
+        }
+        if self.closing && self.settings.manual {
+            return self.end(Some(Failure::Closing));
+        }
+        let noticed = std::mem::take(&mut self.closing);
+        let short = lost.open.is_some_and(|at| now.mono.since(at) < SHORT);
+        let pushed = matches!(end, End::Closed(_)) && short && lost.served && !noticed;
+        self.short_lives = match pushed {
+            true => self.short_lives + 1,
+            false => 0,
+        };
+        if self.short_lives >= REPLACED_AFTER {
+            return self.end(Some(Failure::Replaced));
+        }
+        if let End::UpgradeRefused { status, .. } = end {
+            let (last, times) = self.refusals;
+            self.refusals = (*status, if last == *status { times + 1 } else { 1 });
+            let lasting = matches!(status, 400..=499) && !matches!(status, 408 | 425 | 429);
+            if lasting && self.refusals.1 >= REFUSALS_BELIEVED {
+                // A channel that served and is not known any more has ended (protocol, section 8).
+                let failure = match status {
+                    404 | 410 => Failure::Expired,
+                    status => Failure::Refused(*status),
+                };
+                return self.end(Some(failure));
+            }
+        }
+        let since = *self.down_since.get_or_insert(now.mono);
+        if now.mono.since(since) >= self.settings.give_up_after {
+            let last = Box::new(Failure::of(end));
+            return self.end(Some(Failure::ReconnectFailed(last)));
+        }
+        self.retry_later(end, now);
+    }
+
+    pub(super) fn retry_later(&mut self, end: &End, now: Now) {
+        let own = match self.attempts {
+            0 => self.rng.between(Duration::ZERO, Duration::from_millis(250)),
+            n => {
+                let doubled = RECONNECT_PAUSE * 2u32.pow(n.min(8));
+                self.rng.jitter(doubled.min(RECONNECT_PAUSE_MAX))
+            }
+        };
+        let asked = match end {
+            End::UpgradeRefused { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let pause = own.max(asked.unwrap_or_default().min(self.settings.give_up_after));
+        self.attempts += 1;
+        // A deadline of now would be one of the past.
+        self.retry = Some(now.mono + pause.max(Duration::from_millis(1)));
+    }
+}
