@@ -452,6 +452,30 @@ mod tests {
     }
 
     #[test]
+    fn a_trouble_that_goes_on_is_said_ever_more_seldom_and_another_one_at_once() {
+        let (mut way, mut rng) = (Way::default(), Rng::new(1));
+        let end = |n| End::refused(if n < 10 { 503 } else { 429 });
+        let said: Vec<u32> = (1..=15)
+            .filter(|n| way.failed(&end(*n), *n, *n, at(0), &mut rng).say)
+            .collect();
+        assert_eq!(said, [1, 2, 4, 8, 10]);
+    }
+
+    #[test]
+    fn sockets_that_come_to_nothing_are_counted_by_cause() {
+        let (mut way, mut rng) = (Way::default(), Rng::new(1));
+        let [a, b] = [Cause::Refused, Cause::TimedOut];
+        // Each counts, also those that were dialled before the first failure was known.
+        for (n, cause) in (1..).zip([a, b, a, a]) {
+            way.failed(&End::unreached(cause), n, 4, at(0), &mut rng);
+        }
+        way.serves();
+        let counted: BTreeMap<&str, u64> = way.unreached().into_iter().collect();
+        assert_eq!(counted, BTreeMap::from([(a.label(), 3), (b.label(), 1)]));
+        assert_eq!(way.refused(), []);
+    }
+
+    #[test]
     fn only_what_serves_ends_the_trouble() {
         let (mut way, mut rng) = (Way::default(), Rng::new(1));
         way.failed(&End::refused(403), 1, 1, at(0), &mut rng);
