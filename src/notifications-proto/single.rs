@@ -190,7 +190,9 @@ pub enum Failure {
 }
 
 impl Failure {
-    fn of(end: &End) -> Failure {
+    /// What the end of a socket that never served says.
+    #[must_use]
+    pub fn of(end: &End) -> Failure {
         match end {
             End::UpgradeRefused { status, .. } => Failure::Refused(*status),
             End::NotConnected { cause, detail } => Failure::NotConnected {

@@ -18,9 +18,14 @@
 //! the history manager. Invariants: every wait has a deadline or a wake-up, every answer and
 //! frame a bound; no secret is in a message or an error.
 
+mod error;
+mod item;
+mod outlet;
+mod single;
+
 pub mod answer;
 pub mod assertion;
-pub mod channel;
+pub mod socket_thread;
 pub mod clock;
 pub mod dial;
 mod eyeballs;
@@ -40,3 +45,7 @@ mod upgrade;
 
 #[cfg(any(test, feature = "windows"))]
 pub use upgrade::fuzz_upgrade;
+
+pub use error::{Error, Reason};
+pub use item::Item;
+pub use single::{Builder, Channel};

@@ -31,10 +31,10 @@ use base::rows::StoreOrder;
 use base::secret::Secret;
 use base::time::Mono;
 use filing::{Answer, CallerId, CallerRequest, Farewell};
-use notifications::channel::{self, ChannelHandle, ChannelThread};
 use notifications::clock::Clock;
 use notifications::dial::Connector;
 use notifications::rest::{Job, RestPool};
+use notifications::socket_thread::{self, ChannelHandle, ChannelThread};
 use proto::rest;
 use proto::session::{self, End, SessionSettings, SocketRef};
 
@@ -392,8 +392,10 @@ impl Loop {
                 let _ = events.send(Event::Core(Input::Session { socket, fact }));
             }),
             clock: self.hands.clock.clone(),
+            name: socket_thread::name_of(socket.slot),
+            farewell: socket_thread::FAREWELL,
         };
-        match channel::spawn(thread) {
+        match socket_thread::spawn(thread) {
             Ok(handle) => {
                 self.sockets.insert(socket, handle);
             }

@@ -18,9 +18,9 @@ use base::ids::ConversationId;
 use base::plain::shown;
 use base::secret::Secret;
 use filing::topic_of;
-use notifications::channel::{self, ChannelThread};
 use notifications::clock::Clock;
 use notifications::redaction;
+use notifications::socket_thread::{self, ChannelThread};
 use proto::rest::{self, Answer, Failure, Op};
 use proto::session::{End, Fact, SessionSettings, SocketRef};
 use proto::way::Trouble;
@@ -109,9 +109,11 @@ impl Steps<'_> {
                 let _ = facts.send(fact);
             }),
             clock: Arc::new(Clock::new()),
+            name: socket_thread::name_of(1),
+            farewell: socket_thread::FAREWELL,
         };
         let deadline = Instant::now() + PONG_PATIENCE;
-        let handle = match channel::spawn(thread) {
+        let handle = match socket_thread::spawn(thread) {
             Ok(handle) => handle,
             Err(error) => return self.bad(&format!("socket: no thread: {error}")),
         };

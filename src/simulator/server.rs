@@ -15,14 +15,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::connections::admit;
 use super::history::History;
-use super::model::{Platform, Settings, SocketId, SocketOut};
+use super::model::{Control, ControlError, Platform, Settings, SocketId, SocketOut};
 use base::time::{Mono, Now, Wall};
-use base::wire::Response;
+use base::wire::{Request, Response};
 
 /// Things queued for one socket; beyond it the socket is reset.
 const SOCKET_QUEUE: usize = 65_536;
@@ -268,6 +270,64 @@ impl Running {
             core: hold(&self.shared.core),
             shared: &self.shared,
         }
+    }
+
+    /// Carries out a command, JSON text as the control interface takes it, such as
+    /// `{"command":"start"}` or `{"command":"fault","fault":{"fault":"drop-socket","channel":"all"}}`.
+    ///
+    /// # Errors
+    /// The command is not understood or does not fit; nothing was changed.
+    pub fn command(&self, command: &str) -> Result<serde_json::Value, ControlError> {
+        let command: Control =
+            serde_json::from_str(command).map_err(|e| ControlError::Invalid(e.to_string()))?;
+        self.model().with(|p, now| p.control(&command, now))
+    }
+
+    /// Makes a channel as a client would, and gives its `connectUri`: for whoever tries a client
+    /// that has neither token nor REST.
+    ///
+    /// # Errors
+    /// The platform refuses: switches and faults count here, too.
+    pub fn make_channel(&self) -> Result<String, ControlError> {
+        let ask = |url: String, authorization: String, form: bool| {
+            let kind = match form {
+                true => "application/x-www-form-urlencoded",
+                false => "application/json",
+            };
+            let request = Request {
+                method: "POST",
+                url,
+                headers: vec![
+                    ("Authorization".into(), authorization),
+                    ("Content-Type".into(), kind.into()),
+                ],
+                body: match form {
+                    true => b"grant_type=client_credentials".to_vec(),
+                    false => Vec::new(),
+                },
+            };
+            let answer = self.model().with(|p, now| p.http(&request, now));
+            let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            match answer.status {
+                200 => Ok(json),
+                status => Err(ControlError::Conflict(format!("{status}: {json}"))),
+            }
+        };
+        let pair = STANDARD.encode(format!("{}:{}", self.client_id, self.client_secret));
+        let token = ask(
+            format!("{}/oauth/token", self.login_url),
+            format!("Basic {pair}"),
+            true,
+        )?;
+        let bearer = format!(
+            "Bearer {}",
+            token["access_token"].as_str().unwrap_or_default()
+        );
+        let url = format!("{}/api/v2/notifications/channels", self.api_url);
+        let channel = ask(url, bearer, false)?;
+        let uri = channel["connectUri"].as_str();
+        uri.map(str::to_owned)
+            .ok_or_else(|| ControlError::Conflict(channel.to_string()))
     }
 
     /// Closes everything and waits for the threads, a few seconds at most.

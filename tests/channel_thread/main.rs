@@ -17,10 +17,12 @@ use base::cause::Cause;
 use base::ids::Topic;
 use base::secret::Secret;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use notifications::channel::{ChannelHandle, ChannelThread, Facts, Full, spawn};
 use notifications::clock::Clock;
 use notifications::dial::Connector;
 use notifications::proxy::Proxy;
+use notifications::socket_thread::{
+    ChannelHandle, ChannelThread, FAREWELL, Facts, Full, name_of, spawn,
+};
 use notifications::tls::Trust;
 use proto::session::{About, End, Fact, Order, SessionSettings, SocketRef};
 use rustls::pki_types::pem::PemObject;
@@ -135,6 +137,8 @@ impl Setup {
             connector: Arc::new(self.connector),
             facts: tell,
             clock: Arc::new(Clock::new()),
+            name: name_of(self.slot),
+            farewell: FAREWELL,
         })
         .unwrap();
         Rig { handle, facts }

@@ -45,8 +45,8 @@ const BUDGET: usize = 256;
 /// Rounds in which frames kept coming until the clock is looked at nevertheless.
 const ROUNDS_WITHOUT_TICK: u32 = 8;
 
-/// How long a polite close waits for the other side's answer.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a polite close usually waits for the other side's answer.
+pub const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The close code of a close frame without one (RFC 6455, section 7.1.5).
 const NO_CODE: u16 = 1005;
@@ -68,6 +68,10 @@ pub struct ChannelThread {
     pub facts: Facts,
     /// The clocks.
     pub clock: Arc<Clock>,
+    /// The thread's name.
+    pub name: String,
+    /// How long a polite close waits for the other side's answer.
+    pub farewell: Duration,
 }
 
 impl fmt::Debug for ChannelThread {
@@ -91,7 +95,13 @@ pub struct ChannelHandle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts a thread named `channel-NN`.
+/// The usual name of a channel's thread, `channel-NN`.
+#[must_use]
+pub fn name_of(slot: u8) -> String {
+    format!("channel-{slot:02}")
+}
+
+/// Starts the thread.
 ///
 /// # Errors
 /// The system has no thread or no file descriptor left.
@@ -109,7 +119,7 @@ pub fn spawn(thread: ChannelThread) -> Result<ChannelHandle, io::Error> {
     let wake = Arc::new(eventfd(0, flags)?);
     let woken = wake.clone();
     let thread = std::thread::Builder::new()
-        .name(format!("channel-{:02}", socket.slot))
+        .name(thread.name.clone())
         .spawn(move || {
             // Dropped last: who waits for the end sees it when all else is gone.
             let _alive: Sender<()> = alive;
@@ -186,6 +196,7 @@ struct Runner {
     connector: Arc<Connector>,
     facts: Facts,
     clock: Arc<Clock>,
+    farewell: Duration,
     session: Session,
     orders: Receiver<Order>,
     wake: Arc<OwnedFd>,
@@ -223,6 +234,7 @@ impl Runner {
             connector: thread.connector,
             facts: thread.facts,
             clock: thread.clock,
+            farewell: thread.farewell,
             orders,
             wake,
             hung_up: false,
@@ -356,7 +368,7 @@ impl Runner {
                 }
                 Output::Close { polite: false } => flow = Flow::Over(End::Ordered),
                 Output::Close { polite: true } => {
-                    line.farewell = Some(Instant::now() + FAREWELL);
+                    line.farewell = Some(Instant::now() + self.farewell);
                     match ws.close(None) {
                         Ok(()) => {}
                         Err(Error::Io(e)) if is_would_block(&e) => line.pending = true,

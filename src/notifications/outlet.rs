@@ -1,0 +1,208 @@
+//! From a driver to a reader who may be slow: a bounded queue that loses notifications rather
+//! than time, and says what it lost.
+//!
+//! Invariant: never more than the limit of notifications wait; what was dropped is told as
+//! [`Item::Overflow`] and a gap of its topics before anything that came later.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::error::Error;
+use crate::item::Item;
+
+/// Room beyond the limit for what is not a notification: gaps, failures, the end.
+const SPARE: usize = 16;
+/// Topics of one gap that an overflow remembers; a client has at most 20,000.
+const TOPICS_MAX: usize = 20_000;
+
+/// What waits for a reader.
+pub(crate) type Items = Receiver<Result<Item, Error>>;
+
+struct Lost {
+    notifications: u64,
+    topics: BTreeSet<String>,
+    since: SystemTime,
+}
+
+/// The driver's end.
+pub(crate) struct Outlet {
+    items: Sender<Result<Item, Error>>,
+    limit: usize,
+    lost: Option<Lost>,
+    gone: bool,
+}
+
+impl Outlet {
+    /// For at most `limit` notifications that wait.
+    pub(crate) fn new(limit: usize) -> (Outlet, Items) {
+        let limit = limit.max(1);
+        let (items, taken) = bounded(limit + SPARE);
+        let outlet = Outlet {
+            items,
+            limit,
+            lost: None,
+            gone: false,
+        };
+        (outlet, taken)
+    }
+
+    /// Nobody will read what is told.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Something was dropped and is not told yet: come back soon.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Never blocks. `live` says which of some topics are live now.
+    pub(crate) fn tell(&mut self, item: Item, live: impl Fn(&str) -> bool) {
+        self.catch_up(&live);
+        let room = self.lost.is_none() && self.items.len() < self.limit;
+        if room && self.send(Ok(item.clone())) {
+            return;
+        }
+        let lost = self.lost.get_or_insert_with(|| Lost {
+            notifications: 0,
+            topics: BTreeSet::new(),
+            since: SystemTime::now(),
+        });
+        let topics = match item {
+            Item::Notification { topic, .. } => {
+                lost.notifications += 1;
+                vec![topic]
+            }
+            Item::Gap { topics, since, .. } => {
+                lost.since = lost.since.min(since);
+                topics
+            }
+            // What is live is told anew after the gap.
+            Item::Live { topics } => topics,
+            other => {
+                if self.items.len() < self.limit + SPARE / 2 {
+                    self.send(Ok(other));
+                }
+                return;
+            }
+        };
+        for topic in topics {
+            if lost.topics.len() < TOPICS_MAX {
+                lost.topics.insert(topic);
+            }
+        }
+    }
+
+    /// A failure between the items, or the last word; it has room of its own.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.send(Err(error));
+    }
+
+    /// Says what was lost, if there is room by now.
+    pub(crate) fn catch_up(&mut self, live: impl Fn(&str) -> bool) {
+        if self.items.len() + 3 > self.limit.max(3) {
+            return;
+        }
+        let Some(lost) = self.lost.take() else {
+            return;
+        };
+        let topics: Vec<String> = lost.topics.into_iter().collect();
+        let again: Vec<String> = topics.iter().filter(|t| live(t)).cloned().collect();
+        self.send(Ok(Item::Overflow {
+            lost: lost.notifications,
+        }));
+        self.send(Ok(Item::Gap {
+            topics,
+            since: lost.since,
+            cause: "overflow",
+        }));
+        if !again.is_empty() {
+            self.send(Ok(Item::Live { topics: again }));
+        }
+    }
+
+    fn send(&mut self, item: Result<Item, Error>) -> bool {
+        match self.items.try_send(item) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => false,
+            Err(TrySendError::Disconnected(_)) => {
+                self.gone = true;
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: usize) -> Item {
+        Item::Notification {
+            topic: format!("t{}", n % 3),
+            body: n.to_string(),
+            correlation_id: None,
+            version: None,
+        }
+    }
+
+    #[test]
+    fn a_reader_that_sleeps_costs_bounded_memory_and_hears_what_it_lost() {
+        let (mut outlet, items) = Outlet::new(10);
+        for n in 0..100_000 {
+            outlet.tell(event(n), |_| true);
+        }
+        assert!(items.len() <= 10 && outlet.is_behind());
+        let first: Vec<_> = items.try_iter().map(Result::unwrap).collect();
+        assert_eq!(first, (0..10).map(event).collect::<Vec<_>>());
+        outlet.tell(event(7), |topic| topic != "t2");
+        let rest: Vec<_> = items.try_iter().map(Result::unwrap).collect();
+        let [
+            Item::Overflow { lost: 99_990 },
+            Item::Gap { topics, cause, .. },
+            Item::Live { topics: again },
+            last,
+        ] = &rest[..]
+        else {
+            panic!("{rest:?}");
+        };
+        assert_eq!((topics.len(), *cause, again.len()), (3, "overflow", 2));
+        assert_eq!(*last, event(7));
+    }
+
+    #[test]
+    fn a_gap_that_finds_no_room_is_told_with_what_was_lost() {
+        let (mut outlet, items) = Outlet::new(4);
+        for n in 0..4 {
+            outlet.tell(event(n), |_| false);
+        }
+        let early = SystemTime::UNIX_EPOCH;
+        outlet.tell(
+            Item::Gap {
+                topics: vec!["x".into()],
+                since: early,
+                cause: "broken",
+            },
+            |_| false,
+        );
+        outlet.fail(Error::of_failure(proto::single::Failure::Expired));
+        let told: Vec<_> = items.try_iter().collect();
+        assert!(told[4].is_err() && told.len() == 5, "{told:?}");
+        outlet.catch_up(|_| false);
+        let told: Vec<_> = items.try_iter().map(Result::unwrap).collect();
+        let [Item::Overflow { lost: 0 }, Item::Gap { topics, since, .. }] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!((topics.as_slice(), *since), (&["x".to_owned()][..], early));
+    }
+
+    #[test]
+    fn whom_nobody_hears_notices() {
+        let (mut outlet, items) = Outlet::new(4);
+        drop(items);
+        outlet.tell(event(1), |_| true);
+        assert!(outlet.is_gone());
+    }
+}

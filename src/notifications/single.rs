@@ -1,0 +1,640 @@
+//! One channel that somebody made: a thread that runs its machine
+//! ([`proto::single`]), and a handle.
+//!
+//! ```text
+//! caller ──commands──► driver ──orders──► socket thread ──► platform
+//! caller ◄──items (bounded)── driver ◄──facts── socket thread ◄──
+//! ```
+//!
+//! It decides nothing. Invariants: the driver never waits for the caller; a dropped handle
+//! ends its threads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::clock::Clock;
+use crate::dial::Connector;
+use crate::error::{Error, Reason};
+use crate::item::Item;
+use crate::outlet::{Items, Outlet};
+use crate::proxy::Proxy;
+use crate::socket_thread::{self, ChannelHandle, ChannelThread};
+use crate::tls::Trust;
+use base::ids::Topic;
+use base::secret::Secret;
+use base::time::Wall;
+use proto::connect_uri::Address;
+use proto::session::{self, Order, SessionSettings, SocketRef};
+use proto::single::{self, Input, Output, Single};
+
+/// Commands that may wait for the driver, which takes them at once.
+const COMMANDS_MAX: usize = 64;
+/// Facts of sockets that may wait for the driver; the socket's thread waits then.
+const FACTS_MAX: usize = 256;
+/// Something that was dropped is told within this, once there is room.
+const CATCH_UP: Duration = Duration::from_millis(50);
+/// How long a socket is given to say goodbye once its handle is gone.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// One notification channel, for whoever has its `connectUri` and nothing else.
+///
+/// A blocking iterator of items: it reconnects and subscribes again by itself, extends the
+/// channel's life, and opens a second socket after a closing notice. Dropping it closes the
+/// socket and ends its threads.
+///
+/// ```
+/// use genesys_notifications::{Channel, Item};
+///
+/// # let platform = simulator::start(simulator::Options::default())?;
+/// # let uri = platform.make_channel()?;
+/// let topic = "v2.detail.events.conversation.7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47.acw";
+/// let channel = Channel::connect(&uri, [topic])?;
+/// for item in &channel {
+///     match item? {
+///         Item::Live { topics } => {
+///             assert_eq!(topics, [topic]);
+///             break;
+///         }
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # platform.stop();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Channel {
+    items: Items,
+    commands: Sender<Input>,
+    status: Arc<Mutex<Status>>,
+}
+
+/// How a [`Channel`] is to be.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    topics: Vec<String>,
+    single: single::Settings,
+    session: SessionSettings,
+    capacity: usize,
+    ca_file: Option<PathBuf>,
+    proxy: Option<String>,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Status {
+    connected: bool,
+    expires: Wall,
+    over: bool,
+}
+
+impl Channel {
+    /// Connects with the usual settings; see [`Builder::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect<T: Into<String>>(
+        connect_uri: &str,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Result<Channel, Error> {
+        Channel::builder().topics(topics).connect(connect_uri)
+    }
+
+    /// Settings to change before connecting.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            topics: Vec::new(),
+            single: single::Settings::default(),
+            session: SessionSettings::default(),
+            capacity: 1024,
+            ca_file: None,
+            proxy: None,
+            name: "notifications".into(),
+        }
+    }
+
+    /// The next item; blocks until there is one. `None` once the channel is over and everything
+    /// was told: the last item before is the error that ended it, if one did.
+    pub fn recv(&self) -> Option<Result<Item, Error>> {
+        self.items.recv().ok()
+    }
+
+    /// The same, for so long at most: `Ok(None)` if nothing came.
+    ///
+    /// # Errors
+    /// What ended the channel, or [`Reason::Closed`] once everything was told.
+    pub fn recv_timeout(&self, patience: Duration) -> Result<Option<Item>, Error> {
+        match self.items.recv_timeout(patience) {
+            Ok(item) => item.map(Some),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(closed()),
+        }
+    }
+
+    /// The queue of items, for `crossbeam_channel::select!`.
+    #[must_use]
+    pub fn receiver(&self) -> &Receiver<Result<Item, Error>> {
+        &self.items
+    }
+
+    /// Subscribes topics, too. Each is told [`Item::Live`] or [`Item::Refused`].
+    ///
+    /// # Errors
+    /// [`Reason::RefusedTopic`] for a topic that cannot be one, [`Reason::Closed`] once the
+    /// channel is over.
+    pub fn subscribe<T: Into<String>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        self.command(Input::Subscribe(read_topics(topics)?))
+    }
+
+    /// Gives topics up. What is on its way may still come.
+    ///
+    /// # Errors
+    /// As [`Channel::subscribe`].
+    pub fn unsubscribe<T: Into<String>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        self.command(Input::Unsubscribe(read_topics(topics)?))
+    }
+
+    /// Extends the channel's life by subscribing its topics again.
+    ///
+    /// # Errors
+    /// [`Reason::Closed`]. A refusal of the platform is told as [`Reason::ExtensionFailed`] among
+    /// the items.
+    pub fn extend(&self) -> Result<(), Error> {
+        self.command(Input::Extend)
+    }
+
+    /// Goes over to another channel, made beforehand: once all topics are confirmed there the
+    /// first socket is closed. Nothing is missed, and nothing told twice.
+    ///
+    /// # Errors
+    /// [`Reason::BadUri`], [`Reason::Closed`]. If it does not succeed, that is told as
+    /// [`Reason::RolloverFailed`] among the items.
+    pub fn rollover(&self, connect_uri: &str) -> Result<(), Error> {
+        self.command(Input::Rollover(address(connect_uri)?))
+    }
+
+    /// Asks the platform for a sign of life: [`Item::Heartbeat`] follows, or a gap.
+    ///
+    /// # Errors
+    /// [`Reason::Closed`].
+    pub fn ping(&self) -> Result<(), Error> {
+        self.command(Input::Ping)
+    }
+
+    /// Ends the channel. What was told before can still be read.
+    pub fn close(&self) {
+        // One that is over is closed.
+        let _ = self.command(Input::Close);
+    }
+
+    /// Whether its socket is open.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        lock(&self.status).connected
+    }
+
+    /// When the channel ends unless it is extended, as far as can be told without REST: a day
+    /// after topics were last confirmed.
+    #[must_use]
+    pub fn expires(&self) -> SystemTime {
+        instant(lock(&self.status).expires)
+    }
+
+    fn command(&self, command: Input) -> Result<(), Error> {
+        if lock(&self.status).over {
+            return Err(closed());
+        }
+        self.commands.send(command).map_err(|_| closed())
+    }
+}
+
+impl Iterator for Channel {
+    type Item = Result<Item, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.recv()
+    }
+}
+
+impl Iterator for &Channel {
+    type Item = Result<Item, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.recv()
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = *lock(&self.status);
+        f.debug_struct("Channel")
+            .field("connected", &status.connected)
+            .field("waiting", &self.items.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Topics to subscribe from the start, each as the platform names it; combined ones
+    /// (`v2.users.{id}?presence&routingStatus`) too, whose events come under the names of their
+    /// parts.
+    #[must_use]
+    pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Builder {
+        self.topics.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves the channel's end to the caller: [`Item::Expiring`] and [`Item::Closing`] are told,
+    /// and nothing is done about them.
+    #[must_use]
+    pub fn manual(mut self, manual: bool) -> Builder {
+        self.single.manual = manual;
+        self
+    }
+
+    /// So many notifications wait for the reader at most; what comes beyond is dropped and told
+    /// ([`Item::Overflow`]). 1,024 unless said otherwise.
+    #[must_use]
+    pub fn capacity(mut self, notifications: usize) -> Builder {
+        self.capacity = notifications;
+        self
+    }
+
+    /// How long a lost connection is tried for; 15 minutes unless said otherwise.
+    #[must_use]
+    pub fn give_up_after(mut self, patience: Duration) -> Builder {
+        self.single.give_up_after = patience;
+        self
+    }
+
+    /// How long before its end the channel is extended, or told to expire; an hour unless said
+    /// otherwise.
+    #[must_use]
+    pub fn extend_before(mut self, time: Duration) -> Builder {
+        self.single.extend_before = time;
+        self
+    }
+
+    /// The longest time without a sign of life, after which the socket is given up; 40 s unless
+    /// said otherwise (the platform's heartbeat comes every 30 s).
+    #[must_use]
+    pub fn heartbeat_timeout(mut self, timeout: Duration) -> Builder {
+        self.session.heartbeat_timeout = timeout;
+        self
+    }
+
+    /// Trusts the certificates of this PEM file instead of the machine's.
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.ca_file = Some(path.into());
+        self
+    }
+
+    /// Goes through this proxy, as `http://[user:password@]host[:port]`.
+    #[must_use]
+    pub fn proxy(mut self, proxy: impl Into<String>) -> Builder {
+        self.proxy = Some(proxy.into());
+        self
+    }
+
+    /// The name of its threads, of which the system shows 15 characters; `notifications` unless
+    /// said otherwise.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = name.into();
+        self
+    }
+
+    /// Connects, and waits until the socket is open; the topics are confirmed afterwards
+    /// ([`Item::Live`]). A connection that is lost later is tried again by itself.
+    ///
+    /// # Errors
+    /// The first connection fails ([`Reason::Handshake`], [`Reason::Unauthorized`],
+    /// [`Reason::Forbidden`], [`Reason::Status`]), the address is none ([`Reason::BadUri`]), a
+    /// topic cannot be one ([`Reason::RefusedTopic`]), or the machine lacks what it takes
+    /// ([`Reason::Machine`]).
+    pub fn connect(self, connect_uri: &str) -> Result<Channel, Error> {
+        let connect_uri = address(connect_uri)?;
+        let topics = read_topics(self.topics)?;
+        let connector = connector(self.ca_file, self.proxy.as_deref())?;
+        let clock = Arc::new(Clock::new());
+        let now = clock.now();
+        let single = Single::new(connect_uri, topics, self.single, now, seed());
+        let (outlet, items) = Outlet::new(self.capacity);
+        let (commands, taken) = bounded(COMMANDS_MAX);
+        let (facts, heard) = bounded(FACTS_MAX);
+        let (met, first) = bounded(1);
+        let status = Arc::new(Mutex::new(Status {
+            connected: false,
+            expires: single.expires(),
+            over: false,
+        }));
+        let driver = Driver {
+            single,
+            session: self.session,
+            connector,
+            clock,
+            commands: taken,
+            facts,
+            heard,
+            sockets: BTreeMap::new(),
+            outlet,
+            live: BTreeSet::new(),
+            status: Arc::clone(&status),
+            met: Some(met),
+            over: false,
+            name: self.name.clone(),
+        };
+        let thread = std::thread::Builder::new().name(self.name);
+        thread
+            .spawn(move || driver.run())
+            .map_err(|e| Error::caused(Reason::Machine, "no thread can be started", e))?;
+        match first.recv() {
+            Ok(Ok(())) => Ok(Channel {
+                items,
+                commands,
+                status,
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(closed()),
+        }
+    }
+}
+
+fn lock(status: &Mutex<Status>) -> MutexGuard<'_, Status> {
+    status.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn closed() -> Error {
+    Error::new(Reason::Closed, "the channel is closed")
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Jitter that others could guess does no harm.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+pub(crate) fn instant(wall: Wall) -> SystemTime {
+    let millis = Duration::from_millis(u64::try_from(wall.0).unwrap_or(0));
+    UNIX_EPOCH.checked_add(millis).unwrap_or(UNIX_EPOCH)
+}
+
+fn address(connect_uri: &str) -> Result<Secret, Error> {
+    match Address::parse(connect_uri) {
+        Some(_) => Ok(Secret::new(connect_uri)),
+        None => Err(Error::new(
+            Reason::BadUri,
+            "the connectUri is no wss or ws address",
+        )),
+    }
+}
+
+/// Names have at most 200 characters (protocol, section 12), and none that would break a message.
+pub(crate) fn read_topics<T: Into<String>>(
+    topics: impl IntoIterator<Item = T>,
+) -> Result<Vec<Topic>, Error> {
+    let read = |topic: T| {
+        let name: String = topic.into();
+        let fine =
+            !name.is_empty() && name.len() <= 200 && name.bytes().all(|b| b.is_ascii_graphic());
+        match fine {
+            true => Ok(Topic::new(&name)),
+            false => Err(Error::new(
+                Reason::RefusedTopic,
+                format!("{name:?} is no name of a topic: 1 to 200 visible ASCII characters"),
+            )),
+        }
+    };
+    topics.into_iter().map(read).collect()
+}
+
+pub(crate) fn connector(
+    ca_file: Option<PathBuf>,
+    proxy: Option<&str>,
+) -> Result<Arc<Connector>, Error> {
+    let trust = Trust::load(ca_file.as_deref())
+        .map_err(|e| Error::caused(Reason::Machine, "the certificates cannot be used", e))?;
+    let tls = trust.rustls();
+    // Who needs no TLS needs no roots.
+    let connector = Connector::new(tls.map_err(|_| base::cause::Cause::NoRoots));
+    let proxy = proxy.map(Proxy::parse).transpose();
+    let proxy = proxy.map_err(|e| Error::caused(Reason::BadUri, "the proxy", e))?;
+    connector.proxy.set(proxy);
+    Ok(Arc::new(connector))
+}
+
+struct Driver {
+    single: Single,
+    session: SessionSettings,
+    connector: Arc<Connector>,
+    clock: Arc<Clock>,
+    commands: Receiver<Input>,
+    facts: Sender<(SocketRef, session::Fact)>,
+    heard: Receiver<(SocketRef, session::Fact)>,
+    sockets: BTreeMap<SocketRef, ChannelHandle>,
+    outlet: Outlet,
+    /// Topics that are live, in lower case.
+    live: BTreeSet<String>,
+    status: Arc<Mutex<Status>>,
+    /// Who waits for the first connection.
+    met: Option<Sender<Result<(), Error>>>,
+    over: bool,
+    /// Of the threads.
+    name: String,
+}
+
+impl Driver {
+    fn run(mut self) {
+        self.obey();
+        while !self.over {
+            let input = self.wait();
+            self.single.handle(input, self.clock.now());
+            self.obey();
+        }
+        self.farewell();
+    }
+
+    fn wait(&mut self) -> Input {
+        let due = self.single.next_deadline().map(|d| self.clock.until(d.at));
+        let behind = self.outlet.is_behind().then_some(CATCH_UP);
+        let patience = due.into_iter().chain(behind).min();
+        let timeout = match patience {
+            Some(patience) => crossbeam_channel::after(patience),
+            None => crossbeam_channel::never(),
+        };
+        select! {
+            recv(self.commands) -> command => command.unwrap_or(Input::Close),
+            recv(self.heard) -> heard => match heard {
+                Ok((socket, fact)) => {
+                    if matches!(fact, session::Fact::Ended(_)) {
+                        self.sockets.remove(&socket);
+                    }
+                    Input::Session { socket, fact }
+                }
+                // We hold a sender ourselves.
+                Err(_) => Input::Close,
+            },
+            recv(timeout) -> _ => Input::Tick,
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Some(output) = self.single.poll_output() {
+            match output {
+                Output::Open {
+                    socket,
+                    connect_uri,
+                } => self.open(socket, connect_uri),
+                Output::Session { socket, order } => self.order(socket, order),
+                Output::Item(item) => self.tell(item),
+                Output::Failed(failure) => self.outlet.fail(Error::of_failure(failure)),
+                Output::Over(failure) => self.end(failure.map(Error::of_failure)),
+            }
+        }
+        let live = &self.live;
+        self.outlet
+            .catch_up(|topic| live.contains(&topic.to_ascii_lowercase()));
+        if self.outlet.is_gone() && !self.over {
+            self.single.handle(Input::Close, self.clock.now());
+            return self.obey();
+        }
+        let connected = self.single.connected();
+        if connected && let Some(met) = self.met.take() {
+            // The caller waits, or has gone.
+            let _ = met.send(Ok(()));
+        }
+        let mut status = lock(&self.status);
+        status.connected = connected;
+        status.expires = self.single.expires();
+        status.over = self.over;
+    }
+
+    fn open(&mut self, socket: SocketRef, connect_uri: Secret) {
+        let facts = self.facts.clone();
+        let thread = ChannelThread {
+            socket,
+            connect_uri,
+            session: self.session,
+            connector: Arc::clone(&self.connector),
+            // Who drives may have ended.
+            facts: Box::new(move |socket, fact| drop(facts.send((socket, fact)))),
+            clock: Arc::clone(&self.clock),
+            name: format!("{}-{}", self.name, socket.generation % 100),
+            farewell: FAREWELL,
+        };
+        match socket_thread::spawn(thread) {
+            Ok(handle) => {
+                self.sockets.insert(socket, handle);
+            }
+            Err(error) => {
+                let detail = error.to_string();
+                let end = session::End::NotConnected {
+                    cause: base::cause::Cause::Machine,
+                    detail,
+                };
+                let fact = session::Fact::Ended(end);
+                self.single
+                    .handle(Input::Session { socket, fact }, self.clock.now());
+            }
+        }
+    }
+
+    fn order(&mut self, socket: SocketRef, order: Order) {
+        let Some(handle) = self.sockets.get(&socket) else {
+            return;
+        };
+        if handle.send(order).is_err() {
+            // Its thread is stuck: it is given up, and that is a gap.
+            self.sockets.remove(&socket);
+            let fact = session::Fact::Ended(session::End::Misbehaved(
+                "the socket takes no orders any more".into(),
+            ));
+            self.single
+                .handle(Input::Session { socket, fact }, self.clock.now());
+        }
+    }
+
+    fn tell(&mut self, item: single::Item) {
+        let names = |topics: Vec<Topic>| topics.iter().map(|t| t.written().to_owned()).collect();
+        let item = match item {
+            single::Item::Notification { topic, body, about } => Item::Notification {
+                topic: topic.written().to_owned(),
+                body,
+                correlation_id: about.correlation_id,
+                version: about.version,
+            },
+            single::Item::Heartbeat => Item::Heartbeat,
+            single::Item::Live(topics) => {
+                self.live
+                    .extend(topics.iter().map(|t| t.as_str().to_owned()));
+                Item::Live {
+                    topics: names(topics),
+                }
+            }
+            single::Item::Gap {
+                topics,
+                since,
+                cause,
+            } => {
+                for topic in &topics {
+                    self.live.remove(topic.as_str());
+                }
+                Item::Gap {
+                    topics: names(topics),
+                    since: instant(since),
+                    cause,
+                }
+            }
+            single::Item::Refused {
+                topics,
+                result,
+                message,
+            } => Item::Refused {
+                topics: names(topics),
+                detail: match result {
+                    0 => message,
+                    result => format!("{message} ({result})"),
+                },
+            },
+            single::Item::Expiring(at) => Item::Expiring { at: instant(at) },
+            single::Item::Closing => Item::Closing,
+        };
+        let live = &self.live;
+        self.outlet
+            .tell(item, |topic| live.contains(&topic.to_ascii_lowercase()));
+    }
+
+    fn end(&mut self, error: Option<Error>) {
+        self.over = true;
+        match (self.met.take(), error) {
+            (Some(met), error) => drop(met.send(Err(error.unwrap_or_else(closed)))),
+            (None, Some(error)) => self.outlet.fail(error),
+            (None, None) => {}
+        }
+    }
+
+    /// Sockets were told to close; one that does not is let go.
+    fn farewell(mut self) {
+        let until = std::time::Instant::now() + FAREWELL;
+        while !self.sockets.is_empty() {
+            match self.heard.recv_deadline(until) {
+                Ok((socket, session::Fact::Ended(_))) => drop(self.sockets.remove(&socket)),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
