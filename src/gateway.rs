@@ -164,7 +164,7 @@ fn heard(fact: proto::Fact) -> PlatformFact {
         proto::Fact::Gap { topics, cause } => PlatformFact::Gap { topics, cause },
         proto::Fact::Refused { topic, detail } => PlatformFact::Refused { topic, detail },
         proto::Fact::Short { known, others } => PlatformFact::Short { known, others },
-        proto::Fact::Event { topic, body } => PlatformFact::Event { topic, body },
+        proto::Fact::Event { topic, body, .. } => PlatformFact::Event { topic, body },
         proto::Fact::Fetched {
             fetch,
             asked_at,

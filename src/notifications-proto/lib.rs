@@ -188,6 +188,8 @@ pub enum Fact {
         topic: Topic,
         /// `eventBody` exactly as it came.
         body: String,
+        /// What else the frame said of it.
+        about: session::About,
     },
     /// A conversation, or several, as REST shows them.
     Fetched {

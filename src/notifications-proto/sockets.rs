@@ -52,10 +52,10 @@ impl Client {
                 channel.heard = Some(now.mono);
                 channel.silences = 0;
             }
-            session::Fact::Event { topic, body, .. } => {
+            session::Fact::Event { topic, body, about } => {
                 channel.heard = Some(now.mono);
                 self.out
-                    .push_back(Output::Fact(Fact::Event { topic, body }));
+                    .push_back(Output::Fact(Fact::Event { topic, body, about }));
             }
             session::Fact::Subscribed { ticket } | session::Fact::Unsubscribed { ticket } => {
                 channel.unanswered = 0;

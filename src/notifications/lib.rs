@@ -27,6 +27,7 @@ pub mod answer;
 pub mod assertion;
 pub mod socket_thread;
 pub mod clock;
+pub mod credentials;
 pub mod dial;
 mod eyeballs;
 pub mod proxy;

@@ -9,18 +9,16 @@ use std::time::Duration;
 use crate::config::{self, Config};
 use base::cause::Cause;
 use base::secret::Secret;
-use base::time::Wall;
 use notifications::assertion::AssertionSource;
 use notifications::clock::Clock;
+use notifications::credentials::{Credentials, Grant};
 use notifications::dial::Connector;
 use notifications::proxy::Proxy;
-use notifications::redaction;
 use notifications::rest::{self, HttpSettings, TokenRequest};
 use notifications::saml::{AssertionSettings, Sign, Signer};
 use notifications::shared::Shared;
 use notifications::tls::{TlsError, Trust};
 use proto::connect_uri::Streaming;
-use proto::oauth;
 use proto::rest::{Endpoints, Failure, Op, Outcome, encode};
 use proto::session::SessionSettings;
 
@@ -51,100 +49,32 @@ pub struct Outside {
     pub clock: Arc<Clock>,
 }
 
-/// What a token is asked for with.
-pub struct Credentials {
-    login_url: String,
-    client_id: String,
-    login: Shared<Arc<Login>>,
-}
-
-/// What a reload replaces.
-struct Login {
-    client_secret: Secret,
-    grant: Grant,
-}
-
 /// Where channels may lead.
 #[must_use]
 pub fn streaming(genesys: &config::GenesysConfig) -> Streaming {
     Streaming::new(&genesys.api_url, &genesys.region, &genesys.streaming_hosts)
 }
 
-enum Grant {
-    ClientCredentials,
-    Saml {
-        org_name: String,
-        source: AssertionSource,
-    },
-}
-
-impl Login {
-    fn new(genesys: &config::GenesysConfig) -> Result<Login, String> {
-        let grant = match &genesys.oauth.grant {
-            config::Grant::ClientCredentials => Grant::ClientCredentials,
-            config::Grant::Saml2Bearer {
-                org_name,
-                assertion,
-            } => Grant::Saml {
-                org_name: org_name.clone(),
-                source: source(assertion)?,
-            },
-        };
-        // Both together besides: of a very short secret that is the form that can be found.
-        let (id, secret) = (&genesys.oauth.client_id, &genesys.oauth.client_secret);
-        redaction::learn(secret);
-        redaction::learn(&Secret::new(format!("{id}:{}", secret.expose())));
-        Ok(Login {
-            client_secret: genesys.oauth.client_secret.clone(),
-            grant,
-        })
-    }
-}
-
-impl Credentials {
-    fn new(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
-        Ok(Credentials {
-            login_url: genesys.login_url.clone(),
-            client_id: genesys.oauth.client_id.clone(),
-            login: Shared::new(Arc::new(Login::new(genesys)?)),
-        })
-    }
-
-    /// The request for a token, with a fresh assertion where the grant needs one.
-    ///
-    /// # Errors
-    /// The assertion cannot be had; a sentence for the operator.
-    pub fn request(&self, now: Wall) -> Result<base::wire::Request, Failure> {
-        let login = self.login.get();
-        redaction::learn(&login.client_secret);
-        let grant = match &login.grant {
-            Grant::ClientCredentials => oauth::Grant::ClientCredentials,
-            Grant::Saml { org_name, source } => match source.obtain(now) {
-                Ok(assertion) => {
-                    redaction::learn_passing(&assertion);
-                    oauth::Grant::Saml2Bearer {
-                        org_name: org_name.clone(),
-                        assertion,
-                    }
-                }
-                Err(error) => {
-                    return Err(Failure::Login {
-                        label: error.label(),
-                        sentence: error.to_string(),
-                        soon: error.retry_soon(),
-                        retry_after: None,
-                    });
-                }
-            },
-        };
-        let request = oauth::TokenRequest {
-            login_url: self.login_url.clone(),
-            client_id: self.client_id.clone(),
-            client_secret: login.client_secret.clone(),
-            grant,
-        };
-        Ok(request.encode())
-    }
+/// What a token is asked for with.
+fn credentials(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
+    let grant = match &genesys.oauth.grant {
+        config::Grant::ClientCredentials => Grant::ClientCredentials,
+        config::Grant::Saml2Bearer {
+            org_name,
+            assertion,
+        } => Grant::Saml2Bearer {
+            org_name: org_name.clone(),
+            source: source(assertion)?,
+        },
+    };
+    let oauth = &genesys.oauth;
+    let secret = oauth.client_secret.clone();
+    Ok(Credentials::new(
+        &genesys.login_url,
+        &oauth.client_id,
+        secret,
+        grant,
+    ))
 }
 
 fn source(assertion: &config::AssertionSource) -> Result<AssertionSource, String> {
@@ -226,14 +156,14 @@ impl Outside {
                 heartbeat_timeout: config.channels.heartbeat_timeout,
                 ..SessionSettings::default()
             },
-            credentials: Arc::new(Credentials::new(genesys)?),
+            credentials: Arc::new(credentials(genesys)?),
             clock,
         })
     }
 
     /// Secrets, keys and certificates of another configuration from the next exchange on.
     pub(super) fn take_over(&self, other: &Outside) {
-        self.credentials.login.set(other.credentials.login.get());
+        self.credentials.take_over(&other.credentials);
         self.agent.set(other.agent.get());
         self.connector.tls.set(other.connector.tls.get());
         self.connector.proxy.set(other.connector.proxy.get());

@@ -61,7 +61,7 @@ impl Half {
                 self.owed.remove(&id);
                 self.ends.remove(&id);
             }
-            Fact::Event { topic, body } => {
+            Fact::Event { topic, body, .. } => {
                 self.tally.events += 1;
                 self.arrived(&topic, &body);
             }
