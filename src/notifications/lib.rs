@@ -18,8 +18,10 @@
 //! the history manager. Invariants: every wait has a deadline or a wake-up, every answer and
 //! frame a bound; no secret is in a message or an error.
 
+mod client;
 mod error;
 mod item;
+mod keeper;
 mod outlet;
 mod single;
 
@@ -47,6 +49,8 @@ mod upgrade;
 #[cfg(any(test, feature = "windows"))]
 pub use upgrade::fuzz_upgrade;
 
+pub use client::{Client, ClientBuilder};
 pub use error::{Error, Reason};
 pub use item::Item;
+pub use keeper::{Forgetful, Keeper, KeptChannel};
 pub use single::{Builder, Channel};

@@ -9,38 +9,36 @@
 //! It decides nothing. Invariants: the driver never waits for the caller; a dropped handle
 //! ends its threads.
 
+mod driver;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use ring::rand::{SecureRandom, SystemRandom};
 
+use self::driver::Driver;
 use crate::clock::Clock;
 use crate::dial::Connector;
 use crate::error::{Error, Reason};
 use crate::item::Item;
 use crate::outlet::{Items, Outlet};
 use crate::proxy::Proxy;
-use crate::socket_thread::{self, ChannelHandle, ChannelThread};
 use crate::tls::Trust;
 use base::ids::Topic;
 use base::secret::Secret;
 use base::time::Wall;
 use proto::connect_uri::Address;
-use proto::session::{self, Order, SessionSettings, SocketRef};
-use proto::single::{self, Input, Output, Single};
+use proto::session::SessionSettings;
+use proto::single::{self, Input, Single};
 
 /// Commands that may wait for the driver, which takes them at once.
 const COMMANDS_MAX: usize = 64;
 /// Facts of sockets that may wait for the driver; the socket's thread waits then.
 const FACTS_MAX: usize = 256;
-/// Something that was dropped is told within this, once there is room.
-const CATCH_UP: Duration = Duration::from_millis(50);
-/// How long a socket is given to say goodbye once its handle is gone.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// One notification channel, for whoever has its `connectUri` and nothing else.
 ///
@@ -380,7 +378,7 @@ fn closed() -> Error {
     Error::new(Reason::Closed, "the channel is closed")
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];
     // Jitter that others could guess does no harm.
     let _ = SystemRandom::new().fill(&mut bytes);
@@ -434,207 +432,4 @@ pub(crate) fn connector(
     let proxy = proxy.map_err(|e| Error::caused(Reason::BadUri, "the proxy", e))?;
     connector.proxy.set(proxy);
     Ok(Arc::new(connector))
-}
-
-struct Driver {
-    single: Single,
-    session: SessionSettings,
-    connector: Arc<Connector>,
-    clock: Arc<Clock>,
-    commands: Receiver<Input>,
-    facts: Sender<(SocketRef, session::Fact)>,
-    heard: Receiver<(SocketRef, session::Fact)>,
-    sockets: BTreeMap<SocketRef, ChannelHandle>,
-    outlet: Outlet,
-    /// Topics that are live, in lower case.
-    live: BTreeSet<String>,
-    status: Arc<Mutex<Status>>,
-    /// Who waits for the first connection.
-    met: Option<Sender<Result<(), Error>>>,
-    over: bool,
-    /// Of the threads.
-    name: String,
-}
-
-impl Driver {
-    fn run(mut self) {
-        self.obey();
-        while !self.over {
-            let input = self.wait();
-            self.single.handle(input, self.clock.now());
-            self.obey();
-        }
-        self.farewell();
-    }
-
-    fn wait(&mut self) -> Input {
-        let due = self.single.next_deadline().map(|d| self.clock.until(d.at));
-        let behind = self.outlet.is_behind().then_some(CATCH_UP);
-        let patience = due.into_iter().chain(behind).min();
-        let timeout = match patience {
-            Some(patience) => crossbeam_channel::after(patience),
-            None => crossbeam_channel::never(),
-        };
-        select! {
-            recv(self.commands) -> command => command.unwrap_or(Input::Close),
-            recv(self.heard) -> heard => match heard {
-                Ok((socket, fact)) => {
-                    if matches!(fact, session::Fact::Ended(_)) {
-                        self.sockets.remove(&socket);
-                    }
-                    Input::Session { socket, fact }
-                }
-                // We hold a sender ourselves.
-                Err(_) => Input::Close,
-            },
-            recv(timeout) -> _ => Input::Tick,
-        }
-    }
-
-    fn obey(&mut self) {
-        while let Some(output) = self.single.poll_output() {
-            match output {
-                Output::Open {
-                    socket,
-                    connect_uri,
-                } => self.open(socket, connect_uri),
-                Output::Session { socket, order } => self.order(socket, order),
-                Output::Item(item) => self.tell(item),
-                Output::Failed(failure) => self.outlet.fail(Error::of_failure(failure)),
-                Output::Over(failure) => self.end(failure.map(Error::of_failure)),
-            }
-        }
-        let live = &self.live;
-        self.outlet
-            .catch_up(|topic| live.contains(&topic.to_ascii_lowercase()));
-        if self.outlet.is_gone() && !self.over {
-            self.single.handle(Input::Close, self.clock.now());
-            return self.obey();
-        }
-        let connected = self.single.connected();
-        if connected && let Some(met) = self.met.take() {
-            // The caller waits, or has gone.
-            let _ = met.send(Ok(()));
-        }
-        let mut status = lock(&self.status);
-        status.connected = connected;
-        status.expires = self.single.expires();
-        status.over = self.over;
-    }
-
-    fn open(&mut self, socket: SocketRef, connect_uri: Secret) {
-        let facts = self.facts.clone();
-        let thread = ChannelThread {
-            socket,
-            connect_uri,
-            session: self.session,
-            connector: Arc::clone(&self.connector),
-            // Who drives may have ended.
-            facts: Box::new(move |socket, fact| drop(facts.send((socket, fact)))),
-            clock: Arc::clone(&self.clock),
-            name: format!("{}-{}", self.name, socket.generation % 100),
-            farewell: FAREWELL,
-        };
-        match socket_thread::spawn(thread) {
-            Ok(handle) => {
-                self.sockets.insert(socket, handle);
-            }
-            Err(error) => {
-                let detail = error.to_string();
-                let end = session::End::NotConnected {
-                    cause: base::cause::Cause::Machine,
-                    detail,
-                };
-                let fact = session::Fact::Ended(end);
-                self.single
-                    .handle(Input::Session { socket, fact }, self.clock.now());
-            }
-        }
-    }
-
-    fn order(&mut self, socket: SocketRef, order: Order) {
-        let Some(handle) = self.sockets.get(&socket) else {
-            return;
-        };
-        if handle.send(order).is_err() {
-            // Its thread is stuck: it is given up, and that is a gap.
-            self.sockets.remove(&socket);
-            let fact = session::Fact::Ended(session::End::Misbehaved(
-                "the socket takes no orders any more".into(),
-            ));
-            self.single
-                .handle(Input::Session { socket, fact }, self.clock.now());
-        }
-    }
-
-    fn tell(&mut self, item: single::Item) {
-        let names = |topics: Vec<Topic>| topics.iter().map(|t| t.written().to_owned()).collect();
-        let item = match item {
-            single::Item::Notification { topic, body, about } => Item::Notification {
-                topic: topic.written().to_owned(),
-                body,
-                correlation_id: about.correlation_id,
-                version: about.version,
-            },
-            single::Item::Heartbeat => Item::Heartbeat,
-            single::Item::Live(topics) => {
-                self.live
-                    .extend(topics.iter().map(|t| t.as_str().to_owned()));
-                Item::Live {
-                    topics: names(topics),
-                }
-            }
-            single::Item::Gap {
-                topics,
-                since,
-                cause,
-            } => {
-                for topic in &topics {
-                    self.live.remove(topic.as_str());
-                }
-                Item::Gap {
-                    topics: names(topics),
-                    since: instant(since),
-                    cause,
-                }
-            }
-            single::Item::Refused {
-                topics,
-                result,
-                message,
-            } => Item::Refused {
-                topics: names(topics),
-                detail: match result {
-                    0 => message,
-                    result => format!("{message} ({result})"),
-                },
-            },
-            single::Item::Expiring(at) => Item::Expiring { at: instant(at) },
-            single::Item::Closing => Item::Closing,
-        };
-        let live = &self.live;
-        self.outlet
-            .tell(item, |topic| live.contains(&topic.to_ascii_lowercase()));
-    }
-
-    fn end(&mut self, error: Option<Error>) {
-        self.over = true;
-        match (self.met.take(), error) {
-            (Some(met), error) => drop(met.send(Err(error.unwrap_or_else(closed)))),
-            (None, Some(error)) => self.outlet.fail(error),
-            (None, None) => {}
-        }
-    }
-
-    /// Sockets were told to close; one that does not is let go.
-    fn farewell(mut self) {
-        let until = std::time::Instant::now() + FAREWELL;
-        while !self.sockets.is_empty() {
-            match self.heard.recv_deadline(until) {
-                Ok((socket, session::Fact::Ended(_))) => drop(self.sockets.remove(&socket)),
-                Ok(_) => {}
-                Err(_) => return,
-            }
-        }
-    }
 }

@@ -1,0 +1,312 @@
+//! The thread of a [`Client`](super::Client): what its machine orders, and what comes of it.
+//!
+//! It decides nothing. Invariant: it never waits for the reader.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, select};
+
+use super::{Command, Event};
+use crate::clock::Clock;
+use crate::dial::Connector;
+use crate::error::{Error, Reason};
+use crate::item::Item;
+use crate::keeper::{Keeper, KeptChannel};
+use crate::outlet::Outlet;
+use crate::rest::{Job, RestPool};
+use crate::single::instant;
+use crate::socket_thread::{self, ChannelHandle, ChannelThread};
+use base::cause::Cause;
+use base::ids::Topic;
+use base::notice::{Level, Notice};
+use base::secret::Secret;
+use base::time::{Mono, Wall};
+use base::wire::NoAnswer;
+use proto::rest::{Failure, Outcome};
+use proto::session::{self, Order, SessionSettings, SocketRef};
+use proto::{CallId, Fact, Input, Output};
+
+/// Something that was dropped is told within this, once there is room.
+const CATCH_UP: Duration = Duration::from_millis(50);
+/// How long sockets and workers are given once the handle is gone.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// The same trouble with signing in is told again after this.
+const TOLD_AGAIN: Duration = Duration::from_secs(300);
+
+pub(super) struct Driver {
+    pub(super) client: proto::Client,
+    pub(super) session: SessionSettings,
+    pub(super) connector: Arc<Connector>,
+    pub(super) clock: Arc<Clock>,
+    /// There until the end.
+    pub(super) rest: Option<RestPool>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) events: Sender<Event>,
+    pub(super) heard: Receiver<Event>,
+    /// What was found out while an order was obeyed.
+    pub(super) found: VecDeque<Input>,
+    pub(super) sockets: BTreeMap<SocketRef, ChannelHandle>,
+    /// The last sign of life of each socket, those that ended just now among them.
+    pub(super) signs: BTreeMap<SocketRef, Wall>,
+    pub(super) outlet: Outlet,
+    /// Topics that are live, in lower case.
+    pub(super) live: BTreeSet<String>,
+    pub(super) keeper: Box<dyn Keeper>,
+    /// What was said of signing in, and when.
+    pub(super) told: Option<(String, Mono)>,
+    pub(super) name: String,
+    pub(super) over: Arc<AtomicBool>,
+}
+
+impl Driver {
+    /// Until the handle is gone or says so.
+    pub(super) fn run(mut self) {
+        self.obey();
+        while let Some(inputs) = self.wait() {
+            for input in inputs {
+                self.client.handle(input, self.clock.now());
+                self.obey();
+            }
+            if self.outlet.is_gone() {
+                break;
+            }
+        }
+        self.farewell();
+    }
+
+    /// What happens next; `None` once nobody wants anything any more.
+    fn wait(&mut self) -> Option<Vec<Input>> {
+        let now = self.clock.now();
+        let due = self
+            .client
+            .next_deadline(now)
+            .map(|d| self.clock.until(d.at));
+        let behind = self.outlet.is_behind().then_some(CATCH_UP);
+        let timeout = match due.into_iter().chain(behind).min() {
+            Some(patience) => crossbeam_channel::after(patience),
+            None => crossbeam_channel::never(),
+        };
+        select! {
+            recv(self.commands) -> command => match command {
+                Ok(Command::Subscribe(topics)) => {
+                    Some(topics.into_iter().map(Input::Watch).collect())
+                }
+                Ok(Command::Unsubscribe(topics)) => {
+                    for topic in &topics {
+                        self.live.remove(topic.as_str());
+                    }
+                    Some(topics.into_iter().map(Input::Unwatch).collect())
+                }
+                Ok(Command::Close) | Err(_) => None,
+            },
+            recv(self.heard) -> event => Some(event.map(|e| self.event(e)).into_iter().collect()),
+            recv(timeout) -> _ => Some(vec![Input::Tick]),
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Input {
+        match event {
+            Event::Answered(ticket, outcome) => Input::Answered {
+                call: CallId(ticket),
+                outcome,
+            },
+            Event::Session(socket, fact) => {
+                match &fact {
+                    session::Fact::Ended(_) => drop(self.sockets.remove(&socket)),
+                    session::Fact::Heard => {
+                        self.signs.insert(socket, self.clock.now().wall);
+                        self.tell(Item::Heartbeat);
+                    }
+                    session::Fact::Opened
+                    | session::Fact::Event { .. }
+                    | session::Fact::Subscribed { .. } => {
+                        self.signs.insert(socket, self.clock.now().wall);
+                    }
+                    session::Fact::Closing => self.tell(Item::Closing),
+                    _ => {}
+                }
+                Input::Session { socket, fact }
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        loop {
+            while let Some(output) = self.client.poll_output() {
+                self.one(output);
+            }
+            let Some(input) = self.found.pop_front() else {
+                break;
+            };
+            self.client.handle(input, self.clock.now());
+        }
+        let live = &self.live;
+        self.outlet
+            .catch_up(|topic| live.contains(&topic.to_ascii_lowercase()));
+        // Gaps that their ends brought have been told.
+        let sockets = &self.sockets;
+        self.signs.retain(|socket, _| sockets.contains_key(socket));
+    }
+
+    fn one(&mut self, output: Output) {
+        match output {
+            Output::OpenSocket {
+                socket,
+                connect_uri,
+            } => self.open(socket, connect_uri),
+            Output::Session { socket, order } => self.order(socket, order),
+            Output::Call { call, op, token } => {
+                let job = Job {
+                    ticket: call.0,
+                    op,
+                    token,
+                };
+                let sent = self.rest.as_ref().map(|rest| rest.send(job));
+                if !matches!(sent, Some(Ok(()))) {
+                    let outcome = Outcome {
+                        result: Err(Failure::NoAnswer(NoAnswer::NotSent)),
+                        limits: None,
+                        retry_after: None,
+                    };
+                    self.found.push_back(Input::Answered { call, outcome });
+                }
+            }
+            Output::Keep(rows) => {
+                let kept: Vec<KeptChannel> = rows.iter().cloned().map(KeptChannel).collect();
+                self.keeper.keep(&kept);
+                self.found.push_back(Input::Kept(rows));
+            }
+            Output::Fact(fact) => self.fact(fact),
+            Output::Notice(notice) => self.notice(&notice),
+        }
+    }
+
+    fn open(&mut self, socket: SocketRef, connect_uri: Secret) {
+        let events = self.events.clone();
+        let thread = ChannelThread {
+            socket,
+            connect_uri,
+            session: self.session,
+            connector: Arc::clone(&self.connector),
+            // Who drives may have ended.
+            facts: Box::new(move |socket, fact| drop(events.send(Event::Session(socket, fact)))),
+            clock: Arc::clone(&self.clock),
+            name: format!("{}-{:02}", self.name, socket.slot),
+            farewell: FAREWELL,
+        };
+        match socket_thread::spawn(thread) {
+            Ok(handle) => drop(self.sockets.insert(socket, handle)),
+            Err(error) => {
+                let end = session::End::NotConnected {
+                    cause: Cause::Machine,
+                    detail: format!("no thread: {error}"),
+                };
+                let fact = session::Fact::Ended(end);
+                self.found.push_back(Input::Session { socket, fact });
+            }
+        }
+    }
+
+    fn order(&mut self, socket: SocketRef, order: Order) {
+        let full = self.sockets.get(&socket).map(|handle| handle.send(order));
+        if matches!(full, Some(Err(_))) {
+            // Its thread is stuck: it is given up, and that is a gap.
+            self.sockets.remove(&socket);
+            let end = session::End::Broken("its thread took no orders".into());
+            let fact = session::Fact::Ended(end);
+            self.found.push_back(Input::Session { socket, fact });
+        }
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        let name = |topic: &Topic| topic.written().to_owned();
+        match fact {
+            Fact::Live { topic } => {
+                self.live.insert(topic.as_str().to_owned());
+                self.tell(Item::Live {
+                    topics: vec![name(&topic)],
+                });
+            }
+            Fact::Gap { topics, cause } => {
+                for topic in &topics {
+                    self.live.remove(topic.as_str());
+                }
+                // Which socket each was on is not told: the earliest sign is safe for all.
+                let now = self.clock.now().wall;
+                let since = self.signs.values().min().copied().unwrap_or(now);
+                self.tell(Item::Gap {
+                    topics: topics.iter().map(name).collect(),
+                    since: instant(since),
+                    cause,
+                });
+            }
+            Fact::Refused { topic, detail } => {
+                self.live.remove(topic.as_str());
+                self.tell(Item::Refused {
+                    topics: vec![name(&topic)],
+                    detail,
+                });
+            }
+            Fact::Event { topic, body, about } => self.tell(Item::Notification {
+                topic: name(&topic),
+                body,
+                correlation_id: about.correlation_id,
+                version: about.version,
+            }),
+            // Nobody here asks about conversations, and topics that wait are told when they are live.
+            Fact::Short { .. } | Fact::Fetched { .. } => {}
+        }
+    }
+
+    /// What people should know goes to the log; that nothing comes because signing in fails, to
+    /// the reader, too.
+    fn notice(&mut self, notice: &Notice) {
+        let level = match notice.level {
+            Level::Error => log::Level::Error,
+            Level::Warn => log::Level::Warn,
+            Level::Info => log::Level::Info,
+            Level::Debug => log::Level::Debug,
+        };
+        log::log!(level, "{}: {}", notice.label, notice.text);
+        if !matches!(notice.label, "token-refused" | "token-failed") {
+            return;
+        }
+        let now = self.clock.now().mono;
+        let again =
+            |(text, at): &(String, Mono)| *text == notice.text && now.since(*at) < TOLD_AGAIN;
+        if !self.told.as_ref().is_some_and(again) {
+            self.told = Some((notice.text.clone(), now));
+            self.outlet.fail(Error::new(Reason::Login, &*notice.text));
+        }
+    }
+
+    fn tell(&mut self, item: Item) {
+        let live = &self.live;
+        self.outlet
+            .tell(item, |topic| live.contains(&topic.to_ascii_lowercase()));
+    }
+
+    /// Sockets close politely, workers end; what does not in time is let go.
+    fn farewell(mut self) {
+        self.over.store(true, Ordering::Release);
+        let until = Instant::now() + FAREWELL;
+        for handle in self.sockets.values() {
+            let _ = handle.send(Order::Close);
+        }
+        if let Some(rest) = self.rest.take() {
+            rest.stop(until);
+        }
+        while !self.sockets.is_empty() {
+            match self.heard.recv_deadline(until) {
+                Ok(Event::Session(socket, session::Fact::Ended(_))) => {
+                    self.sockets.remove(&socket);
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
