@@ -89,6 +89,7 @@ pub mod config;
 pub mod cli;
 pub mod service;
 pub mod run;
+pub mod listen;
 
 pub mod demo;
 

@@ -27,6 +27,7 @@ const BODIES: Bodies = Bodies {
     run: genesys_gateway::run::run,
     check: genesys_gateway::run::check,
     check_online: genesys_gateway::run::check_online,
+    listen: genesys_gateway::listen::listen,
     demo: genesys_gateway::demo::demo,
     simulate,
 };

@@ -108,6 +108,8 @@ fn a_command_line_that_makes_no_sense_exits_with_64() {
         &["records", "retry", "--state", "dead", ID],
         &["simulate", "--set", "switch"],
         &["simulate", "--port", "65536"],
+        &["listen"],
+        &["listen", "--topic"],
     ] {
         let (code, out, err) = bare(words);
         assert_eq!(code, 64, "{words:?}: {err}");

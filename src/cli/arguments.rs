@@ -46,6 +46,8 @@ pub enum Word {
     /// List, show and move records
     #[command(subcommand)]
     Records(Records),
+    /// Print notifications of any topics as they come, a line of JSON each, until it is stopped
+    Listen(ListenOptions),
     /// Run everything on this machine against a simulated platform, within a minute
     Demo,
     /// Run the platform simulator alone
@@ -105,6 +107,17 @@ pub struct Which {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+}
+
+/// `listen`
+#[derive(Args, Debug, Clone, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// A topic, as the platform names it; may be repeated
+    #[arg(long, value_name = "TOPIC", required = true, num_args = 1..)]
+    pub topic: Vec<String>,
+    /// Also print heartbeats, gaps, and what is subscribed or refused
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `simulate`

@@ -24,6 +24,13 @@ pub(super) fn dispatch(arguments: &Arguments, activated: Activated, bodies: &Bod
         Word::Records(word) => look(&arguments.config, |operator, terminal| {
             records::records(operator, word, now(), terminal)
         }),
+        Word::Listen(options) => match Config::load(&arguments.config) {
+            Ok((config, _)) => {
+                logging::init();
+                (bodies.listen)(&config, options)
+            }
+            Err(error) => report(&error),
+        },
         Word::Demo => {
             logging::init_quiet();
             (bodies.demo)()

@@ -19,7 +19,7 @@ mod status;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 
-pub use arguments::{Arguments, SimulateOptions, Switch};
+pub use arguments::{Arguments, ListenOptions, SimulateOptions, Switch};
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -37,6 +37,8 @@ pub struct Bodies {
     pub check: fn(&Config) -> ExitCode,
     /// `check --online`: log on, open a channel, wait for a pong.
     pub check_online: fn(&Config) -> ExitCode,
+    /// `listen`: notifications, until it is asked to stop.
+    pub listen: fn(&Config, &ListenOptions) -> ExitCode,
     /// `demo`.
     pub demo: fn() -> ExitCode,
     /// `simulate`.

@@ -30,7 +30,7 @@ use crate::keeper::{Forgetful, Keeper};
 use crate::outlet::{Items, Outlet};
 use crate::proxy::Proxy;
 use crate::rest::{self, HttpSettings, RestPool, RestWorkers};
-use crate::single::{connector, read_topics, seed};
+use crate::single::{connector, load, read_topics, seed};
 use crate::tls::Trust;
 use base::ids::Topic;
 use base::secret::Secret;
@@ -105,8 +105,9 @@ pub struct ClientBuilder {
     topics_per_channel: usize,
     session: SessionSettings,
     capacity: usize,
+    trust: Option<Trust>,
     ca_file: Option<PathBuf>,
-    proxy: Option<String>,
+    proxy: Option<Proxy>,
     keeper: Box<dyn Keeper>,
     name: String,
 }
@@ -125,6 +126,7 @@ impl Client {
             topics_per_channel: TOPICS_PER_CHANNEL_MAX,
             session: SessionSettings::default(),
             capacity: 4096,
+            trust: None,
             ca_file: None,
             proxy: None,
             keeper: Box::new(Forgetful),
@@ -311,10 +313,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Goes through this proxy, as `http://[user:password@]host[:port]`.
+    /// Trusts these certificates instead of the machine's.
     #[must_use]
-    pub fn proxy(mut self, proxy: impl Into<String>) -> ClientBuilder {
-        self.proxy = Some(proxy.into());
+    pub fn trust(mut self, trust: Trust) -> ClientBuilder {
+        self.trust = Some(trust);
+        self
+    }
+
+    /// Goes through this proxy, but for what is on this machine.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Option<Proxy>) -> ClientBuilder {
+        self.proxy = proxy;
         self
     }
 
@@ -338,22 +347,23 @@ impl ClientBuilder {
     /// trying.
     ///
     /// # Errors
-    /// No credentials were given ([`Reason::Login`]), certificates or proxy cannot be used
-    /// ([`Reason::Machine`], [`Reason::BadUri`]), no thread can be started.
+    /// No credentials were given ([`Reason::Login`]), certificates cannot be used
+    /// or no thread can be started ([`Reason::Machine`]).
     pub fn connect(mut self) -> Result<Client, Error> {
         let Some((client_id, secret, grant)) = self.login else {
             return Err(Error::new(Reason::Login, "no credentials were given"));
         };
         let credentials = Credentials::new(&self.login_url, client_id, secret, grant);
-        let connector = connector(self.ca_file.clone(), self.proxy.as_deref())?;
+        let trust = match self.trust {
+            Some(trust) => trust,
+            None => load(self.ca_file.as_deref())?,
+        };
+        let connector = connector(&trust, self.proxy.clone());
         let machine = |what: &str, e: std::io::Error| Error::caused(Reason::Machine, what, e);
-        let trust = Trust::load(self.ca_file.as_deref())
-            .map_err(|e| Error::caused(Reason::Machine, "the certificates cannot be used", e))?;
         let http = HttpSettings {
             trust,
             identity: None,
-            // It was read before.
-            proxy: self.proxy.as_deref().and_then(|p| Proxy::parse(p).ok()),
+            proxy: self.proxy,
             timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
             threads: WORKERS,

@@ -67,6 +67,12 @@ impl Error {
         }
     }
 
+    /// A failure of a caller's own, in the same words.
+    #[must_use]
+    pub fn with(reason: Reason, detail: impl Into<String>) -> Error {
+        Error::new(reason, detail)
+    }
+
     pub(crate) fn caused(
         reason: Reason,
         detail: impl Into<String>,

@@ -13,7 +13,7 @@ mod driver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,7 @@ use crate::item::Item;
 use crate::outlet::{Items, Outlet};
 use crate::proxy::Proxy;
 use crate::tls::Trust;
+use base::cause::Cause;
 use base::ids::Topic;
 use base::secret::Secret;
 use base::time::Wall;
@@ -79,7 +80,7 @@ pub struct Builder {
     session: SessionSettings,
     capacity: usize,
     ca_file: Option<PathBuf>,
-    proxy: Option<String>,
+    proxy: Option<Proxy>,
     name: String,
 }
 
@@ -299,10 +300,10 @@ impl Builder {
         self
     }
 
-    /// Goes through this proxy, as `http://[user:password@]host[:port]`.
+    /// Goes through this proxy, but for what is on this machine.
     #[must_use]
-    pub fn proxy(mut self, proxy: impl Into<String>) -> Builder {
-        self.proxy = Some(proxy.into());
+    pub fn proxy(mut self, proxy: Option<Proxy>) -> Builder {
+        self.proxy = proxy;
         self
     }
 
@@ -325,7 +326,7 @@ impl Builder {
     pub fn connect(self, connect_uri: &str) -> Result<Channel, Error> {
         let connect_uri = address(connect_uri)?;
         let topics = read_topics(self.topics)?;
-        let connector = connector(self.ca_file, self.proxy.as_deref())?;
+        let connector = connector(&load(self.ca_file.as_deref())?, self.proxy);
         let clock = Arc::new(Clock::new());
         let now = clock.now();
         let single = Single::new(connect_uri, topics, self.single, now, seed());
@@ -419,17 +420,15 @@ pub(crate) fn read_topics<T: Into<String>>(
     topics.into_iter().map(read).collect()
 }
 
-pub(crate) fn connector(
-    ca_file: Option<PathBuf>,
-    proxy: Option<&str>,
-) -> Result<Arc<Connector>, Error> {
-    let trust = Trust::load(ca_file.as_deref())
-        .map_err(|e| Error::caused(Reason::Machine, "the certificates cannot be used", e))?;
-    let tls = trust.rustls();
+/// The certificates of a PEM file, or the machine's.
+pub(crate) fn load(ca_file: Option<&Path>) -> Result<Trust, Error> {
+    Trust::load(ca_file)
+        .map_err(|e| Error::caused(Reason::Machine, "the certificates cannot be used", e))
+}
+
+pub(crate) fn connector(trust: &Trust, proxy: Option<Proxy>) -> Arc<Connector> {
     // Who needs no TLS needs no roots.
-    let connector = Connector::new(tls.map_err(|_| base::cause::Cause::NoRoots));
-    let proxy = proxy.map(Proxy::parse).transpose();
-    let proxy = proxy.map_err(|e| Error::caused(Reason::BadUri, "the proxy", e))?;
+    let connector = Connector::new(trust.rustls().map_err(|_| Cause::NoRoots));
     connector.proxy.set(proxy);
-    Ok(Arc::new(connector))
+    Arc::new(connector)
 }

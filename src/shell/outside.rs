@@ -55,9 +55,12 @@ pub fn streaming(genesys: &config::GenesysConfig) -> Streaming {
     Streaming::new(&genesys.api_url, &genesys.region, &genesys.streaming_hosts)
 }
 
-/// What a token is asked for with.
-fn credentials(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
-    let grant = match &genesys.oauth.grant {
+/// How the configuration signs in.
+///
+/// # Errors
+/// A signing key that cannot be used; a sentence.
+pub fn grant(genesys: &config::GenesysConfig) -> Result<Grant, String> {
+    Ok(match &genesys.oauth.grant {
         config::Grant::ClientCredentials => Grant::ClientCredentials,
         config::Grant::Saml2Bearer {
             org_name,
@@ -66,7 +69,26 @@ fn credentials(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
             org_name: org_name.clone(),
             source: source(assertion)?,
         },
+    })
+}
+
+/// The way out, if it is not direct.
+///
+/// # Errors
+/// No proxy such as the configuration takes; a sentence.
+pub fn proxy(genesys: &config::GenesysConfig) -> Result<Option<Proxy>, String> {
+    let Some(proxy) = &genesys.proxy else {
+        return Ok(None);
     };
+    let parsed = Proxy::parse(&proxy.url()).map_err(|e| e.to_string())?;
+    Ok(Some(
+        parsed.with_credentials(genesys.proxy_credentials.clone()),
+    ))
+}
+
+/// What a token is asked for with.
+fn credentials(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
+    let grant = grant(genesys)?;
     let oauth = &genesys.oauth;
     let secret = oauth.client_secret.clone();
     Ok(Credentials::new(
@@ -111,7 +133,8 @@ fn source(assertion: &config::AssertionSource) -> Result<AssertionSource, String
 }
 
 /// Whom to trust: the given certificates, or the machine's own.
-pub(super) fn trust(ca: Option<&config::Certificates>) -> Trust {
+#[must_use]
+pub fn trust(ca: Option<&config::Certificates>) -> Trust {
     ca.map_or(Trust::Platform, |c| Trust::Only(c.der.clone()))
 }
 
@@ -122,13 +145,7 @@ impl Outside {
     /// Root certificates, proxy or signing key that cannot be used; a sentence.
     pub fn new(config: &Config, clock: Arc<Clock>) -> Result<Outside, String> {
         let genesys = &config.genesys;
-        let proxy = match &genesys.proxy {
-            Some(proxy) => {
-                let parsed = Proxy::parse(&proxy.url()).map_err(|e| e.to_string())?;
-                Some(parsed.with_credentials(genesys.proxy_credentials.clone()))
-            }
-            None => None,
-        };
+        let proxy = proxy(genesys)?;
         let trust = trust(genesys.ca.as_ref());
         let connector = Connector::new(match trust.rustls() {
             // Said when something needs them: on loopback nothing does.

@@ -25,6 +25,9 @@ _genesys__gateway() {
             genesys__gateway,help)
                 cmd="genesys__gateway__subcmd__help"
                 ;;
+            genesys__gateway,listen)
+                cmd="genesys__gateway__subcmd__listen"
+                ;;
             genesys__gateway,records)
                 cmd="genesys__gateway__subcmd__records"
                 ;;
@@ -45,6 +48,9 @@ _genesys__gateway() {
                 ;;
             genesys__gateway__subcmd__help,help)
                 cmd="genesys__gateway__subcmd__help__subcmd__help"
+                ;;
+            genesys__gateway__subcmd__help,listen)
+                cmd="genesys__gateway__subcmd__help__subcmd__listen"
                 ;;
             genesys__gateway__subcmd__help,records)
                 cmd="genesys__gateway__subcmd__help__subcmd__records"
@@ -134,7 +140,7 @@ _genesys__gateway() {
 
     case "${cmd}" in
         genesys__gateway)
-            opts="-h -V --config --help --version run check status records demo simulate help"
+            opts="-h -V --config --help --version run check status records listen demo simulate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -188,7 +194,7 @@ _genesys__gateway() {
             return 0
             ;;
         genesys__subcmd__gateway__subcmd__help)
-            opts="run check status records demo simulate help"
+            opts="run check status records listen demo simulate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -230,6 +236,20 @@ _genesys__gateway() {
             return 0
             ;;
         genesys__subcmd__gateway__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        genesys__subcmd__gateway__subcmd__help__subcmd__listen)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -390,6 +410,28 @@ _genesys__gateway() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        genesys__subcmd__gateway__subcmd__listen)
+            opts="-h --topic --all --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --topic)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -31,6 +31,7 @@ complete -c genesys-gateway -n "__fish_genesys_gateway_needs_command" -f -a "run
 complete -c genesys-gateway -n "__fish_genesys_gateway_needs_command" -f -a "check" -d 'Check the configuration and every file it names'
 complete -c genesys-gateway -n "__fish_genesys_gateway_needs_command" -f -a "status" -d 'Say how the gateway is: the verdict, the reasons, the numbers'
 complete -c genesys-gateway -n "__fish_genesys_gateway_needs_command" -f -a "records" -d 'List, show and move records'
+complete -c genesys-gateway -n "__fish_genesys_gateway_needs_command" -f -a "listen" -d 'Print notifications of any topics as they come, a line of JSON each, until it is stopped'
 complete -c genesys-gateway -n "__fish_genesys_gateway_needs_command" -f -a "demo" -d 'Run everything on this machine against a simulated platform, within a minute'
 complete -c genesys-gateway -n "__fish_genesys_gateway_needs_command" -f -a "simulate" -d 'Run the platform simulator alone'
 complete -c genesys-gateway -n "__fish_genesys_gateway_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -87,6 +88,10 @@ complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand records;
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand records; and __fish_seen_subcommand_from help" -f -a "release" -d 'Let go: records that are held'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand records; and __fish_seen_subcommand_from help" -f -a "discard" -d 'Give up for good: records that are queued, deferred, dead or held'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand records; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand listen" -l topic -d 'A topic, as the platform names it; may be repeated' -r
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand listen" -l config -d 'The configuration file' -r -F
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand listen" -l all -d 'Also print heartbeats, gaps, and what is subscribed or refused'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand listen" -s h -l help -d 'Print help'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand demo" -l config -d 'The configuration file' -r -F
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand simulate" -l port -d 'Port of the platform\'s API on 127.0.0.1; 0 takes a free one' -r
@@ -94,13 +99,14 @@ complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand simulate
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand simulate" -l set -d 'Change a behaviour of the simulated platform; may be repeated' -r
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand simulate" -l config -d 'The configuration file' -r -F
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand simulate" -s h -l help -d 'Print help'
-complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records demo simulate help" -f -a "run" -d 'Run the gateway in the foreground; this is what the service does'
-complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records demo simulate help" -f -a "check" -d 'Check the configuration and every file it names'
-complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records demo simulate help" -f -a "status" -d 'Say how the gateway is: the verdict, the reasons, the numbers'
-complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records demo simulate help" -f -a "records" -d 'List, show and move records'
-complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records demo simulate help" -f -a "demo" -d 'Run everything on this machine against a simulated platform, within a minute'
-complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records demo simulate help" -f -a "simulate" -d 'Run the platform simulator alone'
-complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records demo simulate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records listen demo simulate help" -f -a "run" -d 'Run the gateway in the foreground; this is what the service does'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records listen demo simulate help" -f -a "check" -d 'Check the configuration and every file it names'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records listen demo simulate help" -f -a "status" -d 'Say how the gateway is: the verdict, the reasons, the numbers'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records listen demo simulate help" -f -a "records" -d 'List, show and move records'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records listen demo simulate help" -f -a "listen" -d 'Print notifications of any topics as they come, a line of JSON each, until it is stopped'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records listen demo simulate help" -f -a "demo" -d 'Run everything on this machine against a simulated platform, within a minute'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records listen demo simulate help" -f -a "simulate" -d 'Run the platform simulator alone'
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and not __fish_seen_subcommand_from run check status records listen demo simulate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and __fish_seen_subcommand_from records" -f -a "list" -d 'List records'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and __fish_seen_subcommand_from records" -f -a "show" -d 'Show one record'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand help; and __fish_seen_subcommand_from records" -f -a "shape" -d 'Show how many records are in which state, and since when'

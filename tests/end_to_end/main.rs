@@ -12,6 +12,7 @@ mod echoes;
 mod events;
 mod hostile_hour;
 mod life;
+mod listen;
 mod limits;
 mod login;
 mod network;

@@ -104,7 +104,7 @@ impl Setup {
         text
     }
 
-    fn command(&self, config: &str, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, config: &str, words: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command
             .arg("--config")
