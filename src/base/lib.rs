@@ -1,4 +1,4 @@
-//! Plain values that every part of the gateway speaks: identities, instants, random
+//! Plain values that every part of the gateway speaks: words, identities, instants, random
 //! numbers, secrets, causes and blame, the wire's requests and answers, readers of
 //! foreign bytes, what is durable as rows.
 //!
@@ -14,6 +14,7 @@
 //! starts no thread, takes no lock, and has no order that differs between two runs; its
 //! `clippy.toml` holds that. Invariant: nothing here knows another crate of the house.
 
+pub mod words;
 pub mod ids;
 pub mod time;
 pub mod rng;
@@ -22,6 +23,7 @@ pub mod plain;
 pub mod authority;
 pub mod blame;
 pub mod cause;
+pub mod gap;
 pub mod retry_after;
 pub mod wire;
 pub mod foreign;

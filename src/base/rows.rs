@@ -13,30 +13,9 @@ use std::time::Duration;
 use crate::ids::{ConversationId, RecordId};
 use crate::secret::Secret;
 use crate::time::Wall;
+use crate::words;
 
-macro_rules! states {
-    ($(#[$m:meta])* $name:ident { $($(#[$vm:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$m])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub enum $name { $($(#[$vm])* $variant),+ }
-        impl $name {
-            /// Every value, in the order of the contract.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-            /// The one spelling.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-            /// Reads the one spelling.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<$name> {
-                match text { $($text => Some($name::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-states! {
+words! {
     /// State of an interaction (design, section 3).
     InteractionState {
         /// Committed, waiting for a channel.
@@ -70,7 +49,7 @@ impl InteractionState {
     }
 }
 
-states! {
+words! {
     /// State of a record (design, section 3).
     RecordState {
         /// Waits for its first or next turn.
@@ -96,7 +75,7 @@ impl RecordState {
     }
 }
 
-states! {
+words! {
     /// What a record is (design, section 5).
     RecordKind {
         /// After-call work of one agent leg.
@@ -106,7 +85,7 @@ states! {
     }
 }
 
-states! {
+words! {
     /// Where a record came from (design, section 5).
     Source {
         /// Announced on a channel.

@@ -155,7 +155,7 @@ fn switch(text: &str) -> Result<Switch, String> {
 
 fn state(text: &str) -> Result<RecordState, String> {
     RecordState::parse(text).ok_or_else(|| {
-        let all: Vec<&str> = RecordState::ALL.iter().map(|s| s.as_str()).collect();
+        let all: Vec<&str> = RecordState::ALL.iter().map(|s| s.label()).collect();
         format!("must be one of {}", all.join(", "))
     })
 }

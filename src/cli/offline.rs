@@ -55,12 +55,12 @@ impl Offline {
         let interactions: Map<String, Value> = counts
             .interactions
             .iter()
-            .map(|(state, n)| (state.as_str().to_owned(), json!(n)))
+            .map(|(state, n)| (state.label().to_owned(), json!(n)))
             .collect();
         let records: Map<String, Value> = counts
             .records
             .iter()
-            .map(|(state, n)| (state.as_str().to_owned(), json!(n)))
+            .map(|(state, n)| (state.label().to_owned(), json!(n)))
             .collect();
         let reasons: Vec<String> = self
             .0
@@ -84,12 +84,12 @@ impl Offline {
 fn view_of(row: &RecordRow, body: Option<String>) -> RecordView {
     RecordView {
         record: row.record,
-        kind: row.kind.as_str().to_owned(),
+        kind: row.kind.label().to_owned(),
         conversation: row.conversation,
-        source: row.source.as_str().to_owned(),
+        source: row.source.label().to_owned(),
         event_time: row.event_time,
         received_at: row.received_at,
-        state: row.state.as_str().to_owned(),
+        state: row.state.label().to_owned(),
         attempts: row.attempts,
         delivered_at: row.delivered_at,
         last_error: row.last_error.clone(),
@@ -115,7 +115,7 @@ fn shape_of(found: &[ShapeRow]) -> Value {
             .zip(by_age)
             .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
             .collect();
-        json!({"state": state.as_str(), "ages": ages})
+        json!({"state": state.label(), "ages": ages})
     };
     WAITING.iter().map(row).collect()
 }

@@ -151,7 +151,7 @@ fn list(
     limit: u32,
 ) -> Result<Value, ExitCode> {
     let answer = ask_or_look(operator, &list_target(state, limit), |database| {
-        database.records(state.map(RecordState::as_str), limit)
+        database.records(state.map(RecordState::label), limit)
     })?;
     match answer.status {
         200 if answer.body["records"].is_array() => Ok(answer.body),
@@ -161,7 +161,7 @@ fn list(
 
 fn list_target(state: Option<RecordState>, limit: u32) -> String {
     match state {
-        Some(state) => format!("/records?state={}&limit={limit}", state.as_str()),
+        Some(state) => format!("/records?state={}&limit={limit}", state.label()),
         None => format!("/records?limit={limit}"),
     }
 }
@@ -263,7 +263,7 @@ fn act(
         return Ok(worst);
     };
     if !act.from.contains(&state) {
-        let from: Vec<&str> = act.from.iter().map(|s| s.as_str()).collect();
+        let from: Vec<&str> = act.from.iter().map(|s| s.label()).collect();
         complain(&format!(
             "{} is for records that are {}",
             act.word,
@@ -273,7 +273,7 @@ fn act(
     }
     let confirmed = count(operator, state)?;
     if confirmed == 0 {
-        complain(&format!("no record is {}", state.as_str()));
+        complain(&format!("no record is {}", state.label()));
         return Ok(ExitCode::Done);
     }
     if !which.yes {
@@ -296,7 +296,7 @@ fn count(operator: &OperatorConfig, state: RecordState) -> Result<u64, ExitCode>
     let answer = reach(operator, "GET", "/status")?;
     match &answer.body["records"] {
         Value::Object(counts) if answer.status == 200 => Ok(counts
-            .get(state.as_str())
+            .get(state.label())
             .and_then(Value::as_u64)
             .unwrap_or(0)
             .max(listed)),
@@ -318,8 +318,8 @@ fn confirm(
     terminal: &mut Terminal<'_>,
 ) -> Result<(), ExitCode> {
     let what = match n {
-        1 => format!("1 record is {}", state.as_str()),
-        n => format!("{n} records are {}", state.as_str()),
+        1 => format!("1 record is {}", state.label()),
+        n => format!("{n} records are {}", state.label()),
     };
     if !terminal.asks {
         complain(&format!(

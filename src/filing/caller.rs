@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::ids::{ConversationId, RecordId};
 use base::rows::Reason;
 use base::time::Wall;
+use base::words;
 
 /// Names the caller that waits; unique within the process, and ascending in order of arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -99,26 +100,15 @@ impl std::fmt::Debug for CallerRequest {
     }
 }
 
-/// What becomes of an event that came over HTTP (design, section 3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EventOutcome {
-    /// It is a new record.
-    Taken,
-    /// Its wrap-up is a record already, whichever way that came.
-    Known,
-    /// Nobody reported the conversation, or a caller had it stopped: nothing was done.
-    Unreported,
-}
-
-impl EventOutcome {
-    /// The word in the answer.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            EventOutcome::Taken => "taken",
-            EventOutcome::Known => "known",
-            EventOutcome::Unreported => "unreported",
-        }
+words! {
+    /// What becomes of an event that came over HTTP (design, section 3).
+    EventOutcome {
+        /// It is a new record.
+        Taken = "taken",
+        /// Its wrap-up is a record already, whichever way that came.
+        Known = "known",
+        /// Nobody reported the conversation, or a caller had it stopped: nothing was done.
+        Unreported = "unreported",
     }
 }
 

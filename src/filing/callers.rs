@@ -271,7 +271,7 @@ impl Filing {
         let over = |row: &InteractionRow| {
             Weighed::Answer(Answer::AlreadyEnded {
                 conversation: id,
-                state: row.state.as_str(),
+                state: row.state.label(),
                 accepted_at: row.accepted_at,
                 reason: row.reason.clone(),
             })
@@ -318,7 +318,7 @@ impl Filing {
                     };
                     return Weighed::Answer(Answer::SupportResult {
                         record: row.record,
-                        state: state.as_str(),
+                        state: state.label(),
                     });
                 }
                 _ => return Weighed::LookUp,
@@ -378,7 +378,7 @@ impl Filing {
         };
         let Some(state) = after_act(row.state, act) else {
             return Weighed::Answer(Answer::WrongState {
-                state: row.state.as_str(),
+                state: row.state.label(),
             });
         };
         let row = acted(row, act, state);

@@ -14,6 +14,7 @@ use super::record::{Finding, Sighting, find, read_event};
 use super::settings::Until;
 use super::{Order, conversation_of};
 use base::foreign;
+use base::gap::GapCause;
 use base::ids::{ConversationId, RecordId, Topic};
 use base::notice::Level;
 use base::rows::{InteractionState, Source};
@@ -73,7 +74,7 @@ impl Filing {
         self.give_places(now);
     }
 
-    pub(super) fn gap(&mut self, topics: &[Topic], cause: &'static str, now: Now) {
+    pub(super) fn gap(&mut self, topics: &[Topic], cause: GapCause, now: Now) {
         let mut touched = 0usize;
         for topic in topics {
             let Some(id) = conversation_of(topic) else {

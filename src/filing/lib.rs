@@ -38,6 +38,7 @@ pub mod verdict;
 use std::time::Duration;
 
 use base::fetch::{Fetch, FetchOutcome};
+use base::gap::GapCause;
 use base::ids::{ConversationId, RecordId, Topic};
 use base::notice::Notice;
 use base::rows::{StoreFact, StoreOrder};
@@ -93,8 +94,8 @@ pub enum PlatformFact {
     Gap {
         /// Which topics.
         topics: Vec<Topic>,
-        /// Label of the cause, for the log and metrics.
-        cause: &'static str,
+        /// Why, for the log and metrics.
+        cause: GapCause,
     },
     /// The platform rejects the topic; it is no longer watched.
     Refused {

@@ -438,7 +438,7 @@ impl Filing {
         let notice = Notice::new(
             level,
             label,
-            format!("{} ({code}): {detail}", state.as_str()),
+            format!("{} ({code}): {detail}", state.label()),
         );
         self.counters.ended(state, 1);
         if self.counters.ended_total() == self.settings.ended_max + 1 {

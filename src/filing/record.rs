@@ -211,7 +211,7 @@ fn hex(bytes: &[u8]) -> String {
 fn named(kind: RecordKind, parts: &[&[u8]]) -> RecordId {
     let mut hash = Context::new(&SHA256);
     feed(&mut hash, b"genesys-gateway record 1");
-    feed(&mut hash, kind.as_str().as_bytes());
+    feed(&mut hash, kind.label().as_bytes());
     for part in parts {
         feed(&mut hash, part);
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::destination::DestinationSnapshot;
 use super::interaction::Watched;
 use super::machine::{Filing, Kept};
+use base::gap::GapCause;
 use base::ids::{ConversationId, RecordId};
 use base::rows::{
     InteractionState, RecordKind, RecordRow, RecordState, Recovered, Source, StoreTrouble,
@@ -28,9 +29,6 @@ pub const AGE_BOUNDS: [Duration; 5] = [
     Duration::from_secs(6 * 3600),
     Duration::from_secs(86_400),
 ];
-
-/// Distinct causes of gaps that are told apart; further ones are counted as `other`.
-const GAP_CAUSES_MAX: usize = 32;
 
 /// How long something took, counted by [`LATENCY_BOUNDS_MS`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -88,7 +86,7 @@ pub(super) struct Counters {
     taken: BTreeMap<Source, u64>,
     filed: BTreeMap<Source, u64>,
     failed: BTreeMap<&'static str, u64>,
-    gaps: BTreeMap<&'static str, (u64, u64)>,
+    gaps: BTreeMap<GapCause, (u64, u64)>,
     checks: BTreeMap<(&'static str, &'static str), u64>,
     latency: Latency,
     gap_lengths: Latency,
@@ -158,12 +156,8 @@ impl Counters {
         *self.failed.entry(cause).or_default() += 1;
     }
 
-    pub(super) fn gap(&mut self, cause: &'static str, topics: usize) {
-        let known = self.gaps.contains_key(cause) || self.gaps.len() < GAP_CAUSES_MAX;
-        let entry = self
-            .gaps
-            .entry(if known { cause } else { "other" })
-            .or_default();
+    pub(super) fn gap(&mut self, cause: GapCause, topics: usize) {
+        let entry = self.gaps.entry(cause).or_default();
         entry.0 += 1;
         entry.1 += topics as u64;
     }
@@ -257,7 +251,7 @@ pub struct FilingSnapshot {
     /// Failed tries by cause; see [`super::verdict::CAUSES`].
     pub failed: BTreeMap<&'static str, u64>,
     /// Gaps by cause: how many, and topics touched.
-    pub gaps: BTreeMap<&'static str, (u64, u64)>,
+    pub gaps: BTreeMap<GapCause, (u64, u64)>,
     /// How often one gave its place on a channel to those that waited, by why it could.
     pub places_given: [(&'static str, u64); 2],
     /// From event to filed.

@@ -53,13 +53,13 @@ impl fmt::Display for TemplateError {
                 write!(
                     f,
                     "the template fails on a record of kind {}: {detail}",
-                    kind.as_str()
+                    kind.label()
                 )
             }
             TemplateError::NotJson { kind, detail } => write!(
                 f,
                 "what the template makes of a record of kind {} is not JSON: {detail}",
-                kind.as_str()
+                kind.label()
             ),
         }
     }
@@ -231,11 +231,11 @@ fn default_body(row: &RecordRow, body: &str, members: &str) -> String {
     // None of these texts holds a character that JSON escapes: UUIDs, instants and our own words.
     let text = |t: &str| format!("\"{t}\"");
     member(&mut out, "recordId", &text(&row.record.to_string()));
-    member(&mut out, "kind", &text(row.kind.as_str()));
+    member(&mut out, "kind", &text(row.kind.label()));
     if let Some(c) = row.conversation {
         member(&mut out, "conversationId", &text(&c.to_string()));
     }
-    member(&mut out, "source", &text(row.source.as_str()));
+    member(&mut out, "source", &text(row.source.label()));
     if let Some(t) = row.event_time {
         member(&mut out, "eventTime", &text(&t.rfc3339()));
     }
@@ -254,8 +254,8 @@ fn default_body(row: &RecordRow, body: &str, members: &str) -> String {
 fn context(row: &RecordRow, body: &str, members: &str) -> Value {
     let mut pairs: Vec<(&'static str, Value)> = vec![
         ("recordId", Value::from(row.record.to_string())),
-        ("kind", Value::from(row.kind.as_str())),
-        ("source", Value::from(row.source.as_str())),
+        ("kind", Value::from(row.kind.label())),
+        ("source", Value::from(row.source.label())),
         ("receivedAt", Value::from(row.received_at.rfc3339())),
     ];
     if let Some(c) = row.conversation {

@@ -14,6 +14,7 @@ use super::limits::{ASTRAY_PAUSE, ASTRAY_PAUSE_MAX, LOOK_PAUSE};
 use super::rest::{self, Failure, Op, Outcome};
 use super::{CallId, Fact, Output};
 use base::fetch::{Fetch, FetchOutcome};
+use base::gap::GapCause;
 use base::notice::{Level, Notice};
 use base::time::{Mono, Now};
 
@@ -200,7 +201,7 @@ impl Client {
         let verdict = match &outcome.result {
             Ok(_) => Verdict::Good,
             Err(Failure::Unauthorized) => {
-                self.token_over(serial, "token-ended", now);
+                self.token_over(serial, GapCause::TokenEnded, now);
                 Verdict::Over
             }
             Err(_) => {
@@ -218,7 +219,7 @@ impl Client {
     }
 
     /// The platform no longer takes token `serial`: the channels made with it may be mute.
-    pub(super) fn token_over(&mut self, serial: u32, why: &'static str, now: Now) {
+    pub(super) fn token_over(&mut self, serial: u32, why: GapCause, now: Now) {
         if self.token.invalidate(serial, now, &mut self.rng) {
             self.notice(Notice::new(
                 Level::Warn,
@@ -282,7 +283,7 @@ impl Client {
     fn not_made(&mut self, slot: u8, now: Now) {
         let channel = self.channels.get(&slot);
         if channel.is_some_and(|c| c.successor_of.is_some()) {
-            self.handover_socket_lost(slot, "not-made", now);
+            self.handover_socket_lost(slot, GapCause::NotMade, now);
         } else {
             self.remove(slot, now);
         }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::limits::{CHANNEL_LIFE, EMPTY_CHANNEL_KEPT, NOTING_PATIENCE, TOPICS_PER_MESSAGE_MAX};
 use super::room::Room;
 use super::session::SocketRef;
+use base::gap::GapCause;
 use base::ids::Topic;
 use base::rows::ChannelRow;
 use base::secret::Secret;
@@ -85,8 +86,8 @@ pub(super) enum Phase {
 /// Why a channel has to be replaced by a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Replace {
-    /// Stable label.
-    pub(super) why: &'static str,
+    /// What the gap is put down to if it comes to one.
+    pub(super) why: GapCause,
     /// Not before.
     pub(super) from: Mono,
     /// If no place for a successor is free by then, broken before made.

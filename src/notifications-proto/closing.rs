@@ -15,11 +15,9 @@ use super::channel::{Channel, Phase, Replace, Sub};
 use super::client::Client;
 use super::rollover::LAST_MOMENT;
 use super::session::{self, End, SocketRef};
+use base::gap::GapCause;
 use base::notice::{Level, Notice};
 use base::time::{Mono, Now};
-
-/// Why a channel is replaced after a closing notice.
-pub(super) const CLOSING: &str = "closing";
 
 /// The platform leaves up to a minute after its notice; a little less is counted on.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(50);
@@ -53,7 +51,7 @@ impl Channel {
     pub(super) fn closing_over(&mut self) {
         self.closing_until = None;
         self.reopen_at = None;
-        self.replace = self.replace.filter(|r| r.why != CLOSING);
+        self.replace = self.replace.filter(|r| r.why != GapCause::Closing);
     }
 }
 
@@ -74,7 +72,7 @@ impl Client {
         // One that watches no more is replaced anyhow.
         if !channel.suspect {
             channel.replace = Some(Replace {
-                why: CLOSING,
+                why: GapCause::Closing,
                 from: now.mono + spread,
                 by: last_moment(closed),
             });
@@ -88,7 +86,7 @@ impl Client {
     pub(super) fn reopen(&mut self, slot: u8, now: Now) {
         let spread = self.rng.between(Duration::ZERO, REOPEN_SPREAD);
         if let Some(channel) = self.channels.get_mut(&slot) {
-            channel.replace = channel.replace.filter(|r| r.why != CLOSING);
+            channel.replace = channel.replace.filter(|r| r.why != GapCause::Closing);
             channel.reopen_at = Some(now.mono + spread);
         }
         // It stays: its life, which nobody looked after while it was to be replaced, may be due.
@@ -137,7 +135,7 @@ impl Client {
                 order: session::Order::Close,
             });
         }
-        self.doubt_live(socket.slot, "reopened", now);
+        self.doubt_live(socket.slot, GapCause::Reopened, now);
     }
 
     /// The second socket could not be opened.
@@ -155,10 +153,10 @@ impl Client {
         ) {
             // The channel is gone already, and who knows since when: its first socket may
             // beat on without bringing events.
-            self.suspect(slot, "upgrade-refused", now);
+            self.suspect(slot, GapCause::UpgradeRefused, now);
         } else if channel.reopens_failed >= REOPENS_MAX {
             channel.replace = channel.closing_until.map(|closed| Replace {
-                why: CLOSING,
+                why: GapCause::Closing,
                 from: now.mono,
                 by: last_moment(closed),
             });

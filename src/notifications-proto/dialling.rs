@@ -13,6 +13,7 @@ use super::client::Client;
 use super::session::{End, SocketRef};
 use super::way::Trouble;
 use base::blame::Blame;
+use base::gap::GapCause;
 use base::notice::{Level, Notice};
 use base::time::{Mono, Now};
 
@@ -44,7 +45,7 @@ impl Client {
             }
         }
         for slot in gone {
-            self.die_of(slot, "upgrade-refused", false, now);
+            self.die_of(slot, GapCause::UpgradeRefused, false, now);
         }
     }
 

@@ -50,6 +50,7 @@ pub mod way;
 use std::time::Duration;
 
 use base::fetch::{Fetch, FetchOutcome};
+use base::gap::GapCause;
 use base::ids::Topic;
 use base::notice::Notice;
 use base::rows::ChannelRow;
@@ -165,8 +166,8 @@ pub enum Fact {
     Gap {
         /// Which topics.
         topics: Vec<Topic>,
-        /// Label of the cause, for the log and metrics.
-        cause: &'static str,
+        /// Why, for the log and metrics.
+        cause: GapCause,
     },
     /// The platform rejects the topic; it is no longer watched.
     Refused {

@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use super::channel::{Channel, Phase, Renew, Replace, Sub, Term};
 use super::client::{Client, Entry};
-use super::closing::{CLOSING, last_moment};
+use super::closing::last_moment;
 use super::limits::{HANDOVER_LINGER, HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE};
 use super::session;
 use super::{Fact, Output};
+use base::gap::GapCause;
 use base::ids::Topic;
 use base::notice::{Level, Notice};
 use base::time::{Deadline, Mono, Now};
@@ -111,7 +112,7 @@ impl Client {
                         channel.old = None;
                         self.remove(slot, now);
                     } else if !channel.dead {
-                        self.doubt_handed_over(slot, "not-confirmed", now);
+                        self.doubt_handed_over(slot, GapCause::NotConfirmed, now);
                         self.abandon(slot, true, now);
                         let Some(channel) = self.channels.get(&slot) else {
                             return;
@@ -133,7 +134,7 @@ impl Client {
                 if channel.takeover_overdue(now.mono)
                     && let Some(successor) = channel.successor
                 {
-                    self.handover_socket_lost(successor, "closing", now);
+                    self.handover_socket_lost(successor, GapCause::Closing, now);
                     self.reopen(slot, now);
                 } else if channel.reopen_at.is_some_and(|at| at <= now.mono) {
                     channel.reopen_at = None;
@@ -157,7 +158,7 @@ impl Client {
     }
 
     /// Events may have stopped on this channel without a word.
-    pub(super) fn suspect(&mut self, slot: u8, why: &'static str, now: Now) {
+    pub(super) fn suspect(&mut self, slot: u8, why: GapCause, now: Now) {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
@@ -198,7 +199,7 @@ impl Client {
     }
 
     /// Topics that are live, but may have missed an event.
-    pub(super) fn doubt(&mut self, slot: u8, doubted: Vec<Topic>, cause: &'static str, now: Now) {
+    pub(super) fn doubt(&mut self, slot: u8, doubted: Vec<Topic>, cause: GapCause, now: Now) {
         self.gap(slot, doubted.clone(), cause, now);
         for topic in doubted {
             self.out.push_back(Output::Fact(Fact::Live { topic }));
@@ -206,7 +207,7 @@ impl Client {
     }
 
     /// Topics that stayed live by the books, but may have missed an event.
-    pub(super) fn doubt_live(&mut self, slot: u8, cause: &'static str, now: Now) {
+    pub(super) fn doubt_live(&mut self, slot: u8, cause: GapCause, now: Now) {
         let Some(channel) = self.channels.get(&slot) else {
             return;
         };
@@ -226,7 +227,7 @@ impl Client {
     /// A predecessor that turns out to be gone while it gives up its topics, or does not say
     /// that it is not, was perhaps gone long before its successor had them: they are live
     /// there, and may have missed an event.
-    pub(super) fn doubt_handed_over(&mut self, slot: u8, cause: &'static str, now: Now) {
+    pub(super) fn doubt_handed_over(&mut self, slot: u8, cause: GapCause, now: Now) {
         let Some(channel) = self.channels.get(&slot).filter(|c| c.retiring() && !c.dead) else {
             return;
         };
@@ -240,7 +241,7 @@ impl Client {
     }
 
     /// A channel that takes part in a hand-over has lost its socket, or was not made.
-    pub(super) fn handover_socket_lost(&mut self, slot: u8, why: &'static str, now: Now) {
+    pub(super) fn handover_socket_lost(&mut self, slot: u8, why: GapCause, now: Now) {
         let predecessor = self.channels.get(&slot).and_then(|c| c.successor_of);
         self.lose(slot, why, now);
         if let Some(predecessor) = predecessor {
@@ -286,7 +287,7 @@ impl Client {
                     now.mono + self.rng.between(Duration::ZERO, HANDOVER_PAUSE_MAX);
             } else if overdue {
                 self.successor_in_vain(now);
-                self.handover_socket_lost(successor, "handover-overdue", now);
+                self.handover_socket_lost(successor, GapCause::HandoverOverdue, now);
             }
         }
     }
@@ -343,7 +344,7 @@ impl Client {
                 lost.push(topic);
             }
         }
-        self.gap(predecessor, lost, "not-handed-over", now);
+        self.gap(predecessor, lost, GapCause::NotHandedOver, now);
     }
 
     /// Channels that have to be replaced and are not yet.
@@ -364,7 +365,7 @@ impl Client {
             !channel.suspect || predecessor.is_none_or(|p| p.suspect)
         };
         let mut under_way = self.channels.values().filter(|c| c.successor_of.is_some());
-        replace.why != CLOSING && under_way.any(before)
+        replace.why != GapCause::Closing && under_way.any(before)
     }
 
     /// What is to be done for a channel that has to be replaced, and when, as things stand.
@@ -380,7 +381,7 @@ impl Client {
         let create = self.create_at(self.advanced);
         let may_make = create.filter(|_| !full && token && turn);
         let make = may_make.map(|at| (from.max(at), Step::Make));
-        if replace.why == CLOSING {
+        if replace.why == GapCause::Closing {
             let last = match full && !self.place_to_come(now) {
                 true => replace.from,
                 false => replace.by.max(replace.from),
@@ -427,7 +428,7 @@ impl Client {
         let of = move |c: &'_ Channel, r: Replace| Replacement {
             slot: c.slot,
             suspect: c.suspect,
-            closing: r.why == CLOSING,
+            closing: r.why == GapCause::Closing,
             under_way: c.successor.is_some(),
             due: r.from <= now.mono && self.wanted_on(c).any(|_| true),
         };

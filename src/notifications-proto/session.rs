@@ -38,6 +38,7 @@ use std::time::Duration;
 use self::requests::{Request, Requests};
 use super::frames::{self, Done, Frame, Reply};
 use base::cause::Cause;
+use base::gap::GapCause;
 use base::ids::Topic;
 use base::time::{Deadline, Mono, Now};
 
@@ -191,19 +192,25 @@ impl End {
         }
     }
 
+    /// What a gap is put down to that comes of it.
+    #[must_use]
+    pub fn cause(&self) -> GapCause {
+        match self {
+            End::Ordered => GapCause::Ordered,
+            End::UpgradeRefused { .. } => GapCause::UpgradeRefused,
+            End::NotConnected { .. } => GapCause::NotConnected,
+            End::Closed(_) => GapCause::Closed,
+            End::Broken(_) => GapCause::Broken,
+            End::Silent { .. } => GapCause::Silent,
+            End::NoPong => GapCause::NoPong,
+            End::Misbehaved(_) => GapCause::Misbehaved,
+        }
+    }
+
     /// Stable label.
     #[must_use]
     pub fn label(&self) -> &'static str {
-        match self {
-            End::Ordered => "ordered",
-            End::UpgradeRefused { .. } => "upgrade-refused",
-            End::NotConnected { .. } => "not-connected",
-            End::Closed(_) => "closed",
-            End::Broken(_) => "broken",
-            End::Silent { .. } => "silent",
-            End::NoPong => "no-pong",
-            End::Misbehaved(_) => "misbehaved",
-        }
+        self.cause().label()
     }
 }
 

@@ -13,30 +13,6 @@ use super::way::Trouble;
 use base::ids::Topic;
 use base::time::Now;
 
-/// Why topics may be out of sight: the causes of [`Fact::Gap`](super::Fact::Gap).
-pub const GAP_CAUSES: [&str; 20] = [
-    "broken",
-    "channel-gone",
-    "closed",
-    "closing",
-    "handed-over-broken",
-    "handover-overdue",
-    "life-ending",
-    "misbehaved",
-    "no-longer-subscribed",
-    "no-pong",
-    "not-connected",
-    "not-found",
-    "not-made",
-    "ordered",
-    "silent",
-    "token-ended",
-    "token-ending",
-    "token-revoked",
-    "upgrade-refused",
-    "worn-out",
-];
-
 /// One channel as it may be shown.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChannelView {

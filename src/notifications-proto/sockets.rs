@@ -17,6 +17,7 @@ use super::rest::Op;
 use super::session::{self, End, SocketRef};
 use super::way::Trouble;
 use super::{Fact, Output};
+use base::gap::GapCause;
 use base::ids::Topic;
 use base::notice::{Level, Notice};
 use base::time::Now;
@@ -81,17 +82,17 @@ impl Client {
                 }
             }
             session::Fact::ChannelGone if current => {
-                self.doubt_handed_over(socket.slot, "channel-gone", now);
-                self.die(socket.slot, "channel-gone", now);
+                self.doubt_handed_over(socket.slot, GapCause::ChannelGone, now);
+                self.die(socket.slot, GapCause::ChannelGone, now);
             }
             session::Fact::NoLongerSubscribed if current => {
-                self.doubt_handed_over(socket.slot, "no-longer-subscribed", now);
-                self.die(socket.slot, "no-longer-subscribed", now);
+                self.doubt_handed_over(socket.slot, GapCause::NoLongerSubscribed, now);
+                self.die(socket.slot, GapCause::NoLongerSubscribed, now);
             }
             session::Fact::ChannelGone | session::Fact::NoLongerSubscribed => {}
             session::Fact::TokenRevoked => {
                 let serial = channel.token_serial;
-                self.token_over(serial, "token-revoked", now);
+                self.token_over(serial, GapCause::TokenRevoked, now);
             }
             session::Fact::Closing => self.closing_notice(socket, now),
             session::Fact::Ended(end) => {
@@ -192,15 +193,15 @@ impl Client {
     }
 
     /// A channel that the platform no longer knows: its topics go elsewhere.
-    pub(super) fn die(&mut self, slot: u8, why: &'static str, now: Now) {
+    pub(super) fn die(&mut self, slot: u8, why: GapCause, now: Now) {
         // Only the platform's word that it is gone tells of somebody else; sockets wear out
         // too, channels end with their token, one of an earlier run may be of any age, and
         // one that was never served was perhaps never let through.
         let serial = self.token.current(now).map(|held| held.serial);
-        let young = why != "worn-out"
+        let young = why != GapCause::WornOut
             && self.channels.get(&slot).is_some_and(|c| {
                 let age = c.made.map(|at| now.mono.since(at));
-                let refused_at_first = why == "upgrade-refused" && !c.served;
+                let refused_at_first = why == GapCause::UpgradeRefused && !c.served;
                 age.is_some_and(|age| age < super::limits::YOUNG_CHANNEL)
                     && serial == Some(c.token_serial)
                     && !c.suspect
@@ -210,7 +211,7 @@ impl Client {
     }
 
     /// `evicted`: a competitor for the platform's channels may be behind it.
-    pub(super) fn die_of(&mut self, slot: u8, why: &'static str, evicted: bool, now: Now) {
+    pub(super) fn die_of(&mut self, slot: u8, why: GapCause, evicted: bool, now: Now) {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
@@ -221,7 +222,7 @@ impl Client {
             self.create_failures = (self.create_failures + 1).min(8);
             let pause = Duration::from_millis(500 << self.create_failures);
             self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
-            if why == "upgrade-refused" {
+            if why == GapCause::UpgradeRefused {
                 // Said when the next socket serves: else it is not the channel that is refused.
                 self.evicted = Some(name);
             } else {
@@ -238,10 +239,10 @@ impl Client {
             );
         }
         self.lose(slot, why, now);
-        if why != "not-found" {
+        if why != GapCause::NotFound {
             let gone = matches!(
                 why,
-                "channel-gone" | "no-longer-subscribed" | "upgrade-refused"
+                GapCause::ChannelGone | GapCause::NoLongerSubscribed | GapCause::UpgradeRefused
             );
             self.abandon(slot, !gone, now);
         }
@@ -249,7 +250,7 @@ impl Client {
     }
 
     /// The topics that were live on a channel and nowhere else are so no longer.
-    pub(super) fn lose(&mut self, slot: u8, why: &'static str, now: Now) {
+    pub(super) fn lose(&mut self, slot: u8, why: GapCause, now: Now) {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
@@ -277,7 +278,7 @@ impl Client {
     }
 
     /// Topics of a channel that nothing live stood behind for a while.
-    pub(super) fn gap(&mut self, slot: u8, topics: Vec<Topic>, cause: &'static str, now: Now) {
+    pub(super) fn gap(&mut self, slot: u8, topics: Vec<Topic>, cause: GapCause, now: Now) {
         if topics.is_empty() {
             return;
         }
@@ -435,7 +436,7 @@ impl Client {
         let served = std::mem::take(&mut channel.serves);
         if channel.retiring() {
             // It ended before it had given up everything.
-            self.doubt_handed_over(slot, "not-confirmed", now);
+            self.doubt_handed_over(slot, GapCause::NotConfirmed, now);
             self.abandon(slot, true, now);
             self.remove_if_socketless(slot, now);
             return;
@@ -446,7 +447,7 @@ impl Client {
             // it, perhaps earlier. What is live has to be confirmed and checked again.
             channel.socket = Some(next);
             channel.phase = Phase::Connecting;
-            self.lose(slot, end.label(), now);
+            self.lose(slot, end.cause(), now);
             return;
         }
         let silent = matches!(end, End::Silent { .. } | End::NoPong);
@@ -492,21 +493,21 @@ impl Client {
             if followed {
                 self.successor_in_vain(now);
             }
-            self.handover_socket_lost(slot, end.label(), now);
+            self.handover_socket_lost(slot, end.cause(), now);
         } else if replace && unauthorized {
-            self.die_of(slot, "upgrade-refused", false, now);
+            self.die_of(slot, GapCause::UpgradeRefused, false, now);
         } else if replace {
             let refused = matches!(end, End::UpgradeRefused { .. });
             let why = if refused {
-                "upgrade-refused"
+                GapCause::UpgradeRefused
             } else {
-                "worn-out"
+                GapCause::WornOut
             };
             self.die(slot, why, now);
         } else if worn && !gated {
-            self.die(slot, "worn-out", now);
+            self.die(slot, GapCause::WornOut, now);
         } else {
-            self.lose(slot, end.label(), now);
+            self.lose(slot, end.cause(), now);
             self.reconnect_later(slot, now);
         }
     }

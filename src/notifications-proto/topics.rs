@@ -13,6 +13,7 @@ use super::limits::{CHANNELS_MAX, RESYNC_PAUSE, RESYNC_SOON};
 use super::rest::{self, Failure, Op, Outcome};
 use super::waiting::Rank;
 use super::{Fact, Output};
+use base::gap::GapCause;
 use base::ids::Topic;
 use base::notice::{Level, Notice};
 use base::time::{Mono, Now};
@@ -324,7 +325,7 @@ impl Client {
                     }
                 }
             }
-            Err(Failure::NotFound) => self.die(channel.slot, "not-found", now),
+            Err(Failure::NotFound) => self.die(channel.slot, GapCause::NotFound, now),
             // It serves meanwhile; what an earlier run left on it has to be known some day.
             Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Garbled) => {
                 let soon = now.mono < self.reattach_until;
@@ -433,7 +434,7 @@ impl Client {
                     }
                 }
             }
-            Err(Failure::NotFound) => self.die(slot, "not-found", now),
+            Err(Failure::NotFound) => self.die(slot, GapCause::NotFound, now),
             _ => {
                 for topic in topics {
                     self.want_again(slot, &topic);

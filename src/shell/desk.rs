@@ -224,7 +224,7 @@ impl Port for Desk {
         };
         Ok(Some(InteractionView {
             conversation: id,
-            state: stored.row.state.as_str().into(),
+            state: stored.row.state.label().into(),
             accepted_at: stored.row.accepted_at,
             watched_since: stored.row.watched_since,
             finished_at: stored.row.ended_at,
@@ -278,12 +278,12 @@ impl Port for Desk {
 fn view(row: &RecordRow, body: Option<String>) -> RecordView {
     RecordView {
         record: row.record,
-        kind: row.kind.as_str().into(),
+        kind: row.kind.label().into(),
         conversation: row.conversation,
-        source: row.source.as_str().into(),
+        source: row.source.label().into(),
         event_time: row.event_time,
         received_at: row.received_at,
-        state: row.state.as_str().into(),
+        state: row.state.label().into(),
         attempts: row.attempts,
         delivered_at: row.delivered_at,
         last_error: row.last_error.clone(),

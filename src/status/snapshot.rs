@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::minutes::{Counters, Minute};
+use base::gap::GapCause;
 use base::rows::{RecordState, Source};
 use base::time::Wall;
 use filing::snapshot::{
     AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
 };
 use filing::verdict::CAUSES;
-use proto::snapshot::{GAP_CAUSES, Snapshot as PlatformSnapshot};
+use proto::snapshot::Snapshot as PlatformSnapshot;
 use store::Log;
 
 /// See the [module](self).
@@ -151,23 +152,23 @@ impl Snapshot {
         self.interactions = f
             .interactions
             .iter()
-            .map(|(s, n)| (s.as_str(), *n))
+            .map(|(s, n)| (s.label(), *n))
             .collect();
-        self.records = f.records.iter().map(|(s, n)| (s.as_str(), *n)).collect();
+        self.records = f.records.iter().map(|(s, n)| (s.label(), *n)).collect();
         self.oldest = f
             .oldest_interaction
             .iter()
-            .map(|(s, age)| (s.as_str(), *age))
+            .map(|(s, age)| (s.label(), *age))
             .collect();
         self.oldest
-            .extend(f.oldest_record.iter().map(|(s, age)| (s.as_str(), *age)));
+            .extend(f.oldest_record.iter().map(|(s, age)| (s.label(), *age)));
         let none = [0; AGE_LABELS.len()];
         self.shape = WAITING
             .iter()
             .map(|s| {
                 let ages = f.shape.get(s).unwrap_or(&none);
                 (
-                    s.as_str(),
+                    s.label(),
                     AGE_LABELS.into_iter().zip(ages.iter().copied()).collect(),
                 )
             })
@@ -185,10 +186,12 @@ impl Snapshot {
         self.taken = of_sources(&f.taken);
         self.filed = of_sources(&f.filed);
         self.events = with_all(&EVENT_OUTCOMES, f.events.iter().map(|(s, n)| (*s, *n)));
-        let of = |cause: &str| f.gaps.get(cause).copied().unwrap_or_default();
-        self.gaps = with_all(&GAP_CAUSES, f.gaps.keys().map(|c| (*c, 0)))
-            .into_iter()
-            .map(|(cause, _)| (cause, of(cause).0, of(cause).1))
+        self.gaps = GapCause::ALL
+            .iter()
+            .map(|cause| {
+                let (gaps, topics) = f.gaps.get(cause).copied().unwrap_or_default();
+                (cause.label(), gaps, topics)
+            })
             .collect();
         self.gap_lengths = histogram(&f.gap_lengths);
         self.downtime = f.downtime;
@@ -260,7 +263,7 @@ fn of_sources(found: &BTreeMap<Source, u64>) -> Vec<(&'static str, u64)> {
         Source::SupportResult,
     ]
     .into_iter()
-    .map(|s| (s.as_str(), found.get(&s).copied().unwrap_or(0)))
+    .map(|s| (s.label(), found.get(&s).copied().unwrap_or(0)))
     .collect()
 }
 

@@ -41,10 +41,10 @@ macro_rules! as_text {
 as_text! {
     ConversationId => |v| v.to_string().into(), |t| t.parse().ok();
     RecordId => |v| v.to_string().into(), |t| t.parse().ok();
-    InteractionState => |v| v.as_str().into(), InteractionState::parse;
-    RecordState => |v| v.as_str().into(), RecordState::parse;
-    RecordKind => |v| v.as_str().into(), RecordKind::parse;
-    Source => |v| v.as_str().into(), Source::parse;
+    InteractionState => |v| v.label().into(), InteractionState::parse;
+    RecordState => |v| v.label().into(), RecordState::parse;
+    RecordKind => |v| v.label().into(), RecordKind::parse;
+    Source => |v| v.label().into(), Source::parse;
     Secret => |v| v.expose().into(), |t| Some(Secret::new(t));
 }
 

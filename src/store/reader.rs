@@ -106,7 +106,7 @@ impl Reader {
         state: Option<RecordState>,
         limit: u32,
     ) -> Result<Vec<RecordRow>, StoreError> {
-        self.read(|conn| list_records(conn, state.map(RecordState::as_str), limit))
+        self.read(|conn| list_records(conn, state.map(RecordState::label), limit))
     }
 
     /// A record without its body.

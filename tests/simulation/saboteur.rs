@@ -300,7 +300,7 @@ impl Sabotage for Broken {
                             },
                             _ => Answer::Interaction {
                                 conversation: row.conversation,
-                                state: row.state.as_str(),
+                                state: row.state.label(),
                                 accepted_at: row.accepted_at,
                                 fresh: true,
                             },

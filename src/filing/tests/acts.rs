@@ -188,14 +188,14 @@ fn acts_do_what_the_contract_says_from_every_state() {
                     assert_eq!(
                         answer,
                         Answer::WrongState {
-                            state: state.as_str()
+                            state: state.label()
                         }
                     );
                     assert_eq!(w.record(record), &before);
                 }
                 Some(expected) => {
                     assert!(
-                        matches!(answer, Answer::Record { state, .. } if state == expected.as_str()),
+                        matches!(answer, Answer::Record { state, .. } if state == expected.label()),
                         "{state:?} {act:?} {answer:?}"
                     );
                     assert_eq!(w.record(record).state, expected);

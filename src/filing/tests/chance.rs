@@ -218,7 +218,7 @@ impl Run {
                         );
                     }
                     Answer::Record { record, state, .. } => {
-                        assert_eq!(self.store.records[&record].0.state.as_str(), state);
+                        assert_eq!(self.store.records[&record].0.state.label(), state);
                     }
                     Answer::WrongState { .. } | Answer::NotFound => {}
                     Answer::Interaction { conversation, .. } => {
@@ -375,7 +375,7 @@ impl Run {
                 }
                 self.tell(Fact::Platform(PlatformFact::Gap {
                     topics,
-                    cause: "chance",
+                    cause: GapCause::Silent,
                 }));
                 let known = (self.sequence % 4) as usize;
                 let others = (self.sequence % 3) as usize;

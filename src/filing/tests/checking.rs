@@ -106,7 +106,7 @@ fn after_a_gap_only_an_answer_asked_later_is_evidence() {
     assert!(w.filing.watch_state(c(1)).unwrap().owed);
     w.found(over(1, &[("a", lost)]));
     assert_eq!((w.store.records.len(), w.state(1)), (1, "finished"));
-    assert_eq!(w.filing.snapshot(w.now).gaps["silent"], (1, 1));
+    assert_eq!(w.filing.snapshot(w.now).gaps[&GapCause::Silent], (1, 1));
 }
 
 #[test]

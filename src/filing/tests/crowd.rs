@@ -23,7 +23,7 @@ fn out_of_sight(n: u128) -> World {
     let mut w = crowd(n);
     w.tell(Fact::Platform(PlatformFact::Gap {
         topics: (0..n).map(t).collect(),
-        cause: "restart",
+        cause: GapCause::TokenEnded,
     }));
     w
 }

@@ -361,7 +361,7 @@ impl World {
     pub(super) fn gap(&mut self, n: u128) {
         self.tell(Fact::Platform(PlatformFact::Gap {
             topics: vec![t(n)],
-            cause: "silent",
+            cause: GapCause::Silent,
         }));
     }
 
@@ -411,7 +411,7 @@ impl World {
     }
 
     pub(super) fn state(&self, n: u128) -> &'static str {
-        self.store.interactions[&c(n)].0.state.as_str()
+        self.store.interactions[&c(n)].0.state.label()
     }
 
     pub(super) fn reason(&self, n: u128) -> String {
@@ -427,7 +427,7 @@ impl World {
     }
 
     pub(super) fn record_state(&self, record: RecordId) -> &'static str {
-        self.record(record).state.as_str()
+        self.record(record).state.label()
     }
 
     /// The one record there is.

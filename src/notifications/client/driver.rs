@@ -240,7 +240,7 @@ impl Driver {
                 self.tell(Item::Gap {
                     topics: topics.iter().map(name).collect(),
                     since: instant(since),
-                    cause,
+                    cause: cause.label(),
                 });
             }
             Fact::Refused { topic, detail } => {

@@ -505,7 +505,7 @@ fn answered(answer: Answer) -> Reply {
             format!("{{\"recordId\":\"{record}\",\"state\":\"{state}\"}}"),
         ),
         Answer::Event(outcome) => {
-            Reply::json(202, format!("{{\"outcome\":\"{}\"}}", outcome.as_str()))
+            Reply::json(202, format!("{{\"outcome\":\"{}\"}}", outcome.label()))
         }
         Answer::KeyConflict => Reply::problem(&Problem::new(
             422,

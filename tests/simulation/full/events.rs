@@ -79,7 +79,7 @@ impl Full {
                 })
         });
         let reported = self.disk.interactions.get(&id);
-        let stopped = reported.is_some_and(|i| i.row.state.as_str() == "stopped");
+        let stopped = reported.is_some_and(|i| i.row.state.label() == "stopped");
         let filed = reported.is_some() || self.settings.unreported == Unreported::File;
         match outcome {
             EventOutcome::Taken | EventOutcome::Known if !there => {
