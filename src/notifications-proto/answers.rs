@@ -11,6 +11,7 @@ use super::channel::{Phase, Term};
 use super::client::{Astray, Client, Spare};
 use super::connect_uri::Refused;
 use super::limits::{ASTRAY_PAUSE, ASTRAY_PAUSE_MAX, LOOK_PAUSE};
+use super::reasons::Suspicion;
 use super::rest::{self, Failure, Op, Outcome};
 use super::{CallId, Fact, Output};
 use base::fetch::{Fetch, FetchOutcome};
@@ -201,7 +202,7 @@ impl Client {
         let verdict = match &outcome.result {
             Ok(_) => Verdict::Good,
             Err(Failure::Unauthorized) => {
-                self.token_over(serial, GapCause::TokenEnded, now);
+                self.token_over(serial, Suspicion::TokenEnded, now);
                 Verdict::Over
             }
             Err(_) => {
@@ -219,12 +220,12 @@ impl Client {
     }
 
     /// The platform no longer takes token `serial`: the channels made with it may be mute.
-    pub(super) fn token_over(&mut self, serial: u32, why: GapCause, now: Now) {
+    pub(super) fn token_over(&mut self, serial: u32, why: Suspicion, now: Now) {
         if self.token.invalidate(serial, now, &mut self.rng) {
             self.notice(Notice::new(
                 Level::Warn,
                 "token-over",
-                format!("the platform ended the token ({why})"),
+                format!("the platform ended the token ({})", why.cause()),
             ));
         }
         let slots: Vec<u8> = self

@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::limits::{CHANNEL_LIFE, EMPTY_CHANNEL_KEPT, NOTING_PATIENCE, TOPICS_PER_MESSAGE_MAX};
+use super::reasons::Why;
 use super::room::Room;
 use super::session::SocketRef;
-use base::gap::GapCause;
 use base::ids::Topic;
 use base::rows::ChannelRow;
 use base::secret::Secret;
@@ -86,8 +86,8 @@ pub(super) enum Phase {
 /// Why a channel has to be replaced by a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Replace {
-    /// What the gap is put down to if it comes to one.
-    pub(super) why: GapCause,
+    /// What for.
+    pub(super) why: Why,
     /// Not before.
     pub(super) from: Mono,
     /// If no place for a successor is free by then, broken before made.

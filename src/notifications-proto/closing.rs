@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::Output;
 use super::channel::{Channel, Phase, Replace, Sub};
 use super::client::Client;
+use super::reasons::{Suspicion, Why};
 use super::rollover::LAST_MOMENT;
 use super::session::{self, End, SocketRef};
 use base::gap::GapCause;
@@ -51,7 +52,7 @@ impl Channel {
     pub(super) fn closing_over(&mut self) {
         self.closing_until = None;
         self.reopen_at = None;
-        self.replace = self.replace.filter(|r| r.why != GapCause::Closing);
+        self.replace = self.replace.filter(|r| r.why != Why::Closing);
     }
 }
 
@@ -72,7 +73,7 @@ impl Client {
         // One that watches no more is replaced anyhow.
         if !channel.suspect {
             channel.replace = Some(Replace {
-                why: GapCause::Closing,
+                why: Why::Closing,
                 from: now.mono + spread,
                 by: last_moment(closed),
             });
@@ -86,7 +87,7 @@ impl Client {
     pub(super) fn reopen(&mut self, slot: u8, now: Now) {
         let spread = self.rng.between(Duration::ZERO, REOPEN_SPREAD);
         if let Some(channel) = self.channels.get_mut(&slot) {
-            channel.replace = channel.replace.filter(|r| r.why != GapCause::Closing);
+            channel.replace = channel.replace.filter(|r| r.why != Why::Closing);
             channel.reopen_at = Some(now.mono + spread);
         }
         // It stays: its life, which nobody looked after while it was to be replaced, may be due.
@@ -153,10 +154,10 @@ impl Client {
         ) {
             // The channel is gone already, and who knows since when: its first socket may
             // beat on without bringing events.
-            self.suspect(slot, GapCause::UpgradeRefused, now);
+            self.suspect(slot, Suspicion::UpgradeRefused, now);
         } else if channel.reopens_failed >= REOPENS_MAX {
             channel.replace = channel.closing_until.map(|closed| Replace {
-                why: GapCause::Closing,
+                why: Why::Closing,
                 from: now.mono,
                 by: last_moment(closed),
             });

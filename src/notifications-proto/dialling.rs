@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::channel::{Channel, Phase};
 use super::client::Client;
+use super::reasons::Death;
 use super::session::{End, SocketRef};
 use super::way::Trouble;
 use base::blame::Blame;
-use base::gap::GapCause;
 use base::notice::{Level, Notice};
 use base::time::{Mono, Now};
 
@@ -45,7 +45,7 @@ impl Client {
             }
         }
         for slot in gone {
-            self.die_of(slot, GapCause::UpgradeRefused, false, now);
+            self.die_of(slot, Death::UpgradeRefused, false, now);
         }
     }
 

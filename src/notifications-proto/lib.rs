@@ -10,7 +10,7 @@
 //! sockets and by answers; [`channel`] one channel's books;
 //! [`connect_uri`] where a channel may lead; [`allocation`] which topic goes where;
 //! `waiting` who waits for a place; [`life`] how long channels last; [`rhythm`] how seldom heartbeats come; [`way`]
-//! whether sockets can be had at all; [`rollover`] hand-over, `closing` what
+//! whether sockets can be had at all; `reasons` why something is done about a channel; [`rollover`] hand-over, `closing` what
 //! follows a closing notice, `room` what a full channel does; [`abandoned`] what is left of channels given up; [`calls`] REST
 //! under the [`pacing`] budget; [`token`] the token; [`session`] the socket's
 //! own state machine, run by the channel threads; [`single`] one channel without token and REST; [`rest`] the codecs.
@@ -34,6 +34,7 @@ pub mod life;
 pub mod limits;
 pub mod oauth;
 pub mod pacing;
+mod reasons;
 pub mod rest;
 pub mod rhythm;
 pub mod rollover;

@@ -18,9 +18,9 @@ use super::calls::{ChannelRef, Purpose};
 use super::channel::{Batch, Channel, Phase, Renew, Replace, Sub, Term};
 use super::client::Client;
 use super::limits::{CHANNEL_LIFE, PROBE_AFTER, TOKEN_LEAD_MAX};
+use super::reasons::{Suspicion, Why};
 use super::rest::{Answer, Op, Outcome};
 use super::rollover::{LAST_MOMENT, mono_of};
-use base::gap::GapCause;
 use base::ids::Topic;
 use base::time::{Mono, Now, Wall};
 
@@ -111,14 +111,14 @@ impl Client {
             channel.closing_over();
         }
         if !channel.suspect && channel.token_ends.over(now) {
-            self.suspect(slot, GapCause::TokenEnded, now);
+            self.suspect(slot, Suspicion::TokenEnded, now);
             return;
         }
         if channel.replace.is_none() && current.is_some_and(|s| s != channel.token_serial) {
             let ends = mono_of(channel.token_ends, now);
             let lead = channel.token_lead();
             channel.replace = Some(Replace {
-                why: GapCause::TokenEnding,
+                why: Why::TokenEnding,
                 from: ends.minus(lead),
                 by: ends.minus(LAST_MOMENT),
             });
@@ -129,7 +129,7 @@ impl Client {
                     && channel.renewal_in(renew_before, now).is_zero()
                     && channel
                         .replace
-                        .is_none_or(|r| r.why == GapCause::TokenEnding && r.from > now.mono) =>
+                        .is_none_or(|r| r.why == Why::TokenEnding && r.from > now.mono) =>
             {
                 channel.renew = Renew::Reading;
             }
@@ -186,7 +186,7 @@ impl Client {
                 (Renew::ReadingLast, false) => {
                     let by = mono_of(channel.expires, now).minus(LAST_MOMENT);
                     channel.replace = Some(Replace {
-                        why: GapCause::LifeEnding,
+                        why: Why::LifeEnding,
                         from: now.mono,
                         by,
                     });

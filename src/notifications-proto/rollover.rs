@@ -19,6 +19,7 @@ use super::channel::{Channel, Phase, Renew, Replace, Sub, Term};
 use super::client::{Client, Entry};
 use super::closing::last_moment;
 use super::limits::{HANDOVER_LINGER, HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE};
+use super::reasons::{Suspicion, Why};
 use super::session;
 use super::{Fact, Output};
 use base::gap::GapCause;
@@ -158,7 +159,7 @@ impl Client {
     }
 
     /// Events may have stopped on this channel without a word.
-    pub(super) fn suspect(&mut self, slot: u8, why: GapCause, now: Now) {
+    pub(super) fn suspect(&mut self, slot: u8, why: Suspicion, now: Now) {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
@@ -169,7 +170,7 @@ impl Client {
             return;
         }
         channel.replace = Some(Replace {
-            why,
+            why: Why::Suspect(why),
             from: now.mono,
             by: now.mono,
         });
@@ -194,8 +195,8 @@ impl Client {
                 doubted.push(topic);
             }
         }
-        self.gap(slot, lost, why, now);
-        self.doubt(slot, doubted, why, now);
+        self.gap(slot, lost, why.cause(), now);
+        self.doubt(slot, doubted, why.cause(), now);
     }
 
     /// Topics that are live, but may have missed an event.
@@ -365,7 +366,7 @@ impl Client {
             !channel.suspect || predecessor.is_none_or(|p| p.suspect)
         };
         let mut under_way = self.channels.values().filter(|c| c.successor_of.is_some());
-        replace.why != GapCause::Closing && under_way.any(before)
+        replace.why != Why::Closing && under_way.any(before)
     }
 
     /// What is to be done for a channel that has to be replaced, and when, as things stand.
@@ -381,7 +382,7 @@ impl Client {
         let create = self.create_at(self.advanced);
         let may_make = create.filter(|_| !full && token && turn);
         let make = may_make.map(|at| (from.max(at), Step::Make));
-        if replace.why == GapCause::Closing {
+        if replace.why == Why::Closing {
             let last = match full && !self.place_to_come(now) {
                 true => replace.from,
                 false => replace.by.max(replace.from),
@@ -428,7 +429,7 @@ impl Client {
         let of = move |c: &'_ Channel, r: Replace| Replacement {
             slot: c.slot,
             suspect: c.suspect,
-            closing: r.why == GapCause::Closing,
+            closing: r.why == Why::Closing,
             under_way: c.successor.is_some(),
             due: r.from <= now.mono && self.wanted_on(c).any(|_| true),
         };
@@ -454,7 +455,7 @@ impl Client {
     fn break_off(&mut self, slot: u8, replace: Replace, now: Now) {
         let text = format!(
             "no slot is free: the channel is replaced without overlap ({})",
-            replace.why
+            replace.why.cause()
         );
         let name = self
             .channels
@@ -462,7 +463,7 @@ impl Client {
             .map(Channel::name)
             .unwrap_or_default();
         self.notice(Notice::new(Level::Warn, "handover-gap", text).on(name));
-        self.lose(slot, replace.why, now);
+        self.lose(slot, replace.why.cause(), now);
         self.abandon(slot, true, now);
         self.remove(slot, now);
         self.next_handover = now.mono + Duration::from_millis(200);

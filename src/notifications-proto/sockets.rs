@@ -13,6 +13,7 @@ use super::calls::{ChannelRef, Purpose};
 use super::channel::{Channel, Phase, Renew, Sub};
 use super::client::{Client, Entry, bit};
 use super::limits::{CHANNELS_MAX, RETIRE_PATIENCE};
+use super::reasons::{Death, Suspicion};
 use super::rest::Op;
 use super::session::{self, End, SocketRef};
 use super::way::Trouble;
@@ -83,16 +84,16 @@ impl Client {
             }
             session::Fact::ChannelGone if current => {
                 self.doubt_handed_over(socket.slot, GapCause::ChannelGone, now);
-                self.die(socket.slot, GapCause::ChannelGone, now);
+                self.die(socket.slot, Death::ChannelGone, now);
             }
             session::Fact::NoLongerSubscribed if current => {
                 self.doubt_handed_over(socket.slot, GapCause::NoLongerSubscribed, now);
-                self.die(socket.slot, GapCause::NoLongerSubscribed, now);
+                self.die(socket.slot, Death::NoLongerSubscribed, now);
             }
             session::Fact::ChannelGone | session::Fact::NoLongerSubscribed => {}
             session::Fact::TokenRevoked => {
                 let serial = channel.token_serial;
-                self.token_over(serial, GapCause::TokenRevoked, now);
+                self.token_over(serial, Suspicion::TokenRevoked, now);
             }
             session::Fact::Closing => self.closing_notice(socket, now),
             session::Fact::Ended(end) => {
@@ -193,15 +194,15 @@ impl Client {
     }
 
     /// A channel that the platform no longer knows: its topics go elsewhere.
-    pub(super) fn die(&mut self, slot: u8, why: GapCause, now: Now) {
+    pub(super) fn die(&mut self, slot: u8, why: Death, now: Now) {
         // Only the platform's word that it is gone tells of somebody else; sockets wear out
         // too, channels end with their token, one of an earlier run may be of any age, and
         // one that was never served was perhaps never let through.
         let serial = self.token.current(now).map(|held| held.serial);
-        let young = why != GapCause::WornOut
+        let young = why.told()
             && self.channels.get(&slot).is_some_and(|c| {
                 let age = c.made.map(|at| now.mono.since(at));
-                let refused_at_first = why == GapCause::UpgradeRefused && !c.served;
+                let refused_at_first = why == Death::UpgradeRefused && !c.served;
                 age.is_some_and(|age| age < super::limits::YOUNG_CHANNEL)
                     && serial == Some(c.token_serial)
                     && !c.suspect
@@ -211,7 +212,7 @@ impl Client {
     }
 
     /// `evicted`: a competitor for the platform's channels may be behind it.
-    pub(super) fn die_of(&mut self, slot: u8, why: GapCause, evicted: bool, now: Now) {
+    pub(super) fn die_of(&mut self, slot: u8, why: Death, evicted: bool, now: Now) {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
@@ -222,7 +223,7 @@ impl Client {
             self.create_failures = (self.create_failures + 1).min(8);
             let pause = Duration::from_millis(500 << self.create_failures);
             self.create_from = self.create_from.max(now.mono + self.rng.jitter(pause));
-            if why == GapCause::UpgradeRefused {
+            if why == Death::UpgradeRefused {
                 // Said when the next socket serves: else it is not the channel that is refused.
                 self.evicted = Some(name);
             } else {
@@ -233,18 +234,14 @@ impl Client {
                 Notice::new(
                     Level::Warn,
                     "channel-died",
-                    format!("channel is gone ({why})"),
+                    format!("channel is gone ({})", why.cause()),
                 )
                 .on(name),
             );
         }
-        self.lose(slot, why, now);
-        if why != GapCause::NotFound {
-            let gone = matches!(
-                why,
-                GapCause::ChannelGone | GapCause::NoLongerSubscribed | GapCause::UpgradeRefused
-            );
-            self.abandon(slot, !gone, now);
+        self.lose(slot, why.cause(), now);
+        if why.to_be_emptied() {
+            self.abandon(slot, !why.told(), now);
         }
         self.remove(slot, now);
     }
@@ -495,17 +492,17 @@ impl Client {
             }
             self.handover_socket_lost(slot, end.cause(), now);
         } else if replace && unauthorized {
-            self.die_of(slot, GapCause::UpgradeRefused, false, now);
+            self.die_of(slot, Death::UpgradeRefused, false, now);
         } else if replace {
             let refused = matches!(end, End::UpgradeRefused { .. });
             let why = if refused {
-                GapCause::UpgradeRefused
+                Death::UpgradeRefused
             } else {
-                GapCause::WornOut
+                Death::WornOut
             };
             self.die(slot, why, now);
         } else if worn && !gated {
-            self.die(slot, GapCause::WornOut, now);
+            self.die(slot, Death::WornOut, now);
         } else {
             self.lose(slot, end.cause(), now);
             self.reconnect_later(slot, now);

@@ -10,10 +10,10 @@ use super::calls::{ChannelRef, Purpose};
 use super::channel::{Batch, Channel, Phase, Sub};
 use super::client::{Client, Entry, bit};
 use super::limits::{CHANNELS_MAX, RESYNC_PAUSE, RESYNC_SOON};
+use super::reasons::Death;
 use super::rest::{self, Failure, Op, Outcome};
 use super::waiting::Rank;
 use super::{Fact, Output};
-use base::gap::GapCause;
 use base::ids::Topic;
 use base::notice::{Level, Notice};
 use base::time::{Mono, Now};
@@ -325,7 +325,7 @@ impl Client {
                     }
                 }
             }
-            Err(Failure::NotFound) => self.die(channel.slot, GapCause::NotFound, now),
+            Err(Failure::NotFound) => self.die(channel.slot, Death::NotFound, now),
             // It serves meanwhile; what an earlier run left on it has to be known some day.
             Err(Failure::Server { .. } | Failure::NoAnswer(_) | Failure::Garbled) => {
                 let soon = now.mono < self.reattach_until;
@@ -434,7 +434,7 @@ impl Client {
                     }
                 }
             }
-            Err(Failure::NotFound) => self.die(slot, GapCause::NotFound, now),
+            Err(Failure::NotFound) => self.die(slot, Death::NotFound, now),
             _ => {
                 for topic in topics {
                     self.want_again(slot, &topic);
