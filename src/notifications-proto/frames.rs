@@ -5,7 +5,7 @@
 //! parsed here. Pure.
 //!
 //! Invariant: no text, however garbled or large, panics or is an error; what is
-//! not understood is [`Frame::Unknown`] with a label. Nothing here shows a
+//! not understood is [`Frame::Unknown`]. Nothing here shows a
 //! channel id: topics of system messages carry one and are not handed on.
 
 use std::borrow::Cow;
@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use base::foreign;
 use base::ids::Topic;
 use base::plain::one_line;
+use base::words;
 
 /// The largest frame that is read, in bytes. The platform publishes no limit
 /// (protocol, section 4.7); an event has about one kilobyte, a reply to a full
@@ -54,10 +55,24 @@ pub enum Frame<'a> {
     NoLongerSubscribed,
     /// `v2.system.token_revoked.{id}`.
     TokenRevoked,
-    /// Another system message, whose meaning is not documented (section 4.6).
-    OtherSystem,
-    /// Not understood; the label says how far the reading came.
-    Unknown(&'static str),
+    /// Not understood.
+    Unknown(Unknown),
+}
+
+words! {
+    /// How far the reading of a frame came that is not understood.
+    Unknown {
+        /// A system message, whose meaning is not documented (section 4.6).
+        OtherSystem = "other-system",
+        /// More than [`FRAME_MAX`].
+        TooLarge = "too-large",
+        /// Not a JSON object.
+        NotAnObject = "not-an-object",
+        /// `topicName` is there, and no text.
+        TopicNotAString = "topic-not-a-string",
+        /// Neither an event nor a reply.
+        NeitherTopicNorResult = "neither-topic-nor-result",
+    }
 }
 
 impl Frame<'_> {
@@ -72,8 +87,7 @@ impl Frame<'_> {
             Frame::Closing => "socket-closing",
             Frame::NoLongerSubscribed => "no-longer-subscribed",
             Frame::TokenRevoked => "token-revoked",
-            Frame::OtherSystem => "other-system",
-            Frame::Unknown(label) => label,
+            Frame::Unknown(unknown) => unknown.label(),
         }
     }
 }
@@ -160,22 +174,22 @@ pub fn told(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn classify(text: &str) -> Frame<'_> {
     if text.len() > FRAME_MAX {
-        return Frame::Unknown("too-large");
+        return Frame::Unknown(Unknown::TooLarge);
     }
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
-        return Frame::Unknown("not-an-object");
+        return Frame::Unknown(Unknown::NotAnObject);
     };
     if let Some(topic) = envelope.topic_name {
         return match string(topic) {
             Some(name) => on_topic(&name, &envelope),
-            None => Frame::Unknown("topic-not-a-string"),
+            None => Frame::Unknown(Unknown::TopicNotAString),
         };
     }
     // A reply has no `topicName` (section 4.3). `result` makes it one; without a
     // result, an id of ours does, and the request is then treated as failed.
     let correlation = envelope.correlation_id.and_then(word);
     if envelope.result.is_none() && (correlation.is_none() || envelope.status.is_none()) {
-        return Frame::Unknown("neither-topic-nor-result");
+        return Frame::Unknown(Unknown::NeitherTopicNorResult);
     }
     let status = envelope.status.and_then(string);
     let message = envelope.message.and_then(string).or(status.clone());
@@ -213,11 +227,11 @@ fn on_topic<'a>(name: &str, envelope: &Envelope<'a>) -> Frame<'a> {
             Some("socket_closing") => Frame::Closing,
             Some("no_longer_subscribed") => Frame::NoLongerSubscribed,
             Some("token_revoked") => Frame::TokenRevoked,
-            _ => Frame::OtherSystem,
+            _ => Frame::Unknown(Unknown::OtherSystem),
         };
     }
     if lower == "v2.subscription.updated" {
-        return Frame::OtherSystem;
+        return Frame::Unknown(Unknown::OtherSystem);
     }
     Frame::Event {
         body: body.map_or("null", RawValue::get),

@@ -36,7 +36,7 @@ use std::fmt;
 use std::time::Duration;
 
 use self::requests::{Request, Requests};
-use super::frames::{self, Done, Frame, Reply};
+use super::frames::{self, Done, Frame, Reply, Unknown};
 use base::cause::Cause;
 use base::gap::GapCause;
 use base::ids::Topic;
@@ -295,8 +295,8 @@ pub enum Output {
     },
     /// Tell the loop.
     Fact(Fact),
-    /// A frame arrived that means nothing to us: its label, for the log at debug level.
-    Odd(&'static str),
+    /// A frame arrived that means nothing to us: for the log at debug level.
+    Odd(Unknown),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -458,7 +458,7 @@ impl Session {
                 | Frame::Closing
                 | Frame::NoLongerSubscribed
                 | Frame::TokenRevoked
-                | Frame::OtherSystem
+                | Frame::Unknown(Unknown::OtherSystem)
         ) {
             self.life = now;
         }
@@ -500,9 +500,7 @@ impl Session {
                     self.fact(Fact::TokenRevoked);
                 }
             }
-            Frame::OtherSystem | Frame::Unknown(_) => {
-                self.outputs.push_back(Output::Odd(frame.label()));
-            }
+            Frame::Unknown(unknown) => self.outputs.push_back(Output::Odd(unknown)),
         }
     }
 

@@ -34,6 +34,7 @@ use tungstenite::{Message, Utf8Bytes};
 use super::clock::Clock;
 use super::dial::{Connector, Socket, Veil, fd_of};
 use base::secret::Secret;
+use proto::frames::Unknown;
 use proto::session::{End, Fact, Input, Order, Output, Session, SessionSettings, SocketRef};
 
 /// Orders that may wait for one thread; the loop is told when there is no room.
@@ -360,7 +361,7 @@ impl Runner {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Fact(fact) => self.report(fact),
-                Output::Odd(label) => self.odd(label),
+                Output::Odd(unknown) => self.odd(unknown),
                 Output::Send(text) => {
                     if let Flow::On = flow {
                         flow = self.send(ws, line, text);
@@ -381,11 +382,11 @@ impl Runner {
     }
 
     /// The first few of a socket, then ever fewer: the log has a bound.
-    fn odd(&mut self, label: &'static str) {
+    fn odd(&mut self, unknown: Unknown) {
         self.odd += 1;
         if self.odd <= 8 || self.odd.is_power_of_two() {
             let (slot, n) = (self.socket.slot, self.odd);
-            log::debug!("channel {slot}: a frame without use for us ({label}), number {n}");
+            log::debug!("channel {slot}: a frame without use for us ({unknown}), number {n}");
         }
     }
 

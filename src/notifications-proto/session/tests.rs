@@ -12,7 +12,7 @@ struct Bench {
     sent: Vec<String>,
     facts: Vec<Fact>,
     closes: Vec<bool>,
-    odd: Vec<&'static str>,
+    odd: Vec<Unknown>,
 }
 
 impl Bench {
