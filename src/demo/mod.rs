@@ -24,6 +24,7 @@ use crate::service::output::{Output, complain};
 use crate::shell::daemon::{Daemon, Inherited};
 use crate::shell::private::PrivateDirectory;
 use base::rng::Rng;
+use base::rows::InteractionState;
 use receiver::{Book, Receiver};
 use report::{Leg, Report};
 use simulator::model::{Control, Fault, Life};
@@ -128,7 +129,7 @@ fn run() -> Result<Report, Failure> {
         let filed = book.lock().unwrap_or_else(PoisonError::into_inner).len();
         bar.set_length(happened as u64);
         bar.set_position(filed as u64);
-        let ended = daemon.snapshot().interaction("finished");
+        let ended = daemon.snapshot().interaction(InteractionState::Finished);
         if accepted == CONVERSATIONS && ended == CONVERSATIONS as u64 && filed >= happened {
             break;
         }

@@ -14,6 +14,7 @@ use super::machine::Filing;
 use super::places::ASKED_TWICE;
 use super::reconcile::{Hint, LegView, WrapUp, read_conversation, read_details};
 use super::record::{Finding, SAME_WRAPUP, Sighting, close, find, same_leg, twin_marks};
+use super::snapshot::{CheckKind, CheckOutcome};
 use base::fetch::{Fetch, FetchOutcome};
 use base::ids::ConversationId;
 use base::notice::Level;
@@ -51,13 +52,15 @@ impl Filing {
         }
         match fetch {
             Fetch::One(id) | Fetch::Calm(id) => {
-                self.counters.check("one", label_of(&outcome));
+                self.counters
+                    .check(CheckKind::One, CheckOutcome::of(&outcome));
                 if self.interactions.get(id).is_some_and(|w| !w.ended()) {
                     self.fetched_one(*id, asked_at, outcome, now);
                 }
             }
             Fetch::Many(ids) => {
-                self.counters.check("many", label_of(&outcome));
+                self.counters
+                    .check(CheckKind::Many, CheckOutcome::of(&outcome));
                 self.fetched_many(ids, asked_at, outcome, now);
             }
         }
@@ -481,16 +484,5 @@ struct Looked {
 impl Looked {
     fn wait(&mut self, pause: Duration) {
         self.again_in = Some(self.again_in.map_or(pause, |p| p.min(pause)));
-    }
-}
-
-fn label_of(outcome: &FetchOutcome) -> &'static str {
-    match outcome {
-        FetchOutcome::Found(_) => "found",
-        FetchOutcome::NotFound => "not-found",
-        FetchOutcome::Denied(_) => "denied",
-        FetchOutcome::TooMany => "too-many",
-        FetchOutcome::Trouble(_) => "trouble",
-        FetchOutcome::Garbled => "not-understood",
     }
 }

@@ -19,6 +19,7 @@ use base::rng::Rng;
 use base::rows::DestinationRow;
 use base::time::{Mono, Now, Wall};
 use base::wire::NoAnswer;
+use base::words;
 
 /// Failures to connect in a row that mean "down".
 const DOWN_AFTER: u32 = 5;
@@ -409,7 +410,7 @@ impl Destination {
                 since,
                 ..
             } => (
-                "closed",
+                HistoryState::Closed,
                 Some(since),
                 format!(
                     "the history manager answers {status} and is closed to us; check its address, \
@@ -422,7 +423,7 @@ impl Destination {
                 since,
                 ..
             } => (
-                "closed",
+                HistoryState::Closed,
                 Some(since),
                 format!(
                     "{OUTAGE} different records were refused with {status} and none was filed in \
@@ -432,7 +433,7 @@ impl Destination {
                 ),
             ),
             Health::Down { since, .. } => (
-                "down",
+                HistoryState::Down,
                 Some(since),
                 match self.last {
                     Last::NoAnswer(why) => format!(
@@ -445,7 +446,7 @@ impl Destination {
                 },
             ),
             _ if held => (
-                "held",
+                HistoryState::Held,
                 None,
                 format!(
                     "the history manager asked for a pause of another {} s",
@@ -475,36 +476,39 @@ impl Destination {
         }
     }
 
-    fn said_of_the_last(&self) -> (&'static str, Option<Wall>, String) {
+    fn said_of_the_last(&self) -> (HistoryState, Option<Wall>, String) {
         let (state, sentence) = match self.last {
             Last::Nothing => (
-                "untried",
+                HistoryState::Untried,
                 String::from("no record was tried since the start"),
             ),
             Last::Filed => match self.health {
                 Health::Opening { limit, .. } => (
-                    "opening",
+                    HistoryState::Opening,
                     format!("the history manager is back; {limit} posts at once, soon more"),
                 ),
-                _ => ("open", String::from("the history manager takes records")),
+                _ => (
+                    HistoryState::Open,
+                    String::from("the history manager takes records"),
+                ),
             },
             Last::Refused(status) => (
-                "failing",
+                HistoryState::Failing,
                 format!("the history manager refused the last record with {status}"),
             ),
             Last::InProgress => (
-                "failing",
+                HistoryState::Failing,
                 String::from(
                     "the history manager answered 409 to the last record, whose earlier try may \
                      be in progress there; it is asked again",
                 ),
             ),
             Last::Answered(status) => (
-                "failing",
+                HistoryState::Failing,
                 format!("the history manager answered {status} to the last try; records wait"),
             ),
             Last::NoAnswer(why) => (
-                "failing",
+                HistoryState::Failing,
                 format!(
                     "the history manager {} at the last try; the record waits",
                     why.sentence()
@@ -515,11 +519,33 @@ impl Destination {
     }
 }
 
+words! {
+    /// How the history manager fares, as far as it is shown.
+    #[derive(Default)]
+    HistoryState {
+        /// No record was tried since the start.
+        #[default]
+        Untried = "untried",
+        /// It takes records.
+        Open = "open",
+        /// It is back, and is given a little more at a time.
+        Opening = "opening",
+        /// It did not take the last record.
+        Failing = "failing",
+        /// It asked for a pause.
+        Held = "held",
+        /// It cannot be reached.
+        Down = "down",
+        /// It refuses us, or every record alike.
+        Closed = "closed",
+    }
+}
+
 /// The destination for people and metrics.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DestinationSnapshot {
-    /// `untried`, `open`, `opening`, `failing`, `held`, `down` or `closed`.
-    pub state: &'static str,
+    /// How it fares.
+    pub state: HistoryState,
     /// Since when it is down or closed.
     pub since: Option<Wall>,
     /// A sentence without a full stop: what it did last.

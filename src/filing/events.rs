@@ -12,6 +12,7 @@ use super::interaction::{UNWATCHED_AFTER, Watched};
 use super::machine::{Filing, Kept};
 use super::record::{Finding, Sighting, find, read_event};
 use super::settings::Until;
+use super::snapshot::EventFate;
 use super::{Order, conversation_of};
 use base::foreign;
 use base::gap::GapCause;
@@ -126,11 +127,11 @@ impl Filing {
 
     pub(super) fn event(&mut self, topic: &Topic, body: String, now: Now) {
         let Some(id) = conversation_of(topic) else {
-            self.counters.event("foreign");
+            self.counters.event(EventFate::Foreign);
             return;
         };
         let Some(w) = self.interactions.get(&id) else {
-            self.counters.event("unknown-conversation");
+            self.counters.event(EventFate::UnknownConversation);
             self.say_about(
                 id,
                 Level::Debug,
@@ -140,7 +141,7 @@ impl Filing {
             return;
         };
         if w.row.state == InteractionState::Stopped {
-            self.counters.event("stopped");
+            self.counters.event(EventFate::Stopped);
             self.say_about(
                 id,
                 Level::Debug,
@@ -157,7 +158,7 @@ impl Filing {
         let told = foreign::text(body.trim().as_bytes()).map(Cow::into_owned);
         let read = told.and_then(|body| Some((read_event(&body).ok()?, body)));
         let Some((event, body)) = read else {
-            self.counters.event("unreadable");
+            self.counters.event(EventFate::Unreadable);
             self.say_about(
                 id,
                 Level::Warn,
@@ -184,11 +185,11 @@ impl Filing {
             received_at: now.wall,
         };
         match self.take(id, seen, body, now) {
-            Taken::New => self.counters.event("taken"),
-            Taken::Known => self.counters.event("duplicate"),
-            Taken::Flooded => self.counters.event("flooded"),
+            Taken::New => self.counters.event(EventFate::Taken),
+            Taken::Known => self.counters.event(EventFate::Duplicate),
+            Taken::Flooded => self.counters.event(EventFate::Flooded),
             Taken::NoRoom => {
-                self.counters.event("no-room");
+                self.counters.event(EventFate::NoRoom);
                 self.say_about(
                     id,
                     Level::Error,

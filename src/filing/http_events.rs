@@ -15,6 +15,7 @@ use super::commit::{Ask, Effect, Outcome};
 use super::machine::{Filing, Kept};
 use super::record::{Finding, Sighting, find, read_event};
 use super::settings::{RECORDS_PER_INTERACTION_MAX, Unreported};
+use super::snapshot::EventFate;
 use base::ids::{ConversationId, RecordId, Topic};
 use base::notice::Level;
 use base::rows::{Change, Found, InteractionState, RecordRow, Source};
@@ -28,8 +29,8 @@ const ORPHANED_MAX: usize = 4_096;
 
 impl Filing {
     pub(super) fn weigh_event(&mut self, id: ConversationId, body: &str, ask: &Ask) -> Weighed {
-        let unreported = |filing: &mut Filing, label| {
-            filing.counters.event(label);
+        let unreported = |filing: &mut Filing, fate| {
+            filing.counters.event(fate);
             Weighed::Answer(Answer::Event(EventOutcome::Unreported))
         };
         let (state, rows) = match (self.interactions.get(&id), &ask.looked) {
@@ -52,12 +53,12 @@ impl Filing {
             (None, _) => return Weighed::LookUp,
         };
         match (state, self.settings.unreported) {
-            (Some(InteractionState::Stopped), _) => return unreported(self, "stopped"),
-            (None, Unreported::Ignore) => return unreported(self, "unreported"),
+            (Some(InteractionState::Stopped), _) => return unreported(self, EventFate::Stopped),
+            (None, Unreported::Ignore) => return unreported(self, EventFate::Unreported),
             _ => {}
         }
         let Ok(event) = read_event(body) else {
-            return unreported(self, "unreadable");
+            return unreported(self, EventFate::Unreadable);
         };
         let seen = Sighting {
             source: Source::Notification,
@@ -76,14 +77,14 @@ impl Filing {
             Finding::Match(record) => match rows.into_iter().find(|r| r.record == record) {
                 Some(mut row) => {
                     seen.mark(&mut row);
-                    self.counters.event("duplicate");
+                    self.counters.event(EventFate::Duplicate);
                     Weighed::Change(Change::Record(row), Outcome::EventKnown)
                 }
                 None => Weighed::LookUp,
             },
             Finding::New { record, ordinal } => {
                 if rows.len() >= RECORDS_PER_INTERACTION_MAX {
-                    self.counters.event("flooded");
+                    self.counters.event(EventFate::Flooded);
                     self.say_flooded(id);
                     return Weighed::Answer(
                         self.refusal("there are more wrap-ups than one conversation can have"),
@@ -112,7 +113,7 @@ impl Filing {
         {
             return Weighed::Wait;
         }
-        self.counters.event("duplicate");
+        self.counters.event(EventFate::Duplicate);
         Weighed::Answer(Answer::Event(EventOutcome::Known))
     }
 
@@ -120,7 +121,7 @@ impl Filing {
     pub(super) fn event_committed(&mut self, row: RecordRow, now: Now) {
         let record = row.record;
         let conversation = row.conversation;
-        self.counters.event("taken");
+        self.counters.event(EventFate::Taken);
         self.counters.taken(row.source);
         self.undelivered += 1;
         let as_kept = Kept::As(row.state);

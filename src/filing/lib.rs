@@ -45,13 +45,16 @@ use base::rows::{StoreFact, StoreOrder};
 use base::time::Now;
 
 pub use caller::{Act, Answer, CallerId, CallerRequest, EventOutcome};
+pub use destination::HistoryState;
 pub use farewell::Farewell;
 pub use machine::Filing;
+pub use places::GaveWay;
 pub use settings::{Settings, Unreported, Until};
 pub use snapshot::{
-    AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
+    AGE_BOUNDS, CheckKind, CheckOutcome, EventFate, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
     TroubleSnapshot, WatchState,
 };
+pub use verdict::PostFailure;
 
 /// What filing is told.
 #[derive(Clone, PartialEq)]

@@ -13,7 +13,7 @@
 //! Invariants: none that was heard of gives way but to linger over REST; whoever gives way is
 //! owed an answer from then on, and due for a check.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::answers::ANALYTICS_LAG;
@@ -24,6 +24,7 @@ use super::{Order, topic_of};
 use base::ids::ConversationId;
 use base::notice::Level;
 use base::time::{Mono, Now};
+use base::words;
 
 /// Between the two questions to which the platform has to answer that it knows nothing.
 pub(super) const ASKED_TWICE: Duration = Duration::from_secs(60);
@@ -47,6 +48,16 @@ pub(super) enum Standing {
     Unplaced,
 }
 
+words! {
+    /// What a conversation was that gave its place to another.
+    GaveWay {
+        /// The platform does not know it.
+        Unknown = "unknown",
+        /// It is over but for wrap-ups that may come late.
+        Lingering = "lingering",
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Places {
@@ -58,8 +69,8 @@ pub(super) struct Places {
     /// When it last said 404 to one that exists.
     unreliable: Option<Mono>,
     said: Option<Mono>,
-    /// Gave way since the start: unknown ones, lingering ones.
-    given: [u64; 2],
+    /// Places given up since the start.
+    pub(super) given: BTreeMap<GaveWay, u64>,
 }
 
 impl Places {
@@ -92,9 +103,8 @@ impl Places {
                 .is_none_or(|at| now.since(at) >= UNRELIABLE_FOR)
     }
 
-    /// How often a place was given up since the start, by why it could be.
-    pub(super) fn given(&self) -> [(&'static str, u64); 2] {
-        [("unknown", self.given[0]), ("lingering", self.given[1])]
+    fn gave(&mut self, what: GaveWay, places: usize) {
+        *self.given.entry(what).or_default() += places as u64;
     }
 
     pub(super) fn are_short(&self) -> bool {
@@ -227,11 +237,11 @@ impl Filing {
         let mut leave = Vec::new();
         if self.places.believed(now.mono) {
             leave = self.places.first(Standing::Unknown, need);
-            self.places.given[0] += leave.len() as u64;
+            self.places.gave(GaveWay::Unknown, leave.len());
         }
         let for_known = known.saturating_sub(leave.len());
         let lingering = self.places.first(Standing::Lingering, for_known);
-        self.places.given[1] += lingering.len() as u64;
+        self.places.gave(GaveWay::Lingering, lingering.len());
         leave.extend(lingering);
         need -= leave.len();
         for id in self.places.first(Standing::Suspect, need) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::destination::Turn;
 use super::machine::{Filing, Kept, Remembered};
 use super::outbox::{BACKOFF_MAX, backoff};
-use super::verdict::{Later, Verdict, verdict};
+use super::verdict::{Later, PostFailure, Verdict, verdict};
 use super::{Order, PostOutcome};
 use base::ids::RecordId;
 use base::notice::Level;
@@ -118,12 +118,12 @@ impl Filing {
             }
             _ if rec.row.state.over() => {}
             Verdict::Closed { .. } => {
-                self.counters.failed("closed");
+                self.counters.failed(PostFailure::Closed);
                 self.queue_record(id, now);
             }
             Verdict::Refused { .. } if closed => {
                 // The outage's refusal, not the record's.
-                self.counters.failed("closed");
+                self.counters.failed(PostFailure::Closed);
                 self.queue_record(id, now);
             }
             Verdict::Later { .. } if closed => {
@@ -150,7 +150,7 @@ impl Filing {
                 if rec.row.state != RecordState::Held {
                     wait(rec, IN_PROGRESS, now);
                 }
-                self.counters.failed("in-progress");
+                self.counters.failed(PostFailure::InProgress);
                 self.ledger.dirty_records.insert(id);
                 self.queue_record(id, now);
             }
@@ -173,7 +173,7 @@ impl Filing {
                 if held {
                     // The operator's hand is on it.
                 } else if given_up {
-                    self.counters.failed("given-up");
+                    self.counters.failed(PostFailure::GivenUp);
                     let why = rec.row.last_error.as_deref().unwrap_or_default();
                     let error = format!("given up after {} tries: {why}", rec.row.attempts);
                     self.dead(id, error);
@@ -184,12 +184,16 @@ impl Filing {
                 self.ledger.dirty_records.insert(id);
                 self.queue_record(id, now);
             }
-            Verdict::Refused { error, .. } => self.needs_person(id, "refused", error, now),
-            Verdict::Unreadable { error } => self.needs_person(id, "unreadable", error, now),
+            Verdict::Refused { error, .. } => {
+                self.needs_person(id, PostFailure::Refused, error, now)
+            }
+            Verdict::Unreadable { error } => {
+                self.needs_person(id, PostFailure::Unreadable, error, now)
+            }
         }
     }
 
-    fn needs_person(&mut self, id: RecordId, cause: &'static str, error: String, now: Now) {
+    fn needs_person(&mut self, id: RecordId, cause: PostFailure, error: String, now: Now) {
         let Some(rec) = self.records.get_mut(&id) else {
             return;
         };

@@ -9,12 +9,16 @@ use std::time::Duration;
 use super::destination::DestinationSnapshot;
 use super::interaction::Watched;
 use super::machine::{Filing, Kept};
+use super::places::GaveWay;
+use super::verdict::PostFailure;
+use base::fetch::FetchOutcome;
 use base::gap::GapCause;
 use base::ids::{ConversationId, RecordId};
 use base::rows::{
     InteractionState, RecordKind, RecordRow, RecordState, Recovered, Source, StoreTrouble,
 };
 use base::time::{Mono, Now, Wall};
+use base::words;
 
 /// Upper bounds of the latency histogram, in milliseconds; one bucket more has no bound.
 pub const LATENCY_BOUNDS_MS: [u64; 10] = [
@@ -54,40 +58,84 @@ impl Latency {
     }
 }
 
-/// What may become of an event; see [`FilingSnapshot::events`].
-pub const EVENT_OUTCOMES: [&str; 9] = [
-    "taken",
-    "duplicate",
-    "stopped",
-    "unknown-conversation",
-    "unreadable",
-    "no-room",
-    "flooded",
-    "foreign",
-    "unreported",
-];
+words! {
+    /// What may become of an event.
+    EventFate {
+        /// It is a new record.
+        Taken = "taken",
+        /// Its wrap-up is a record already.
+        Duplicate = "duplicate",
+        /// A caller had the conversation stopped.
+        Stopped = "stopped",
+        /// Nobody asked for the conversation.
+        UnknownConversation = "unknown-conversation",
+        /// It is not a JSON object.
+        Unreadable = "unreadable",
+        /// There was no room; it is rebuilt over REST.
+        NoRoom = "no-room",
+        /// The conversation has too many records.
+        Flooded = "flooded",
+        /// Its topic is none of ours.
+        Foreign = "foreign",
+        /// It came over HTTP for a conversation that nobody reported.
+        Unreported = "unreported",
+    }
+}
 
-/// How a check over REST may end.
-pub const CHECK_OUTCOMES: [&str; 6] = [
-    "found",
-    "not-found",
-    "denied",
-    "too-many",
-    "trouble",
-    "not-understood",
-];
+words! {
+    /// How a check over REST asked.
+    CheckKind {
+        /// For one conversation.
+        One = "one",
+        /// For many at once.
+        Many = "many",
+    }
+}
+
+words! {
+    /// How a check over REST may end.
+    CheckOutcome {
+        /// It shows what was asked for.
+        Found = "found",
+        /// The platform knows none.
+        NotFound = "not-found",
+        /// We may not ask.
+        Denied = "denied",
+        /// So many cannot be asked for at once.
+        TooMany = "too-many",
+        /// No answer, or the platform is in trouble.
+        Trouble = "trouble",
+        /// The answer is not understood.
+        NotUnderstood = "not-understood",
+    }
+}
+
+impl CheckOutcome {
+    /// What an answer counts as.
+    #[must_use]
+    pub fn of(outcome: &FetchOutcome) -> CheckOutcome {
+        match outcome {
+            FetchOutcome::Found(_) => CheckOutcome::Found,
+            FetchOutcome::NotFound => CheckOutcome::NotFound,
+            FetchOutcome::Denied(_) => CheckOutcome::Denied,
+            FetchOutcome::TooMany => CheckOutcome::TooMany,
+            FetchOutcome::Trouble(_) => CheckOutcome::Trouble,
+            FetchOutcome::Garbled => CheckOutcome::NotUnderstood,
+        }
+    }
+}
 
 /// Everything that is counted since the start of the process, and the totals of what is over.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counters {
     ended: BTreeMap<InteractionState, u64>,
     over: BTreeMap<RecordState, u64>,
-    events: BTreeMap<&'static str, u64>,
+    events: BTreeMap<EventFate, u64>,
     taken: BTreeMap<Source, u64>,
     filed: BTreeMap<Source, u64>,
-    failed: BTreeMap<&'static str, u64>,
+    failed: BTreeMap<PostFailure, u64>,
     gaps: BTreeMap<GapCause, (u64, u64)>,
-    checks: BTreeMap<(&'static str, &'static str), u64>,
+    checks: BTreeMap<(CheckKind, CheckOutcome), u64>,
     latency: Latency,
     gap_lengths: Latency,
     /// When this run began, and how long the gateway was not running before.
@@ -144,7 +192,7 @@ impl Counters {
         less(&mut self.over, state, n);
     }
 
-    pub(super) fn event(&mut self, what: &'static str) {
+    pub(super) fn event(&mut self, what: EventFate) {
         *self.events.entry(what).or_default() += 1;
     }
 
@@ -152,7 +200,7 @@ impl Counters {
         *self.taken.entry(source).or_default() += 1;
     }
 
-    pub(super) fn failed(&mut self, cause: &'static str) {
+    pub(super) fn failed(&mut self, cause: PostFailure) {
         *self.failed.entry(cause).or_default() += 1;
     }
 
@@ -173,7 +221,7 @@ impl Counters {
         self.gap_lengths.add(now.since(dark_since) + before);
     }
 
-    pub(super) fn check(&mut self, how: &'static str, outcome: &'static str) {
+    pub(super) fn check(&mut self, how: CheckKind, outcome: CheckOutcome) {
         *self.checks.entry((how, outcome)).or_default() += 1;
     }
 
@@ -228,7 +276,7 @@ pub struct FilingSnapshot {
     /// Checks that are asked and not answered.
     pub checks_in_flight: u64,
     /// Checks by `one` or `many`, and by outcome.
-    pub checks: BTreeMap<(&'static str, &'static str), u64>,
+    pub checks: BTreeMap<(CheckKind, CheckOutcome), u64>,
     /// Changes not in the store yet.
     pub commit_backlog: u64,
     /// Records taken and not in the store yet.
@@ -243,17 +291,17 @@ pub struct FilingSnapshot {
     pub store_trouble: Option<TroubleSnapshot>,
     /// Events by what became of them: `taken`, `duplicate`, `stopped`, `unknown-conversation`,
     /// `unreadable`, `no-room`, `flooded`, `foreign`, `unreported`.
-    pub events: BTreeMap<&'static str, u64>,
+    pub events: BTreeMap<EventFate, u64>,
     /// Records taken, by source.
     pub taken: BTreeMap<Source, u64>,
     /// Records filed, by source.
     pub filed: BTreeMap<Source, u64>,
-    /// Failed tries by cause; see [`super::verdict::CAUSES`].
-    pub failed: BTreeMap<&'static str, u64>,
+    /// Failed tries by cause.
+    pub failed: BTreeMap<PostFailure, u64>,
     /// Gaps by cause: how many, and topics touched.
     pub gaps: BTreeMap<GapCause, (u64, u64)>,
     /// How often one gave its place on a channel to those that waited, by why it could.
-    pub places_given: [(&'static str, u64); 2],
+    pub places_given: BTreeMap<GaveWay, u64>,
     /// From event to filed.
     pub latency: Latency,
     /// How long watched conversations were out of sight, each by itself, until they were live again.
@@ -395,7 +443,7 @@ impl Filing {
             filed: self.counters.filed.clone(),
             failed: self.counters.failed.clone(),
             gaps: self.counters.gaps.clone(),
-            places_given: self.places.given(),
+            places_given: self.places.given.clone(),
             latency: self.counters.latency.clone(),
             gap_lengths: self.counters.gap_lengths.clone(),
             downtime: self.counters.downtime,

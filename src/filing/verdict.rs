@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::PostOutcome;
 use base::wire::NoAnswer;
+use base::words;
 
 /// Longest `Retry-After` that is obeyed (design, section 5).
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -24,8 +25,8 @@ pub enum Verdict {
         retry_after: Option<Duration>,
         /// How it came about.
         how: Later,
-        /// Stable label of the cause.
-        cause: &'static str,
+        /// As it is counted.
+        cause: PostFailure,
         /// For people.
         error: String,
     },
@@ -65,20 +66,33 @@ pub enum Later {
     BrokenOff(NoAnswer),
 }
 
-/// Labels of causes, for metrics; the last two come from the outbox.
-pub const CAUSES: [&str; 11] = [
-    "rate-limited",
-    "server-error",
-    "not-reached",
-    "broken-off",
-    "timed-out",
-    "garbled",
-    "refused",
-    "unreadable",
-    "in-progress",
-    "closed",
-    "given-up",
-];
+words! {
+    /// Why a try to file a record failed, as it is counted.
+    PostFailure {
+        /// The history manager asked to come back later.
+        RateLimited = "rate-limited",
+        /// It, or what stands before it, is in trouble.
+        ServerError = "server-error",
+        /// Nothing was sent.
+        NotReached = "not-reached",
+        /// The connection broke before the answer.
+        BrokenOff = "broken-off",
+        /// No answer came in time.
+        TimedOut = "timed-out",
+        /// The answer is not HTTP.
+        Garbled = "garbled",
+        /// It does not take this record.
+        Refused = "refused",
+        /// No body can be made of it.
+        Unreadable = "unreadable",
+        /// It answered 409, and an earlier try may be under way there.
+        InProgress = "in-progress",
+        /// It refuses us, or every record alike.
+        Closed = "closed",
+        /// It was the last try: `give-up-after` is used up.
+        GivenUp = "given-up",
+    }
+}
 
 /// Decides; the table in the tests is the specification.
 #[must_use]
@@ -93,11 +107,11 @@ pub fn verdict(outcome: &PostOutcome) -> Verdict {
         PostOutcome::NoAnswer(why) => {
             let (how, cause) = match why {
                 NoAnswer::NotSent | NoAnswer::Unreached(_) => {
-                    (Later::Unreachable(*why), "not-reached")
+                    (Later::Unreachable(*why), PostFailure::NotReached)
                 }
-                NoAnswer::TimedOut => (Later::Unreachable(*why), "timed-out"),
-                NoAnswer::Unknown => (Later::BrokenOff(*why), "broken-off"),
-                NoAnswer::Garbled => (Later::BrokenOff(*why), "garbled"),
+                NoAnswer::TimedOut => (Later::Unreachable(*why), PostFailure::TimedOut),
+                NoAnswer::Unknown => (Later::BrokenOff(*why), PostFailure::BrokenOff),
+                NoAnswer::Garbled => (Later::BrokenOff(*why), PostFailure::Garbled),
             };
             Verdict::Later {
                 retry_after: None,
@@ -114,18 +128,18 @@ pub fn verdict(outcome: &PostOutcome) -> Verdict {
             200..=299 => Verdict::Filed,
             409 => Verdict::Conflict,
             300..=399 | 401 | 403 => Verdict::Closed { status: *status },
-            408 | 425 | 429 => later("rate-limited", *status, *retry_after),
+            408 | 425 | 429 => later(PostFailure::RateLimited, *status, *retry_after),
             400..=499 => Verdict::Refused {
                 status: *status,
                 error: refusal(*status, excerpt),
             },
             // 5xx, and what is no status of HTTP at all: a fault on the way, never the record's.
-            _ => later("server-error", *status, *retry_after),
+            _ => later(PostFailure::ServerError, *status, *retry_after),
         },
     }
 }
 
-fn later(cause: &'static str, status: u16, retry_after: Option<Duration>) -> Verdict {
+fn later(cause: PostFailure, status: u16, retry_after: Option<Duration>) -> Verdict {
     Verdict::Later {
         retry_after: retry_after.map(|d| d.min(RETRY_AFTER_MAX)),
         how: Later::Answered(status),
@@ -183,18 +197,18 @@ mod tests {
 
     #[test]
     fn only_what_was_not_reached_or_not_in_time_speaks_against_the_destination() {
-        for (why, speaks) in [
-            (NoAnswer::NotSent, true),
-            (NoAnswer::TimedOut, true),
-            (NoAnswer::Unknown, false),
-            (NoAnswer::Garbled, false),
+        for (why, speaks, counted) in [
+            (NoAnswer::NotSent, true, PostFailure::NotReached),
+            (NoAnswer::TimedOut, true, PostFailure::TimedOut),
+            (NoAnswer::Unknown, false, PostFailure::BrokenOff),
+            (NoAnswer::Garbled, false, PostFailure::Garbled),
         ] {
             let Verdict::Later { how, cause, .. } = verdict(&PostOutcome::NoAnswer(why)) else {
                 panic!("{why:?} means later");
             };
             assert_eq!(how == Later::Unreachable(why), speaks, "{why:?}");
             assert_eq!(how == Later::BrokenOff(why), !speaks, "{why:?}");
-            assert!(CAUSES.contains(&cause));
+            assert_eq!(cause, counted, "{why:?}");
         }
     }
 

@@ -12,14 +12,33 @@ use super::waiting::Rank;
 use super::way::Trouble;
 use base::ids::Topic;
 use base::time::Now;
+use base::words;
+
+words! {
+    /// Where a channel stands, as far as it is shown.
+    ChannelState {
+        /// It is being made.
+        Creating = "creating",
+        /// Its socket is being opened.
+        Connecting = "connecting",
+        /// Its socket is open.
+        Live = "live",
+        /// It has no socket, and gets one again.
+        Lost = "lost",
+        /// Its socket is open, and another channel takes over from it, or it from another.
+        Handover = "handover",
+        /// It is being emptied and closed.
+        Retiring = "retiring",
+    }
+}
 
 /// One channel as it may be shown.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChannelView {
     /// Its slot.
     pub slot: u8,
-    /// `creating`, `connecting`, `live`, `lost`, `handover`, `retiring`.
-    pub state: &'static str,
+    /// Where it stands.
+    pub state: ChannelState,
     /// Topics in its books.
     pub topics: usize,
     /// Topics it may hold.
@@ -41,7 +60,7 @@ pub struct Snapshot {
     pub socket_trouble: Option<(Trouble, Duration)>,
     /// Upgrades refused, by status; 0 for statuses that are not counted for themselves.
     pub sockets_refused: Vec<(u16, u64)>,
-    /// Sockets that came to nothing otherwise, by cause.
+    /// Sockets that came to nothing otherwise, by the label of the cause.
     pub sockets_unreached: Vec<(&'static str, u64)>,
     /// For how long the topic has been wanted that is not live for longest.
     pub dark_for: Duration,
@@ -108,12 +127,14 @@ impl Client {
         let view = |c: &super::channel::Channel| ChannelView {
             slot: c.slot,
             state: match c.phase {
-                Phase::Creating => "creating",
-                Phase::Connecting => "connecting",
-                Phase::Open if c.successor.is_some() || c.successor_of.is_some() => "handover",
-                Phase::Open => "live",
-                Phase::Waiting(_) => "lost",
-                Phase::Retiring(_) => "retiring",
+                Phase::Creating => ChannelState::Creating,
+                Phase::Connecting => ChannelState::Connecting,
+                Phase::Open if c.successor.is_some() || c.successor_of.is_some() => {
+                    ChannelState::Handover
+                }
+                Phase::Open => ChannelState::Live,
+                Phase::Waiting(_) => ChannelState::Lost,
+                Phase::Retiring(_) => ChannelState::Retiring,
             },
             topics: c.subs.len(),
             capacity,

@@ -343,7 +343,10 @@ mod tests {
         }
         let each = began.elapsed() / 5;
         eprintln!("a snapshot of 20,000 interactions takes {each:?}");
-        assert_eq!(published.snapshot().interaction("watching"), 20_000);
+        assert_eq!(
+            published.snapshot().interaction(InteractionState::Watching),
+            20_000
+        );
         assert!(each < Duration::from_millis(500), "{each:?}");
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: members are only added, never renamed; ids and numbers only.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -13,11 +14,8 @@ fn seconds(d: Duration) -> u64 {
     d.as_secs()
 }
 
-fn counts(of: &[(&'static str, u64)]) -> Value {
-    let map: Map<String, Value> = of
-        .iter()
-        .map(|(k, n)| ((*k).to_string(), json!(n)))
-        .collect();
+fn counts<K: Display>(of: &[(K, u64)]) -> Value {
+    let map: Map<String, Value> = of.iter().map(|(k, n)| (k.to_string(), json!(n))).collect();
     Value::Object(map)
 }
 
@@ -27,9 +25,15 @@ pub fn render(s: &Snapshot) -> String {
     let v = verdict::of(s);
     let p = &s.platform;
     let oldest: Map<String, Value> = s
-        .oldest
+        .oldest_interaction
         .iter()
-        .map(|(k, age)| ((*k).to_string(), json!(seconds(*age))))
+        .map(|(state, age)| (state.label(), age))
+        .chain(
+            s.oldest_record
+                .iter()
+                .map(|(state, age)| (state.label(), age)),
+        )
+        .map(|(state, age)| (state.to_string(), json!(seconds(*age))))
         .collect();
     let shape: Vec<Value> = s
         .shape
@@ -39,7 +43,7 @@ pub fn render(s: &Snapshot) -> String {
                 .iter()
                 .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
                 .collect();
-            json!({"state": state, "ages": ages})
+            json!({"state": state.label(), "ages": ages})
         })
         .collect();
     let channels: Vec<Value> = p
@@ -47,7 +51,7 @@ pub fn render(s: &Snapshot) -> String {
         .iter()
         .map(|c| {
             json!({
-                "slot": c.slot, "state": c.state, "topics": c.topics, "capacity": c.capacity,
+                "slot": c.slot, "state": c.state.label(), "topics": c.topics, "capacity": c.capacity,
                 "ageSeconds": seconds(c.age), "lastHeartbeatSeconds": c.heard.map(seconds),
                 "tail": c.tail, "expiresInSeconds": seconds(c.expires_in),
             })
@@ -83,7 +87,7 @@ pub fn render(s: &Snapshot) -> String {
             "budget": p.rest_allowed, "left": p.rest_left, "heldSeconds": seconds(p.rest_quiet),
             "waiting": p.rest_waiting,
         },
-        "history": {"state": s.history_state, "detail": s.history_detail, "inFlight": s.history_in_flight},
+        "history": {"state": s.history_state.label(), "detail": s.history_detail, "inFlight": s.history_in_flight},
         "checks": {"due": s.checks_due, "inFlight": s.checks_in_flight},
         "gaps": {"total": p.gaps_total, "topics": p.gap_topics_total, "lastSeconds": p.last_gap.map(seconds)},
         "store": {"trouble": s.store_trouble, "uncommitted": s.uncommitted, "damaged": s.damaged, "logBytes": s.log.bytes, "logHeld": s.log.held},

@@ -4,11 +4,14 @@
 //! closed lists only. Invariant: the same set of series whatever came in from
 //! outside, so that nobody can grow it.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use super::snapshot::{Histogram, Snapshot};
 use base::cause::Cause;
+use base::rows::{InteractionState, RecordState};
+use filing::HistoryState;
+use proto::snapshot::ChannelState;
 use proto::way::STATUSES;
 
 struct Text(String);
@@ -20,22 +23,22 @@ impl Text {
         let _ = writeln!(self.0, "# TYPE genesys_gateway_{name} {kind}");
     }
 
-    fn value(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+    fn value(&mut self, name: &str, labels: &str, value: impl Display) {
         let _ = writeln!(self.0, "genesys_gateway_{name}{labels} {value}");
     }
 
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
         self.head(name, kind, help);
         self.value(name, "", value);
     }
 
-    fn by(
+    fn by<K: Display>(
         &mut self,
         name: &str,
         kind: &str,
         help: &str,
         label: &str,
-        values: &[(&'static str, u64)],
+        values: &[(K, u64)],
     ) {
         self.head(name, kind, help);
         for (key, n) in values {
@@ -57,21 +60,6 @@ impl Text {
 fn seconds(d: Duration) -> f64 {
     d.as_millis() as f64 / 1000.0
 }
-
-/// The states of channels that are shown, each always present.
-const CHANNEL_STATES: [&str; 6] = [
-    "creating",
-    "connecting",
-    "live",
-    "lost",
-    "handover",
-    "retiring",
-];
-
-/// The states in which something waits: interactions, then records.
-const OLDEST: [&str; 7] = [
-    "accepted", "watching", "settling", "queued", "deferred", "dead", "held",
-];
 
 /// The whole text.
 #[must_use]
@@ -107,22 +95,22 @@ pub fn render(s: &Snapshot) -> String {
         "gauge",
         "Age of the oldest interaction or record in a state; 0 if there is none.",
     );
-    for state in OLDEST {
-        let age = s.oldest.iter().find(|(found, _)| *found == state);
+    let going_on = InteractionState::ALL.iter().filter(|state| !state.ended());
+    let waiting = RecordState::ALL.iter().filter(|state| !state.over());
+    let oldest = going_on
+        .map(|state| (state.label(), s.oldest_interaction.get(state)))
+        .chain(waiting.map(|state| (state.label(), s.oldest_record.get(state))));
+    for (state, age) in oldest {
         t.value(
             "oldest_age_seconds",
             &format!("{{state=\"{state}\"}}"),
-            age.map_or(0.0, |(_, age)| seconds(*age)),
+            age.map_or(0.0, |age| seconds(*age)),
         );
     }
-    let channels: Vec<(&'static str, u64)> = CHANNEL_STATES
+    let in_state = |state| p.channels.iter().filter(|c| c.state == state).count() as u64;
+    let channels: Vec<(ChannelState, u64)> = ChannelState::ALL
         .iter()
-        .map(|state| {
-            (
-                *state,
-                p.channels.iter().filter(|c| c.state == *state).count() as u64,
-            )
-        })
+        .map(|state| (*state, in_state(*state)))
         .collect();
     t.by(
         "channels",
@@ -349,24 +337,27 @@ pub fn render(s: &Snapshot) -> String {
         "source",
         &s.filed,
     );
+    let filed = ("filed", s.filed.iter().map(|(_, n)| n).sum());
+    let failed = s.failed.iter().map(|(cause, n)| (cause.label(), *n));
+    let outcomes: Vec<(&str, u64)> = std::iter::once(filed).chain(failed).collect();
     t.by(
         "history_outcomes_total",
         "counter",
         "Tries to file a record, by outcome.",
         "outcome",
-        &s.outcomes,
+        &outcomes,
     );
     t.one(
         "history_closed",
         "gauge",
         "1 while the history manager refuses us (401, 403, 3xx, or every record alike).",
-        u8::from(s.history_state == "closed"),
+        u8::from(s.history_state == HistoryState::Closed),
     );
     t.one(
         "history_down",
         "gauge",
         "1 while the history manager cannot be reached.",
-        u8::from(s.history_state == "down"),
+        u8::from(s.history_state == HistoryState::Down),
     );
     t.one(
         "history_in_flight",
@@ -463,7 +454,7 @@ mod tests {
     #[test]
     fn every_series_has_its_help_and_type_and_every_line_its_value() {
         let mut s = Snapshot {
-            interactions: vec![("watching", 3)],
+            interactions: vec![(InteractionState::Watching, 3)],
             ..Snapshot::default()
         };
         s.latency = Histogram::new(&[0.1, 1.0]);

@@ -54,6 +54,11 @@ pub fn assets() -> &'static [Asset] {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use filing::HistoryState;
+    use proto::snapshot::ChannelState;
+
     use super::*;
     use crate::asset::{find, house_rules};
 
@@ -74,6 +79,25 @@ mod tests {
             };
             assert!(find(assets(), &path).is_some(), "{name} is not shipped");
         }
+    }
+
+    #[test]
+    fn every_state_has_its_words_on_the_page() {
+        let words = include_str!("page/words.js");
+        let of = |table: &str| {
+            let from = words
+                .split_once(&format!("export const {table} = {{"))
+                .unwrap();
+            let table = from.1.split_once("};").unwrap().0;
+            let keys = table
+                .lines()
+                .filter_map(|line| line.trim().split_once(": ["));
+            keys.map(|(key, _)| key).collect::<BTreeSet<_>>()
+        };
+        let channel = ChannelState::ALL.iter().map(|s| s.label());
+        assert_eq!(of("CHANNEL"), channel.collect());
+        let history = HistoryState::ALL.iter().map(|s| s.label());
+        assert_eq!(of("HISTORY"), history.collect());
     }
 
     #[test]

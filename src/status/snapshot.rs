@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::minutes::{Counters, Minute};
 use base::gap::GapCause;
-use base::rows::{RecordState, Source};
+use base::rows::{InteractionState, RecordState, Source};
 use base::time::Wall;
-use filing::snapshot::{
-    AGE_BOUNDS, CHECK_OUTCOMES, EVENT_OUTCOMES, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
+use filing::{
+    AGE_BOUNDS, CheckKind, CheckOutcome, EventFate, FilingSnapshot, GaveWay, HistoryState,
+    LATENCY_BOUNDS_MS, Latency, PostFailure,
 };
-use filing::verdict::CAUSES;
 use proto::snapshot::Snapshot as PlatformSnapshot;
 use store::Log;
 
@@ -28,15 +28,17 @@ pub struct Snapshot {
     /// The platform client.
     pub platform: PlatformSnapshot,
     /// Interactions by state, in the order of the contract.
-    pub interactions: Vec<(&'static str, u64)>,
+    pub interactions: Vec<(InteractionState, u64)>,
     /// Records by state, in the order of the contract.
-    pub records: Vec<(&'static str, u64)>,
-    /// Age of the oldest by state, interactions and records.
-    pub oldest: Vec<(&'static str, Duration)>,
+    pub records: Vec<(RecordState, u64)>,
+    /// Age of the oldest interaction by state.
+    pub oldest_interaction: BTreeMap<InteractionState, Duration>,
+    /// Age of the oldest record by state.
+    pub oldest_record: BTreeMap<RecordState, Duration>,
     /// Records that are not over, by state and age.
-    pub shape: Vec<(&'static str, Vec<(&'static str, u64)>)>,
-    /// `open`, `held`, `down`, `closed`.
-    pub history_state: &'static str,
+    pub shape: Vec<(RecordState, Vec<(&'static str, u64)>)>,
+    /// How the history manager fares.
+    pub history_state: HistoryState,
     /// In words.
     pub history_detail: String,
     /// Posts under way.
@@ -60,27 +62,27 @@ pub struct Snapshot {
     /// Where a damaged database was set aside.
     pub damaged: Option<String>,
     /// Records taken, by source.
-    pub taken: Vec<(&'static str, u64)>,
+    pub taken: Vec<(Source, u64)>,
     /// Events by what became of them.
-    pub events: Vec<(&'static str, u64)>,
+    pub events: Vec<(EventFate, u64)>,
     /// Gaps by cause: how many, and the topics in them.
-    pub gaps: Vec<(&'static str, u64, u64)>,
+    pub gaps: Vec<(GapCause, u64, u64)>,
     /// Places on channels given to those that waited, by whose they were.
-    pub places_given: Vec<(&'static str, u64)>,
+    pub places_given: Vec<(GaveWay, u64)>,
     /// Requests answered "busy".
     pub refused_busy: u64,
     /// Log lines dropped because stderr could not take them.
     pub log_lines_lost: u64,
-    /// Tries to file that ended, by outcome.
-    pub outcomes: Vec<(&'static str, u64)>,
+    /// Tries to file that failed, by cause.
+    pub failed: Vec<(PostFailure, u64)>,
     /// From the event to its being filed: upper bounds in seconds, and counts.
     pub latency: Histogram,
     /// From an order to the store to its end.
     pub commit_latency: Histogram,
     /// Requests refused, by listener and cause.
     pub refused: Vec<(&'static str, &'static str, u64)>,
-    /// Checks over REST by `one` or `many`, and by outcome.
-    pub checks: Vec<(&'static str, &'static str, u64)>,
+    /// Checks over REST by how they asked and what came of it.
+    pub checks: Vec<(CheckKind, CheckOutcome, u64)>,
     /// How long watched conversations were out of sight.
     pub gap_lengths: Histogram,
     /// How long the gateway was not running before this start.
@@ -94,7 +96,7 @@ pub struct Snapshot {
     /// Records taken and not committed, and the bytes of their bodies.
     pub uncommitted_records: (u64, u64),
     /// Records filed, by source.
-    pub filed: Vec<(&'static str, u64)>,
+    pub filed: Vec<(Source, u64)>,
     /// The last hour.
     pub minutes: Vec<Minute>,
     /// When the loop wakes next, and why.
@@ -149,26 +151,17 @@ pub const AGE_LABELS: [&str; AGE_BOUNDS.len() + 1] = ["1m", "10m", "1h", "6h", "
 impl Snapshot {
     /// Takes in the filing half; gives the counters of the last hour's charts.
     pub fn fill(&mut self, f: &FilingSnapshot) -> Counters {
-        self.interactions = f
-            .interactions
-            .iter()
-            .map(|(s, n)| (s.label(), *n))
-            .collect();
-        self.records = f.records.iter().map(|(s, n)| (s.label(), *n)).collect();
-        self.oldest = f
-            .oldest_interaction
-            .iter()
-            .map(|(s, age)| (s.label(), *age))
-            .collect();
-        self.oldest
-            .extend(f.oldest_record.iter().map(|(s, age)| (s.label(), *age)));
+        self.interactions = all(InteractionState::ALL, &f.interactions);
+        self.records = all(RecordState::ALL, &f.records);
+        self.oldest_interaction.clone_from(&f.oldest_interaction);
+        self.oldest_record.clone_from(&f.oldest_record);
         let none = [0; AGE_LABELS.len()];
         self.shape = WAITING
             .iter()
             .map(|s| {
                 let ages = f.shape.get(s).unwrap_or(&none);
                 (
-                    s.label(),
+                    *s,
                     AGE_LABELS.into_iter().zip(ages.iter().copied()).collect(),
                 )
             })
@@ -179,52 +172,44 @@ impl Snapshot {
         self.checks_due = f.checks_due;
         self.checks_in_flight = f.checks_in_flight;
         self.dark = f.dark;
-        self.places_given = f.places_given.to_vec();
+        self.places_given = all(GaveWay::ALL, &f.places_given);
         self.not_understood = f.not_understood;
         self.uncommitted = f.commit_backlog;
         self.store_trouble = f.store_trouble.map(|t| t.kind.sentence().to_string());
-        self.taken = of_sources(&f.taken);
-        self.filed = of_sources(&f.filed);
-        self.events = with_all(&EVENT_OUTCOMES, f.events.iter().map(|(s, n)| (*s, *n)));
+        self.taken = all(Source::ALL, &f.taken);
+        self.filed = all(Source::ALL, &f.filed);
+        self.events = all(EventFate::ALL, &f.events);
         self.gaps = GapCause::ALL
             .iter()
             .map(|cause| {
                 let (gaps, topics) = f.gaps.get(cause).copied().unwrap_or_default();
-                (cause.label(), gaps, topics)
+                (*cause, gaps, topics)
             })
             .collect();
         self.gap_lengths = histogram(&f.gap_lengths);
         self.downtime = f.downtime;
-        self.checks = ["one", "many"]
-            .into_iter()
-            .flat_map(|how| {
-                CHECK_OUTCOMES
-                    .into_iter()
-                    .map(move |outcome| (how, outcome))
-            })
+        self.checks = CheckKind::ALL
+            .iter()
+            .flat_map(|how| CheckOutcome::ALL.iter().map(|outcome| (*how, *outcome)))
             .map(|key| (key.0, key.1, f.checks.get(&key).copied().unwrap_or(0)))
             .collect();
         self.owed = f.owed;
         self.cannot_tell = f.cannot_tell;
         self.callers_waiting = f.callers_waiting;
         self.uncommitted_records = (f.uncommitted_records, f.uncommitted_bytes);
-        let filed: u64 = f.filed.values().sum();
-        let failed: u64 = f.failed.values().sum();
-        self.outcomes = std::iter::once(("filed", filed))
-            .chain(with_all(&CAUSES, f.failed.iter().map(|(c, n)| (*c, *n))))
-            .collect();
+        self.failed = all(PostFailure::ALL, &f.failed);
         self.refused_busy = f.busy;
         self.latency = histogram(&f.latency);
         Counters {
             events: f.taken.values().sum(),
-            filed,
-            failed,
+            filed: f.filed.values().sum(),
+            failed: f.failed.values().sum(),
         }
     }
 
     /// How many records are in this state.
     #[must_use]
-    pub fn record(&self, state: &str) -> u64 {
+    pub fn record(&self, state: RecordState) -> u64 {
         self.records
             .iter()
             .find(|(s, _)| *s == state)
@@ -233,7 +218,7 @@ impl Snapshot {
 
     /// How many interactions are in this state.
     #[must_use]
-    pub fn interaction(&self, state: &str) -> u64 {
+    pub fn interaction(&self, state: InteractionState) -> u64 {
         self.interactions
             .iter()
             .find(|(s, _)| *s == state)
@@ -241,30 +226,10 @@ impl Snapshot {
     }
 }
 
-/// What is known, in its order and with zeroes, then whatever else there is.
-fn with_all(
-    known: &[&'static str],
-    found: impl Iterator<Item = (&'static str, u64)>,
-) -> Vec<(&'static str, u64)> {
-    let mut all: Vec<_> = known.iter().map(|key| (*key, 0)).collect();
-    for (key, n) in found {
-        match all.iter_mut().find(|(k, _)| *k == key) {
-            Some((_, sum)) => *sum += n,
-            None => all.push((key, n)),
-        }
-    }
-    all
-}
-
-fn of_sources(found: &BTreeMap<Source, u64>) -> Vec<(&'static str, u64)> {
-    [
-        Source::Notification,
-        Source::Reconciliation,
-        Source::SupportResult,
-    ]
-    .into_iter()
-    .map(|s| (s.label(), found.get(&s).copied().unwrap_or(0)))
-    .collect()
+/// How many there are of each, in the order in which they are listed.
+fn all<K: Ord + Copy>(each: &[K], found: &BTreeMap<K, u64>) -> Vec<(K, u64)> {
+    let counted = |key: &K| (*key, found.get(key).copied().unwrap_or(0));
+    each.iter().map(counted).collect()
 }
 
 fn histogram(of: &Latency) -> Histogram {

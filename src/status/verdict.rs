@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::snapshot::Snapshot;
 use base::blame::Blame;
+use base::rows::RecordState;
+use filing::HistoryState;
 
 /// How it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -123,11 +125,11 @@ pub fn of(s: &Snapshot) -> Verdict {
         say(Level::Warn, proto::TOKEN_COOLS.into());
     }
     match s.history_state {
-        "closed" => say(
+        HistoryState::Closed => say(
             Level::Bad,
             format!("the history manager refuses us: {}", s.history_detail),
         ),
-        "down" => say(
+        HistoryState::Down => say(
             Level::Warn,
             format!(
                 "the history manager cannot be reached: {}",
@@ -135,19 +137,24 @@ pub fn of(s: &Snapshot) -> Verdict {
             ),
         ),
         // What it did last is of interest while something waits for it.
-        "failing" if s.record("queued") + s.record("deferred") > 0 => {
+        HistoryState::Failing
+            if s.record(RecordState::Queued) + s.record(RecordState::Deferred) > 0 =>
+        {
             say(Level::Warn, s.history_detail.clone());
         }
-        "held" => say(
+        HistoryState::Held => say(
             Level::Warn,
             format!(
                 "the history manager asked for a pause: {}",
                 s.history_detail
             ),
         ),
-        _ => {}
+        HistoryState::Failing
+        | HistoryState::Untried
+        | HistoryState::Open
+        | HistoryState::Opening => {}
     }
-    let dead = s.record("dead");
+    let dead = s.record(RecordState::Dead);
     if dead > 0 {
         say(
             Level::Bad,
@@ -158,14 +165,14 @@ pub fn of(s: &Snapshot) -> Verdict {
             ),
         );
     }
-    let deferred = s.record("deferred");
+    let deferred = s.record(RecordState::Deferred);
     if deferred > 0 {
         say(
             Level::Warn,
             format!("{deferred} records could not be filed yet and wait for their next try"),
         );
     }
-    let held = s.record("held");
+    let held = s.record(RecordState::Held);
     if held > 0 {
         say(
             Level::Warn,
@@ -267,11 +274,11 @@ mod tests {
         s.platform.token_cools = false;
         s.platform.topics_waiting = 3;
         assert_eq!(of(&s).level, Level::Warn);
-        s.records = vec![("deferred", 2)];
+        s.records = vec![(RecordState::Deferred, 2)];
         let v = of(&s);
         assert!(v.reasons.iter().any(|r| r.contains("2 records")), "{v:?}");
         s.records.clear();
-        s.history_state = "closed";
+        s.history_state = HistoryState::Closed;
         s.history_detail = "it answers 401".into();
         let v = of(&s);
         assert_eq!(v.level, Level::Bad);

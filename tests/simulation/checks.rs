@@ -13,7 +13,7 @@ use base::ids::{ConversationId, RecordId, Topic};
 use base::notice::Notice;
 use base::rows::{Change, InteractionState, RecordState, StoreOrder};
 use base::secret::Secret;
-use filing::{Answer, CallerId, PostOutcome, conversation_of};
+use filing::{Answer, CallerId, HistoryState, PostOutcome, conversation_of};
 use proto::limits;
 use proto::session::{self, SocketRef};
 use simulator::model::WrapUp;
@@ -417,7 +417,7 @@ impl Full {
     }
 
     /// What `/status` says of the history manager: its state, and whether it is closed to us.
-    pub(crate) fn said_of_history(&self) -> Option<(&'static str, bool)> {
+    pub(crate) fn said_of_history(&self) -> Option<(HistoryState, bool)> {
         let now = self.clock.now();
         let seen = self.gateway.as_ref()?.filing().snapshot(now).destination;
         let said = (seen.state, seen.closed);
@@ -425,17 +425,24 @@ impl Full {
     }
 
     /// That is what it did last; and what was never sent says nothing.
-    pub(crate) fn check_said(&mut self, outcome: &PostOutcome, before: Option<(&str, bool)>) {
+    pub(crate) fn check_said(
+        &mut self,
+        outcome: &PostOutcome,
+        before: Option<(HistoryState, bool)>,
+    ) {
         let Some(said) = self.said_of_history() else {
             return;
         };
         let fits = match outcome {
             PostOutcome::Answered {
                 status: 200..=299, ..
-            } => ["open", "opening", "held"].contains(&said.0),
+            } => matches!(
+                said.0,
+                HistoryState::Open | HistoryState::Opening | HistoryState::Held
+            ),
             PostOutcome::Answered { status: 409, .. } => true,
             PostOutcome::Answered { .. } | PostOutcome::NoAnswer(_) => {
-                !["open", "opening"].contains(&said.0)
+                !matches!(said.0, HistoryState::Open | HistoryState::Opening)
             }
             PostOutcome::Unreadable(_) | PostOutcome::NotRead(_) => Some(said) == before,
         };

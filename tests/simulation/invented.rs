@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::ids::ConversationId;
 use filing::topic_of;
-use proto::snapshot::ChannelView;
+use proto::snapshot::{ChannelState, ChannelView};
 
 use crate::agenda::SECOND;
 use crate::full::{Ask, Event, Full};
@@ -63,7 +63,7 @@ impl Full {
         // What gaps hid goes first, and has no end while the line is bad.
         let gap = told.last_gap.is_some_and(|ago| ago.as_secs() < 600);
         // A channel that cannot be had is no place that somebody else has.
-        let serve = |c: &ChannelView| c.state == "live";
+        let serve = |c: &ChannelView| c.state == ChannelState::Live;
         let all = told.channels.iter().filter(|c| serve(c)).count();
         let full = all == usize::from(self.plan.max_channels);
         if !asks || !held || gap || !full {

@@ -2,7 +2,7 @@
 
 use base::ids::RecordId;
 use base::rows::Recovered;
-use filing::{Farewell, Settings};
+use filing::{Farewell, HistoryState, Settings};
 use genesys_gateway::gateway::{Input, Output};
 use proto::connect_uri::Streaming;
 use proto::rollover::Replacement;
@@ -39,7 +39,7 @@ pub(crate) trait Sabotage {
         false
     }
     /// What is said of the history manager: its state, and whether it is closed to us.
-    fn said(&self, said: (&'static str, bool)) -> (&'static str, bool) {
+    fn said(&self, said: (HistoryState, bool)) -> (HistoryState, bool) {
         said
     }
     /// Which channels are to be replaced, and which already are.

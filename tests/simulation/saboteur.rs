@@ -12,7 +12,9 @@ use base::ids::{ConversationId, RecordId, Topic};
 use base::notice::{Level, Notice};
 use base::rows::{Change, InteractionState, Reason, RecordState, Recovered, StoreFact, StoreOrder};
 use base::secret::Secret;
-use filing::{Answer, CallerId, CallerRequest, EventOutcome, Farewell, PostOutcome, Settings};
+use filing::{
+    Answer, CallerId, CallerRequest, EventOutcome, Farewell, HistoryState, PostOutcome, Settings,
+};
 use genesys_gateway::gateway::{Input, Output};
 use proto::CallId;
 use proto::connect_uri::Streaming;
@@ -565,9 +567,9 @@ impl Sabotage for Broken {
         Streaming::new("https://api.simulated.test", "simulated.test", &hosts)
     }
 
-    fn said(&self, said: (&'static str, bool)) -> (&'static str, bool) {
+    fn said(&self, said: (HistoryState, bool)) -> (HistoryState, bool) {
         match self.what {
-            Breakage::SaysItIsOpen => ("open", false),
+            Breakage::SaysItIsOpen => (HistoryState::Open, false),
             _ => said,
         }
     }

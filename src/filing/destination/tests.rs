@@ -1,3 +1,4 @@
+use super::super::verdict::PostFailure;
 use super::*;
 
 fn id(n: u128) -> RecordId {
@@ -16,7 +17,7 @@ fn unreachable() -> Verdict {
     Verdict::Later {
         retry_after: None,
         how: Later::Unreachable(NoAnswer::Unreached(base::cause::Cause::Refused)),
-        cause: "not-reached",
+        cause: PostFailure::NotReached,
         error: String::new(),
     }
 }
@@ -25,7 +26,7 @@ fn busy(retry_after: Option<u64>) -> Verdict {
     Verdict::Later {
         retry_after: retry_after.map(Duration::from_secs),
         how: Later::Answered(503),
-        cause: "server-error",
+        cause: PostFailure::ServerError,
         error: String::new(),
     }
 }
@@ -123,7 +124,7 @@ fn retry_after_holds_the_whole_destination() {
     assert_eq!(d.limit(at(119).mono), 0);
     assert_eq!(d.opens_at(at(5).mono), Some(at(120).mono));
     assert_eq!(d.limit(at(120).mono), 4);
-    assert_eq!(d.snapshot(at(0)).state, "held");
+    assert_eq!(d.snapshot(at(0)).state, HistoryState::Held);
 }
 
 fn refused(status: u16) -> Verdict {
@@ -137,7 +138,7 @@ fn broken_off() -> Verdict {
     Verdict::Later {
         retry_after: None,
         how: Later::BrokenOff(NoAnswer::Unknown),
-        cause: "broken-off",
+        cause: PostFailure::BrokenOff,
         error: String::new(),
     }
 }
@@ -149,7 +150,7 @@ fn what_is_broken_off_closes_and_opens_nothing() {
         assert_eq!(d.learn(id(n), &broken_off(), at(1), &mut rng), None);
     }
     assert_eq!(d.limit(at(1).mono), 4);
-    assert_eq!(d.snapshot(at(1)).state, "failing");
+    assert_eq!(d.snapshot(at(1)).state, HistoryState::Failing);
     for _ in 0..5 {
         d.learn(id(1), &unreachable(), at(2), &mut rng);
     }
@@ -260,13 +261,17 @@ fn what_is_said_is_what_it_did_last() {
     };
     assert!(d.snapshot(at(0)).sentence.contains("no record was tried"));
     for (verdict, state, words) in [
-        (Verdict::Filed, "open", "takes records"),
-        (busy(None), "failing", "answered 503"),
-        (broken_off(), "failing", "broke the connection"),
-        (unreachable(), "failing", "could not be reached"),
-        (refused(422), "failing", "refused the last record with 422"),
-        (Verdict::Conflict, "failing", "409"),
-        (Verdict::Filed, "open", "takes records"),
+        (Verdict::Filed, HistoryState::Open, "takes records"),
+        (busy(None), HistoryState::Failing, "answered 503"),
+        (broken_off(), HistoryState::Failing, "broke the connection"),
+        (unreachable(), HistoryState::Failing, "could not be reached"),
+        (
+            refused(422),
+            HistoryState::Failing,
+            "refused the last record with 422",
+        ),
+        (Verdict::Conflict, HistoryState::Failing, "409"),
+        (Verdict::Filed, HistoryState::Open, "takes records"),
     ] {
         let (s, sentence) = said(&mut d, verdict);
         assert_eq!(s, state, "{sentence}");

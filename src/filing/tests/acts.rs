@@ -171,7 +171,10 @@ fn retry_after_holds_everybody() {
     }
     w.pass(secs(590));
     assert!(w.posts.is_empty());
-    assert_eq!(w.filing.snapshot(w.now).destination.state, "held");
+    assert_eq!(
+        w.filing.snapshot(w.now).destination.state,
+        HistoryState::Held
+    );
     w.pass(secs(11));
     assert_eq!(w.posts.len(), 4);
 }

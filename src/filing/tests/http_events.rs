@@ -156,7 +156,7 @@ fn an_event_of_a_conversation_that_nobody_reported_is_counted_or_filed_as_the_op
     let at = w.now.wall;
     assert_eq!(told(&mut w, 1, "a", at), Unreported);
     assert!(w.store.records.is_empty());
-    assert_eq!(w.filing.snapshot(w.now).events["unreported"], 1);
+    assert_eq!(w.filing.snapshot(w.now).events[&EventFate::Unreported], 1);
 
     let mut w = World::new(filing_everything());
     assert_eq!(told(&mut w, 1, "a", at), Taken);

@@ -109,7 +109,10 @@ fn the_same_event_again_is_no_second_record_and_another_agent_is() {
     assert_eq!(w.store.records.len(), 3);
     let snapshot = w.filing.snapshot(w.now);
     assert_eq!(
-        (snapshot.events["taken"], snapshot.events["duplicate"]),
+        (
+            snapshot.events[&EventFate::Taken],
+            snapshot.events[&EventFate::Duplicate]
+        ),
         (3, 2)
     );
 }
@@ -422,7 +425,7 @@ fn the_snapshot_shows_ages_in_buckets() {
     assert_eq!(snapshot.shape[&RecordState::Dead], [0, 0, 0, 1, 0, 0]);
     assert!(snapshot.oldest_record[&RecordState::Dead] >= secs(7200));
     assert_eq!(snapshot.records[&RecordState::Dead], 1);
-    assert_eq!(snapshot.failed["refused"], 1);
+    assert_eq!(snapshot.failed[&PostFailure::Refused], 1);
 }
 
 #[test]

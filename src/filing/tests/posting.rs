@@ -216,7 +216,10 @@ fn a_pause_that_was_asked_for_outlives_a_restart() {
     });
     let mut w = restarted_at(w, Settings::default(), 60_000);
     assert!(w.posts.is_empty());
-    assert_eq!(w.filing.snapshot(w.now).destination.state, "held");
+    assert_eq!(
+        w.filing.snapshot(w.now).destination.state,
+        HistoryState::Held
+    );
     w.pass(secs(530));
     assert!(w.posts.is_empty());
     w.pass(secs(12));
@@ -415,7 +418,10 @@ fn what_is_said_of_the_history_manager_is_what_it_did_last() {
     assert!(said(&w).contains("takes records"));
     for _ in 0..20 {
         w.post_ends(answered(503));
-        assert_eq!(w.filing.snapshot(w.now).destination.state, "failing");
+        assert_eq!(
+            w.filing.snapshot(w.now).destination.state,
+            HistoryState::Failing
+        );
         assert!(said(&w).contains("503"), "{}", said(&w));
     }
     w.post_ends(answered(401));

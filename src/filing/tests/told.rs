@@ -245,22 +245,22 @@ fn checks_are_counted_by_what_came_of_them() {
     let mut w = World::new(Settings::default());
     w.accept(1);
     w.live(1);
-    for (outcome, label) in [
-        (FetchOutcome::Trouble("x".into()), "trouble"),
-        (FetchOutcome::NotFound, "not-found"),
-        (FetchOutcome::Denied("x".into()), "denied"),
-        (FetchOutcome::TooMany, "too-many"),
-        (FetchOutcome::Garbled, "not-understood"),
-        (FetchOutcome::Found(going_on(1)), "found"),
+    for (outcome, counted) in [
+        (FetchOutcome::Trouble("x".into()), CheckOutcome::Trouble),
+        (FetchOutcome::NotFound, CheckOutcome::NotFound),
+        (FetchOutcome::Denied("x".into()), CheckOutcome::Denied),
+        (FetchOutcome::TooMany, CheckOutcome::TooMany),
+        (FetchOutcome::Garbled, CheckOutcome::NotUnderstood),
+        (FetchOutcome::Found(going_on(1)), CheckOutcome::Found),
     ] {
         while w.fetches.is_empty() {
             w.pass(secs(60));
         }
         w.tell_fetched(outcome);
         assert_eq!(
-            w.filing.snapshot(w.now).checks[&("one", label)],
+            w.filing.snapshot(w.now).checks[&(CheckKind::One, counted)],
             1,
-            "{label}"
+            "{counted}"
         );
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::rest::{self, Op};
 use super::super::session::{self, End, SocketRef};
+use super::super::snapshot::ChannelState;
 use super::super::*;
 use super::bench::{Bench, gaps, settings, topic};
 use super::handover::{closing, full_house};
@@ -92,13 +93,13 @@ fn a_second_socket_that_opens_when_its_channel_is_given_up_does_not_bring_it_bac
             .find(|c| c.slot == first.slot)
             .map(|c| c.state)
     };
-    assert_eq!((state(&b), b.live()), (Some("retiring"), 5));
+    assert_eq!((state(&b), b.live()), (Some(ChannelState::Retiring), 5));
     b.give(Input::Session {
         socket: second,
         fact: session::Fact::Opened,
     });
     assert!(
-        matches!(state(&b), None | Some("retiring")),
+        matches!(state(&b), None | Some(ChannelState::Retiring)),
         "{:?}",
         state(&b)
     );

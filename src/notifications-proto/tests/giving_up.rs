@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::rest::{self, Failure, Op};
 use super::super::session::{self, End, SocketRef};
+use super::super::snapshot::ChannelState;
 use super::super::*;
 use super::bench::{Bench, gaps, settings, topic};
 use super::handover::closing;
@@ -11,7 +12,7 @@ use super::lasting::emptying;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn state(b: &Bench, slot: u8) -> Option<&'static str> {
+fn state(b: &Bench, slot: u8) -> Option<ChannelState> {
     let channels = b.client.snapshot(b.now).channels;
     channels.iter().find(|c| c.slot == slot).map(|c| c.state)
 }
@@ -37,7 +38,7 @@ fn reattached() -> Bench {
         Ok(rest::Answer::TokenIdles(None)),
     );
     b.pass(SECOND);
-    assert_eq!(state(&b, 1), Some("live"));
+    assert_eq!(state(&b, 1), Some(ChannelState::Live));
     b
 }
 
@@ -118,7 +119,7 @@ fn an_empty_channel_that_is_not_needed_is_closed_in_one_step() {
         for slot in 1..=4 {
             assert_ne!(
                 state(&b, slot),
-                Some("retiring"),
+                Some(ChannelState::Retiring),
                 "it has nothing to wait for"
             );
         }
@@ -141,7 +142,7 @@ fn told_to_close() -> (Bench, SocketRef) {
 fn left_unanswered() -> Bench {
     let (mut b, first) = told_to_close();
     b.sockets.retain(|(s, _)| *s != first);
-    while state(&b, 1) != Some("retiring") {
+    while state(&b, 1) != Some(ChannelState::Retiring) {
         b.pass(Duration::from_millis(100));
     }
     assert_eq!((b.live(), gaps(&b.facts)), (5, 0));
@@ -162,7 +163,7 @@ fn a_predecessor_that_does_not_say_that_it_is_empty_is_emptied_over_rest_and_the
         b.pass(SECOND);
         assert_eq!(
             state(&b, 1),
-            Some("retiring"),
+            Some(ChannelState::Retiring),
             "its socket may still be there"
         );
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use filing::topic_of;
 use proto::rollover::Replacement;
+use proto::snapshot::ChannelState;
 use simulator::model::switches::ForeignChannels;
 
 use super::{ANSWER_MAX, DEAF_MAX, HELD_LOOKS_MAX, IDLE_LOOKS_MAX, MADE_MAX, PEACE_MAX};
@@ -97,7 +98,7 @@ impl Full {
             return self.checks.idle_looks = 0;
         };
         let told = gateway.platform().snapshot(self.clock.now());
-        let serves = told.channels.iter().any(|c| c.state == "live");
+        let serves = told.channels.iter().any(|c| c.state == ChannelState::Live);
         let waiting = told.topics_waiting + told.topics_pending;
         if serves || waiting == 0 {
             return self.checks.idle_looks = 0;
