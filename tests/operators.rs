@@ -78,7 +78,7 @@ impl House {
     }
 
     fn act(&self, n: usize, act: Act) -> Got {
-        let path = format!("/records/{}/{}", record(n), act.word());
+        let path = format!("/records/{}/{}", record(n), act.label());
         call(self.address, "POST", &path, &[], b"")
     }
 }
@@ -199,7 +199,7 @@ fn records_are_listed_by_state_and_shown_one_by_one() {
 
 #[test]
 fn acts_go_from_the_states_of_the_contract_and_from_no_other() {
-    for act in Act::ALL {
+    for act in Act::ALL.iter().copied() {
         let from: &[&str] = match act {
             Act::Retry => &["deferred", "dead", "held"],
             Act::Hold => &["queued", "deferred"],

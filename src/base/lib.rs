@@ -17,6 +17,7 @@
 pub mod words;
 pub mod ids;
 pub mod time;
+pub mod ages;
 pub mod rng;
 pub mod secret;
 pub mod plain;

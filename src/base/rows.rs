@@ -73,6 +73,12 @@ impl RecordState {
     pub fn over(self) -> bool {
         matches!(self, RecordState::Delivered | RecordState::Discarded)
     }
+
+    /// The states in which something is still to be done.
+    pub fn waiting() -> impl Iterator<Item = RecordState> {
+        let all = RecordState::ALL.iter().copied();
+        all.filter(|state| !state.over())
+    }
 }
 
 words! {

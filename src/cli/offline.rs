@@ -10,13 +10,14 @@ use serde_json::{Map, Value, json};
 use super::{ExitCode, complain};
 use crate::shell::http::view;
 use crate::shell::port::RecordView;
-use crate::status::snapshot::{AGE_LABELS, WAITING};
+use crate::status::json;
 use crate::status::verdict::set_aside;
+use base::ages::ByAge;
 use base::ids::RecordId;
 use base::rows::{RecordRow, RecordState};
 use base::time::Wall;
 use store::StoreError;
-use store::inspect::{BUCKETS, Inspect, ShapeRow, open_inspect};
+use store::inspect::{Inspect, ShapeRow, open_inspect};
 
 /// A database opened read-only.
 pub(super) struct Offline(Inspect);
@@ -105,19 +106,13 @@ fn parsed(text: &str) -> Value {
 
 /// As the listener's `/status` says it: what waits, every state of it, and the same words for ages.
 fn shape_of(found: &[ShapeRow]) -> Value {
-    let row = |state: &RecordState| {
-        let by_age = found
-            .iter()
-            .find(|row| row.state == *state)
-            .map_or([0; BUCKETS], |row| row.by_age);
-        let ages: Vec<Value> = AGE_LABELS
-            .iter()
-            .zip(by_age)
-            .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
-            .collect();
-        json!({"state": state.label(), "ages": ages})
+    let by_age = |state| {
+        let row = found.iter().find(|row| row.state == state);
+        row.map_or(ByAge::default(), |row| row.by_age)
     };
-    WAITING.iter().map(row).collect()
+    RecordState::waiting()
+        .map(|state| json::shape(state, &by_age(state)))
+        .collect()
 }
 
 /// The exit code of a look that neither daemon nor database answered.
@@ -126,19 +121,5 @@ pub(super) fn exit_code(error: &StoreError) -> ExitCode {
         77 => ExitCode::NoPermission,
         70 => ExitCode::Software,
         _ => ExitCode::Unavailable,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use filing::AGE_BOUNDS;
-    use store::inspect::AGES;
-
-    #[test]
-    fn the_database_and_the_daemon_mean_the_same_ages() {
-        let here: Vec<_> = AGES.iter().map(|(label, age)| (*label, *age)).collect();
-        let there: Vec<_> = AGE_LABELS.into_iter().zip(AGE_BOUNDS).collect();
-        assert_eq!(here, there);
     }
 }

@@ -18,38 +18,11 @@ use crate::config::OperatorConfig;
 use base::ids::RecordId;
 use base::rows::RecordState;
 use base::time::Wall;
+use filing::Act;
 use store::StoreError;
 
 /// Records fetched at a time when an act goes by state.
 const BATCH: u32 = 1000;
-
-/// What the four words do, and from which states (design, section 3).
-struct Act {
-    word: &'static str,
-    from: &'static [RecordState],
-}
-
-const RETRY: Act = Act {
-    word: "retry",
-    from: &[RecordState::Deferred, RecordState::Dead, RecordState::Held],
-};
-const HOLD: Act = Act {
-    word: "hold",
-    from: &[RecordState::Queued, RecordState::Deferred],
-};
-const RELEASE: Act = Act {
-    word: "release",
-    from: &[RecordState::Held],
-};
-const DISCARD: Act = Act {
-    word: "discard",
-    from: &[
-        RecordState::Queued,
-        RecordState::Deferred,
-        RecordState::Dead,
-        RecordState::Held,
-    ],
-};
 
 /// Does one of the words.
 pub(super) fn records(
@@ -82,10 +55,10 @@ pub(super) fn records(
             }
             ExitCode::Done
         }),
-        Records::Retry(which) => act(operator, &RETRY, which, terminal),
-        Records::Hold(which) => act(operator, &HOLD, which, terminal),
-        Records::Release(which) => act(operator, &RELEASE, which, terminal),
-        Records::Discard(which) => act(operator, &DISCARD, which, terminal),
+        Records::Retry(which) => act(operator, Act::Retry, which, terminal),
+        Records::Hold(which) => act(operator, Act::Hold, which, terminal),
+        Records::Release(which) => act(operator, Act::Release, which, terminal),
+        Records::Discard(which) => act(operator, Act::Discard, which, terminal),
     };
     result.unwrap_or_else(|code| code)
 }
@@ -249,7 +222,7 @@ fn shape(operator: &OperatorConfig, now: Wall) -> Result<Value, ExitCode> {
 
 fn act(
     operator: &OperatorConfig,
-    act: &Act,
+    act: Act,
     which: &Which,
     terminal: &mut Terminal<'_>,
 ) -> Result<ExitCode, ExitCode> {
@@ -262,11 +235,11 @@ fn act(
         }
         return Ok(worst);
     };
-    if !act.from.contains(&state) {
-        let from: Vec<&str> = act.from.iter().map(|s| s.label()).collect();
+    if act.after(state).is_none() {
+        let from: Vec<&str> = act.fits().map(RecordState::label).collect();
         complain(&format!(
             "{} is for records that are {}",
-            act.word,
+            act,
             from.join(", ")
         ));
         return Err(ExitCode::Usage);
@@ -312,7 +285,7 @@ fn reach(operator: &OperatorConfig, method: &str, target: &str) -> Result<Answer
 }
 
 fn confirm(
-    act: &Act,
+    act: Act,
     state: RecordState,
     n: u64,
     terminal: &mut Terminal<'_>,
@@ -324,11 +297,11 @@ fn confirm(
     if !terminal.asks {
         complain(&format!(
             "{what}; {} of all of them needs --yes where nobody can be asked",
-            act.word
+            act
         ));
         return Err(ExitCode::Usage);
     }
-    terminal.question(&format!("{what}. {} all of them? [y/N] ", act.word));
+    terminal.question(&format!("{what}. {} all of them? [y/N] ", act));
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -342,7 +315,7 @@ fn confirm(
 /// Batch after batch until `confirmed` records were tried, or a batch moved nothing.
 fn by_state(
     operator: &OperatorConfig,
-    act: &Act,
+    act: Act,
     state: RecordState,
     confirmed: u64,
     terminal: &mut Terminal<'_>,
@@ -376,7 +349,7 @@ fn by_state(
             break;
         }
     }
-    complain(&format!("{}: {done} of {confirmed}", act.word));
+    complain(&format!("{}: {done} of {confirmed}", act));
     // The count may be a little old; that fewer were there is as it should be.
     Ok(if refused {
         ExitCode::Refused
@@ -388,11 +361,11 @@ fn by_state(
 /// Whether the daemon did it; an answer that makes going on pointless is an error.
 fn act_on(
     operator: &OperatorConfig,
-    act: &Act,
+    act: Act,
     id: &str,
     terminal: &mut Terminal<'_>,
 ) -> Result<bool, ExitCode> {
-    let answer = reach(operator, "POST", &format!("/records/{id}/{}", act.word))?;
+    let answer = reach(operator, "POST", &format!("/records/{id}/{}", act))?;
     match answer.status {
         200 => {
             terminal.line(&format!("{id} {}", text(&answer.body, "state")));

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use base::ids::{ConversationId, RecordId};
-use base::rows::Reason;
+use base::rows::{Reason, RecordState};
 use base::time::Wall;
 use base::words;
 
@@ -56,32 +56,37 @@ pub enum CallerRequest {
     },
 }
 
-/// An operator's act on a record (design, section 3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Act {
-    /// Try again now: from `deferred`, `dead`, `held`.
-    Retry,
-    /// Keep back: from `queued`, `deferred`.
-    Hold,
-    /// Let go again: from `held`.
-    Release,
-    /// Give up: from `queued`, `deferred`, `dead`, `held`.
-    Discard,
+words! {
+    /// An operator's act on a record (design, section 3).
+    Act {
+        /// Try again now.
+        Retry = "retry",
+        /// Keep back.
+        Hold = "hold",
+        /// Let go again.
+        Release = "release",
+        /// Give up.
+        Discard = "discard",
+    }
 }
 
 impl Act {
-    /// All of them.
-    pub const ALL: [Act; 4] = [Act::Retry, Act::Hold, Act::Release, Act::Discard];
-
-    /// The word in paths and on the command line.
+    /// The state after it, if it fits the state before (design, section 3).
     #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Act::Retry => "retry",
-            Act::Hold => "hold",
-            Act::Release => "release",
-            Act::Discard => "discard",
+    pub fn after(self, state: RecordState) -> Option<RecordState> {
+        use RecordState::{Dead, Deferred, Discarded, Held, Queued};
+        match (self, state) {
+            (Act::Retry, Deferred | Dead | Held) | (Act::Release, Held) => Some(Queued),
+            (Act::Hold, Queued | Deferred) => Some(Held),
+            (Act::Discard, Queued | Deferred | Dead | Held) => Some(Discarded),
+            _ => None,
         }
+    }
+
+    /// The states that it fits.
+    pub fn fits(self) -> impl Iterator<Item = RecordState> {
+        let all = RecordState::ALL.iter().copied();
+        all.filter(move |state| self.after(*state).is_some())
     }
 }
 
@@ -190,4 +195,35 @@ pub enum Answer {
     },
     /// 504: its transaction was under way for too long; whether it takes effect is not known.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acts_fit_the_states_of_the_contract_and_no_others() {
+        use RecordState::{Dead, Deferred, Discarded, Held, Queued};
+        let allowed = [
+            (Act::Retry, Deferred, Queued),
+            (Act::Retry, Dead, Queued),
+            (Act::Retry, Held, Queued),
+            (Act::Hold, Queued, Held),
+            (Act::Hold, Deferred, Held),
+            (Act::Release, Held, Queued),
+            (Act::Discard, Queued, Discarded),
+            (Act::Discard, Deferred, Discarded),
+            (Act::Discard, Dead, Discarded),
+            (Act::Discard, Held, Discarded),
+        ];
+        for act in Act::ALL {
+            for state in RecordState::ALL {
+                let expected = allowed
+                    .iter()
+                    .find(|(a, s, _)| a == act && s == state)
+                    .map(|(_, _, to)| *to);
+                assert_eq!(act.after(*state), expected, "{act:?} {state:?}");
+            }
+        }
+    }
 }

@@ -376,7 +376,7 @@ impl Filing {
             (None, Some(Found::Record(None))) => return Weighed::Answer(Answer::NotFound),
             (None, _) => return Weighed::LookUp,
         };
-        let Some(state) = after_act(row.state, act) else {
+        let Some(state) = act.after(row.state) else {
             return Weighed::Answer(Answer::WrongState {
                 state: row.state.label(),
             });
@@ -394,18 +394,6 @@ fn full(live: usize, undelivered: usize) -> Option<&'static str> {
         Some("as many records wait for the history manager as the gateway can hold")
     } else {
         None
-    }
-}
-
-/// The state after an act, if it fits (design, section 3).
-#[must_use]
-pub(super) fn after_act(state: RecordState, act: Act) -> Option<RecordState> {
-    use RecordState::{Dead, Deferred, Discarded, Held, Queued};
-    match (act, state) {
-        (Act::Retry, Deferred | Dead | Held) | (Act::Release, Held) => Some(Queued),
-        (Act::Hold, Queued | Deferred) => Some(Held),
-        (Act::Discard, Queued | Deferred | Dead | Held) => Some(Discarded),
-        _ => None,
     }
 }
 
@@ -433,31 +421,5 @@ mod tests {
         assert_eq!(full(LIVE_INTERACTIONS_MAX - 1, UNDELIVERED_MAX - 1), None);
         assert!(full(LIVE_INTERACTIONS_MAX, 0).is_some());
         assert!(full(0, UNDELIVERED_MAX).is_some());
-    }
-
-    #[test]
-    fn acts_fit_the_states_of_the_contract_and_no_others() {
-        use RecordState::{Dead, Deferred, Discarded, Held, Queued};
-        let allowed = [
-            (Act::Retry, Deferred, Queued),
-            (Act::Retry, Dead, Queued),
-            (Act::Retry, Held, Queued),
-            (Act::Hold, Queued, Held),
-            (Act::Hold, Deferred, Held),
-            (Act::Release, Held, Queued),
-            (Act::Discard, Queued, Discarded),
-            (Act::Discard, Deferred, Discarded),
-            (Act::Discard, Dead, Discarded),
-            (Act::Discard, Held, Discarded),
-        ];
-        for act in [Act::Retry, Act::Hold, Act::Release, Act::Discard] {
-            for state in RecordState::ALL {
-                let expected = allowed
-                    .iter()
-                    .find(|(a, s, _)| *a == act && s == state)
-                    .map(|(_, _, to)| *to);
-                assert_eq!(after_act(*state, act), expected, "{act:?} {state:?}");
-            }
-        }
     }
 }

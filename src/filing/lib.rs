@@ -51,7 +51,7 @@ pub use machine::Filing;
 pub use places::GaveWay;
 pub use settings::{Settings, Unreported, Until};
 pub use snapshot::{
-    AGE_BOUNDS, CheckKind, CheckOutcome, EventFate, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
+    CheckKind, CheckOutcome, EventFate, FilingSnapshot, LATENCY_BOUNDS_MS, Latency,
     TroubleSnapshot, WatchState,
 };
 pub use verdict::PostFailure;

@@ -11,6 +11,7 @@ use super::interaction::Watched;
 use super::machine::{Filing, Kept};
 use super::places::GaveWay;
 use super::verdict::PostFailure;
+use base::ages::ByAge;
 use base::fetch::FetchOutcome;
 use base::gap::GapCause;
 use base::ids::{ConversationId, RecordId};
@@ -23,15 +24,6 @@ use base::words;
 /// Upper bounds of the latency histogram, in milliseconds; one bucket more has no bound.
 pub const LATENCY_BOUNDS_MS: [u64; 10] = [
     100, 250, 500, 1_000, 2_500, 10_000, 60_000, 600_000, 3_600_000, 86_400_000,
-];
-
-/// Upper bounds of the age buckets of [`FilingSnapshot::shape`]; one bucket more is for older ones.
-pub const AGE_BOUNDS: [Duration; 5] = [
-    Duration::from_secs(60),
-    Duration::from_secs(600),
-    Duration::from_secs(3600),
-    Duration::from_secs(6 * 3600),
-    Duration::from_secs(86_400),
 ];
 
 /// How long something took, counted by [`LATENCY_BOUNDS_MS`].
@@ -265,8 +257,8 @@ pub struct FilingSnapshot {
     pub records: BTreeMap<RecordState, u64>,
     /// Age since receipt of the oldest record of each state that is not over.
     pub oldest_record: BTreeMap<RecordState, Duration>,
-    /// Records that are not over, by state and age; the bounds are [`AGE_BOUNDS`].
-    pub shape: BTreeMap<RecordState, [u64; AGE_BOUNDS.len() + 1]>,
+    /// Records that are not over, by state and age.
+    pub shape: BTreeMap<RecordState, ByAge>,
     /// Tries to file that are under way.
     pub posts_in_flight: u64,
     /// The history manager.
@@ -394,7 +386,7 @@ impl Filing {
             .map(|s| (*s, self.counters.over.get(s).copied().unwrap_or(0)))
             .collect();
         let mut oldest_record: BTreeMap<RecordState, Duration> = BTreeMap::new();
-        let mut shape: BTreeMap<RecordState, [u64; AGE_BOUNDS.len() + 1]> = BTreeMap::new();
+        let mut shape: BTreeMap<RecordState, ByAge> = BTreeMap::new();
         for rec in self.records.values() {
             let state = match rec.kept {
                 Kept::As(state) => state,
@@ -406,11 +398,7 @@ impl Filing {
             *records.entry(state).or_default() += 1;
             let age = now.wall.since(rec.row.received_at);
             older(&mut oldest_record, state, age);
-            let bucket = AGE_BOUNDS
-                .iter()
-                .position(|b| age <= *b)
-                .unwrap_or(AGE_BOUNDS.len());
-            shape.entry(state).or_default()[bucket] += 1;
+            shape.entry(state).or_default().add(age);
         }
         let (checks_due, checks_in_flight) = self.checks.counts(now.mono);
         let (uncommitted_records, uncommitted_bytes) = self.ledger.uncommitted();

@@ -129,10 +129,7 @@ impl Operators {
             path => match path.strip_prefix("/records/") {
                 Some(rest) => match rest.split_once('/') {
                     None => Some(Route::Record(rest)),
-                    Some((id, word)) => Act::ALL
-                        .into_iter()
-                        .find(|act| act.word() == word)
-                        .map(|act| Route::Act(id, act)),
+                    Some((id, word)) => Act::parse(word).map(|act| Route::Act(id, act)),
                 },
                 None => self.pages.has(path).then_some(Route::Page(path)),
             },
@@ -246,10 +243,7 @@ impl Operators {
                 409,
                 "wrong-state",
                 "The act does not fit the state of the record",
-                format!(
-                    "The record is {state}; {} is not possible from there.",
-                    act.word()
-                ),
+                format!("The record is {state}; {} is not possible from there.", act),
             )),
             Answer::Busy {
                 retry_after,

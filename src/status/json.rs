@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::snapshot::Snapshot;
 use super::verdict;
+use base::ages::ByAge;
+use base::rows::RecordState;
 
 fn seconds(d: Duration) -> u64 {
     d.as_secs()
@@ -17,6 +19,14 @@ fn seconds(d: Duration) -> u64 {
 fn counts<K: Display>(of: &[(K, u64)]) -> Value {
     let map: Map<String, Value> = of.iter().map(|(k, n)| (k.to_string(), json!(n))).collect();
     Value::Object(map)
+}
+
+/// How old the records of one state are.
+pub(crate) fn shape(state: RecordState, ages: &ByAge) -> Value {
+    let ages = ages
+        .steps()
+        .map(|(up_to, n)| json!({"upTo": up_to, "n": n}));
+    json!({"state": state.label(), "ages": ages.collect::<Value>()})
 }
 
 /// The whole snapshot.
@@ -35,16 +45,10 @@ pub fn render(s: &Snapshot) -> String {
         )
         .map(|(state, age)| (state.to_string(), json!(seconds(*age))))
         .collect();
-    let shape: Vec<Value> = s
+    let shape: Value = s
         .shape
         .iter()
-        .map(|(state, ages)| {
-            let ages: Vec<Value> = ages
-                .iter()
-                .map(|(up_to, n)| json!({"upTo": up_to, "n": n}))
-                .collect();
-            json!({"state": state.label(), "ages": ages})
-        })
+        .map(|(state, ages)| shape(*state, ages))
         .collect();
     let channels: Vec<Value> = p
         .channels

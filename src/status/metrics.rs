@@ -96,10 +96,9 @@ pub fn render(s: &Snapshot) -> String {
         "Age of the oldest interaction or record in a state; 0 if there is none.",
     );
     let going_on = InteractionState::ALL.iter().filter(|state| !state.ended());
-    let waiting = RecordState::ALL.iter().filter(|state| !state.over());
     let oldest = going_on
         .map(|state| (state.label(), s.oldest_interaction.get(state)))
-        .chain(waiting.map(|state| (state.label(), s.oldest_record.get(state))));
+        .chain(RecordState::waiting().map(|state| (state.label(), s.oldest_record.get(&state))));
     for (state, age) in oldest {
         t.value(
             "oldest_age_seconds",

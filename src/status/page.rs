@@ -56,7 +56,8 @@ pub fn assets() -> &'static [Asset] {
 mod tests {
     use std::collections::BTreeSet;
 
-    use filing::HistoryState;
+    use base::rows::RecordState;
+    use filing::{Act, HistoryState};
     use proto::snapshot::ChannelState;
 
     use super::*;
@@ -98,6 +99,40 @@ mod tests {
         assert_eq!(of("CHANNEL"), channel.collect());
         let history = HistoryState::ALL.iter().map(|s| s.label());
         assert_eq!(of("HISTORY"), history.collect());
+    }
+
+    #[test]
+    fn the_page_offers_only_acts_that_fit() {
+        let script = include_str!("page/records.js");
+        let quoted = |text: &'static str| {
+            let parts = text.split('"').enumerate();
+            parts.filter(|(n, _)| n % 2 == 1).map(|(_, word)| word)
+        };
+        let mut lists = 0;
+        for list in script
+            .lines()
+            .filter(|line| line.trim_start().starts_with("{ state: "))
+        {
+            let state = RecordState::parse(quoted(list).next().unwrap()).unwrap();
+            for word in quoted(list.split_once("acts: ").unwrap().1) {
+                let act = Act::parse(word).unwrap();
+                assert!(act.after(state).is_some(), "{act} of what is {state}");
+            }
+            lists += 1;
+        }
+        assert_eq!(lists, 3);
+        for table in ["const WORDS = {", "const DONE = {"] {
+            let words = script
+                .split_once(table)
+                .unwrap()
+                .1
+                .split_once('}')
+                .unwrap()
+                .0;
+            for act in Act::ALL {
+                assert!(words.contains(&format!(" {act}: ")), "{table} lacks {act}");
+            }
+        }
     }
 
     #[test]

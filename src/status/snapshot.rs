@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::minutes::{Counters, Minute};
+use base::ages::ByAge;
 use base::gap::GapCause;
 use base::rows::{InteractionState, RecordState, Source};
 use base::time::Wall;
 use filing::{
-    AGE_BOUNDS, CheckKind, CheckOutcome, EventFate, FilingSnapshot, GaveWay, HistoryState,
-    LATENCY_BOUNDS_MS, Latency, PostFailure,
+    CheckKind, CheckOutcome, EventFate, FilingSnapshot, GaveWay, HistoryState, LATENCY_BOUNDS_MS,
+    Latency, PostFailure,
 };
 use proto::snapshot::Snapshot as PlatformSnapshot;
 use store::Log;
@@ -36,7 +37,7 @@ pub struct Snapshot {
     /// Age of the oldest record by state.
     pub oldest_record: BTreeMap<RecordState, Duration>,
     /// Records that are not over, by state and age.
-    pub shape: Vec<(RecordState, Vec<(&'static str, u64)>)>,
+    pub shape: Vec<(RecordState, ByAge)>,
     /// How the history manager fares.
     pub history_state: HistoryState,
     /// In words.
@@ -137,17 +138,6 @@ impl Histogram {
     }
 }
 
-/// The states of records that are not over, in the order of the table of ages.
-pub const WAITING: [RecordState; 4] = [
-    RecordState::Queued,
-    RecordState::Deferred,
-    RecordState::Dead,
-    RecordState::Held,
-];
-
-/// What the page, the metrics and the command call the age buckets.
-pub const AGE_LABELS: [&str; AGE_BOUNDS.len() + 1] = ["1m", "10m", "1h", "6h", "1d", "older"];
-
 impl Snapshot {
     /// Takes in the filing half; gives the counters of the last hour's charts.
     pub fn fill(&mut self, f: &FilingSnapshot) -> Counters {
@@ -155,16 +145,8 @@ impl Snapshot {
         self.records = all(RecordState::ALL, &f.records);
         self.oldest_interaction.clone_from(&f.oldest_interaction);
         self.oldest_record.clone_from(&f.oldest_record);
-        let none = [0; AGE_LABELS.len()];
-        self.shape = WAITING
-            .iter()
-            .map(|s| {
-                let ages = f.shape.get(s).unwrap_or(&none);
-                (
-                    *s,
-                    AGE_LABELS.into_iter().zip(ages.iter().copied()).collect(),
-                )
-            })
+        self.shape = RecordState::waiting()
+            .map(|state| (state, f.shape.get(&state).copied().unwrap_or_default()))
             .collect();
         self.history_state = f.destination.state;
         self.history_detail.clone_from(&f.destination.sentence);

@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -19,29 +18,18 @@ use super::load::{self, NOTE_DAMAGED};
 use super::open::{io_error, sql_error};
 use super::reader::{StoredRecord, list_records, stored_record};
 use super::schema;
+use base::ages::ByAge;
 use base::ids::RecordId;
 use base::rows::{InteractionState, RecordRow, RecordState};
 use base::time::Wall;
-
-/// Upper bounds of the age buckets of [`Inspect::shape`]; a last bucket is older than all.
-pub const AGES: [(&str, Duration); 5] = [
-    ("1m", Duration::from_secs(60)),
-    ("10m", Duration::from_secs(600)),
-    ("1h", Duration::from_secs(3_600)),
-    ("6h", Duration::from_secs(6 * 3_600)),
-    ("1d", Duration::from_secs(24 * 3_600)),
-];
-
-/// Number of age buckets.
-pub const BUCKETS: usize = AGES.len() + 1;
 
 /// How many records of a state are how old, counted from when they were taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ShapeRow {
     /// The state.
     pub state: RecordState,
-    /// One number for each of [`AGES`], up to and including that age, and one for older.
-    pub by_age: [u64; BUCKETS],
+    /// How old they are.
+    pub by_age: ByAge,
 }
 
 /// How many there are of each state, those with none left out.
@@ -224,7 +212,7 @@ fn shape(conn: &Connection, now: Wall) -> rusqlite::Result<Vec<ShapeRow>> {
         .iter()
         .map(|state| ShapeRow {
             state: *state,
-            by_age: [0; BUCKETS],
+            by_age: ByAge::default(),
         })
         .collect();
     let mut statement = conn.prepare("SELECT state, received_at FROM record")?;
@@ -237,19 +225,11 @@ fn shape(conn: &Connection, now: Wall) -> rusqlite::Result<Vec<ShapeRow>> {
             continue;
         };
         let age = now.since(at);
-        let bucket = AGES
-            .iter()
-            .position(|(_, bound)| age <= *bound)
-            .unwrap_or(AGES.len());
-        if let Some(n) = rows
-            .iter_mut()
-            .find(|row| row.state == state)
-            .and_then(|row| row.by_age.get_mut(bucket))
-        {
-            *n += 1;
+        if let Some(row) = rows.iter_mut().find(|row| row.state == state) {
+            row.by_age.add(age);
         }
     }
-    rows.retain(|row| row.by_age.iter().any(|n| *n > 0));
+    rows.retain(|row| !row.by_age.is_empty());
     Ok(rows)
 }
 

@@ -182,11 +182,11 @@ fn retry_after_holds_everybody() {
 #[test]
 fn acts_do_what_the_contract_says_from_every_state() {
     for state in RecordState::ALL {
-        for act in [Act::Retry, Act::Hold, Act::Release, Act::Discard] {
+        for act in Act::ALL.iter().copied() {
             let (mut w, record) = World::with_record(*state);
             let before = w.record(record).clone();
             let answer = w.act(record, act);
-            match crate::callers::after_act(*state, act) {
+            match act.after(*state) {
                 None => {
                     assert_eq!(
                         answer,

@@ -422,7 +422,10 @@ fn the_snapshot_shows_ages_in_buckets() {
     assert_eq!(w.record_state(record), "dead");
     w.pass(secs(7200));
     let snapshot = w.filing.snapshot(w.now);
-    assert_eq!(snapshot.shape[&RecordState::Dead], [0, 0, 0, 1, 0, 0]);
+    assert_eq!(
+        snapshot.shape[&RecordState::Dead],
+        base::ages::ByAge([0, 0, 0, 1, 0, 0])
+    );
     assert!(snapshot.oldest_record[&RecordState::Dead] >= secs(7200));
     assert_eq!(snapshot.records[&RecordState::Dead], 1);
     assert_eq!(snapshot.failed[&PostFailure::Refused], 1);

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::inspect::{Counts, ShapeRow, open_inspect};
+use base::ages::ByAge;
 use base::blame::Blame;
 
 fn fails(fact: StoreFact) -> StoreTrouble {
@@ -379,11 +380,11 @@ fn inspection_needs_no_lock_and_counts_by_state_and_age() {
         vec![
             ShapeRow {
                 state: RecordState::Queued,
-                by_age: [2, 1, 0, 0, 0, 1]
+                by_age: ByAge([2, 1, 0, 0, 0, 1])
             },
             ShapeRow {
                 state: RecordState::Delivered,
-                by_age: [1, 0, 0, 0, 0, 0]
+                by_age: ByAge([1, 0, 0, 0, 0, 0])
             },
         ]
     );
