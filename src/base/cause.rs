@@ -61,32 +61,41 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Every label, for metrics.
-    pub const LABELS: [&str; 23] = [
-        "broken-off",
-        "certificate",
-        "certificate-expired",
-        "certificate-issuer",
-        "certificate-name",
-        "certificate-not-yet",
-        "client-certificate",
-        "machine",
-        "name-not-found",
-        "names-down",
-        "no-roots",
-        "not-an-address",
-        "not-tls",
-        "not-websocket",
-        "proxy-away",
-        "proxy-credentials",
-        "proxy-name",
-        "proxy-odd",
-        "proxy-refuses",
-        "refused",
-        "timed-out",
-        "tls",
-        "unreachable",
+    /// Every cause, by label; of the proxy's refusals the one [without a status](Cause::alike).
+    pub const ALL: [Cause; 23] = [
+        Cause::BrokenOff,
+        Cause::Certificate,
+        Cause::CertificateExpired,
+        Cause::CertificateIssuer,
+        Cause::CertificateName,
+        Cause::CertificateNotYet,
+        Cause::ClientCertificate,
+        Cause::Machine,
+        Cause::NameNotFound,
+        Cause::NamesDown,
+        Cause::NoRoots,
+        Cause::NotAnAddress,
+        Cause::NotTls,
+        Cause::NotWebSocket,
+        Cause::ProxyAway,
+        Cause::ProxyCredentials,
+        Cause::ProxyName,
+        Cause::ProxyOdd,
+        Cause::ProxyRefuses(0),
+        Cause::Refused,
+        Cause::TimedOut,
+        Cause::Tls,
+        Cause::Unreachable,
     ];
+
+    /// What it is counted as: refusals of a proxy are alike, whatever the status.
+    #[must_use]
+    pub fn alike(self) -> Cause {
+        match self {
+            Cause::ProxyRefuses(_) => Cause::ProxyRefuses(0),
+            other => other,
+        }
+    }
 
     /// Stable label.
     #[must_use]
@@ -214,7 +223,7 @@ mod tests {
         let cannot = Cause::ProxyRefuses(502);
         assert_eq!(cannot.words(), "the proxy cannot reach it (status 502)");
         assert_eq!(cannot.blame(), Blame::Environment);
-        assert!(Cause::LABELS.is_sorted());
-        assert!(Cause::LABELS.contains(&cannot.label()));
+        assert!(Cause::ALL.is_sorted_by(|a, b| a.label() < b.label()));
+        assert!(Cause::ALL.contains(&cannot.alike()));
     }
 }

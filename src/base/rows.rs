@@ -256,40 +256,27 @@ pub enum Change {
     },
 }
 
-/// Why the store could not do it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
-pub enum StoreTrouble {
-    /// The disk, or the quota, is full.
-    Full,
-    /// File or directory is read-only.
-    ReadOnly,
-    /// The file is damaged.
-    Damaged,
-    /// The file was removed or replaced while it was open.
-    Moved,
-    /// Another process holds a lock.
-    Busy,
-    /// Another I/O error.
-    Io,
-    /// A change was refused by the schema: our bug.
-    Bug,
+words! {
+    /// Why the store could not do it.
+    StoreTrouble {
+        /// The disk, or the quota, is full.
+        Full = "full",
+        /// File or directory is read-only.
+        ReadOnly = "read-only",
+        /// The file is damaged.
+        Damaged = "damaged",
+        /// The file was removed or replaced while it was open.
+        Moved = "moved",
+        /// Another process holds a lock.
+        Busy = "busy",
+        /// Another I/O error.
+        Io = "io",
+        /// A change was refused by the schema: our bug.
+        Bug = "bug",
+    }
 }
 
 impl StoreTrouble {
-    /// Stable label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            StoreTrouble::Full => "full",
-            StoreTrouble::ReadOnly => "read-only",
-            StoreTrouble::Damaged => "damaged",
-            StoreTrouble::Moved => "moved",
-            StoreTrouble::Busy => "busy",
-            StoreTrouble::Io => "io",
-            StoreTrouble::Bug => "bug",
-        }
-    }
-
     /// A sentence a person can act on.
     #[must_use]
     pub fn sentence(self) -> &'static str {

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::rest::OpKind;
 use super::waiting::Rank;
 use super::way::Trouble;
+use base::cause::Cause;
 use base::ids::Topic;
 use base::time::Now;
 use base::words;
@@ -60,8 +61,8 @@ pub struct Snapshot {
     pub socket_trouble: Option<(Trouble, Duration)>,
     /// Upgrades refused, by status; 0 for statuses that are not counted for themselves.
     pub sockets_refused: Vec<(u16, u64)>,
-    /// Sockets that came to nothing otherwise, by the label of the cause.
-    pub sockets_unreached: Vec<(&'static str, u64)>,
+    /// Sockets that came to nothing otherwise, by cause.
+    pub sockets_unreached: Vec<(Cause, u64)>,
     /// For how long the topic has been wanted that is not live for longest.
     pub dark_for: Duration,
     /// Channels by slot.

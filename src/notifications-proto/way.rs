@@ -151,7 +151,7 @@ pub(super) struct Way {
     /// The last socket that was dialled before the last failure was counted.
     before: u32,
     refused: BTreeMap<u16, u64>,
-    unreached: BTreeMap<&'static str, u64>,
+    unreached: BTreeMap<Cause, u64>,
 }
 
 /// What a failure comes to.
@@ -244,7 +244,7 @@ impl Way {
                 *self.refused.entry(status).or_default() += 1;
             }
             Trouble::Unreached(cause) => {
-                *self.unreached.entry(cause.label()).or_default() += 1;
+                *self.unreached.entry(cause.alike()).or_default() += 1;
             }
         }
     }
@@ -323,7 +323,7 @@ impl Way {
     }
 
     /// Sockets that came to nothing otherwise, by cause.
-    pub(super) fn unreached(&self) -> Vec<(&'static str, u64)> {
+    pub(super) fn unreached(&self) -> Vec<(Cause, u64)> {
         self.unreached.iter().map(|(c, n)| (*c, *n)).collect()
     }
 }
@@ -470,8 +470,8 @@ mod tests {
             way.failed(&End::unreached(cause), n, 4, at(0), &mut rng);
         }
         way.serves();
-        let counted: BTreeMap<&str, u64> = way.unreached().into_iter().collect();
-        assert_eq!(counted, BTreeMap::from([(a.label(), 3), (b.label(), 1)]));
+        let counted: BTreeMap<Cause, u64> = way.unreached().into_iter().collect();
+        assert_eq!(counted, BTreeMap::from([(a, 3), (b, 1)]));
         assert_eq!(way.refused(), []);
     }
 

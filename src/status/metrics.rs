@@ -226,12 +226,12 @@ pub fn render(s: &Snapshot) -> String {
         "counter",
         "Sockets that came to nothing before they served, other than by a refusal, by cause.",
     );
-    for cause in Cause::LABELS {
+    for cause in Cause::ALL {
         let n = p.sockets_unreached.iter().find(|(c, _)| *c == cause);
         let n = n.map_or(0, |(_, n)| *n);
         t.value(
             "socket_unreached_total",
-            &format!("{{cause=\"{cause}\"}}"),
+            &format!("{{cause=\"{}\"}}", cause.label()),
             n,
         );
     }
