@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use base::ids::{ConversationId, RecordId};
+use base::rows::InteractionState;
 use base::time::Wall;
 use filing::{Answer, CallerRequest};
 use genesys_gateway::shell::gate::GateLimits;
@@ -64,7 +65,7 @@ impl Port for Stub {
         match request {
             CallerRequest::Accept { conversation, .. } => Answer::Interaction {
                 conversation,
-                state: "accepted",
+                state: InteractionState::Accepted,
                 accepted_at: Wall(1_790_000_000_000),
                 fresh: true,
             },

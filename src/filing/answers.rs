@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::caller::EndReason;
 use super::checks::Class;
 use super::events::Taken;
 use super::interaction::{ANNOUNCED_WITHIN, Missing, SECOND_LOOK};
@@ -18,7 +19,7 @@ use super::snapshot::{CheckKind, CheckOutcome};
 use base::fetch::{Fetch, FetchOutcome};
 use base::ids::ConversationId;
 use base::notice::Level;
-use base::rows::{InteractionState, Leg, Source};
+use base::rows::{Leg, Source};
 use base::time::{Mono, Now};
 
 /// Analytics lags by up to ten minutes (protocol, section 14), so only an answer asked this
@@ -161,7 +162,7 @@ impl Filing {
                 "{} taken, it was over, nothing came while it lingered or within settle-for after that, and REST cannot tell: {why}",
                 counted(taken)
             );
-            self.end(id, InteractionState::Finished, "settled", detail, now);
+            self.end(id, EndReason::Settled, detail, now);
         } else if last_chance {
             self.expire(id, now, why);
         } else if settled {
@@ -169,14 +170,14 @@ impl Filing {
                 "{} taken, no further event came within settle-for, and REST cannot tell: {why}",
                 counted(taken)
             );
-            self.end(id, InteractionState::Finished, "settled", detail, now);
+            self.end(id, EndReason::Settled, detail, now);
         }
     }
 
     pub(super) fn expire(&mut self, id: ConversationId, now: Now, why: &str) {
         let taken = self.interactions.get(&id).map_or(0, |w| w.taken);
         let detail = format!("max-age was reached with {} taken; {why}", counted(taken));
-        self.end(id, InteractionState::Expired, "max-age", detail, now);
+        self.end(id, EndReason::MaxAge, detail, now);
     }
 
     /// REST shows the conversation as it was when it was asked.
@@ -248,13 +249,7 @@ impl Filing {
             "the conversation is over and every agent leg is done; {} taken",
             counted(taken)
         );
-        self.end(
-            id,
-            InteractionState::Finished,
-            "conversation-finished",
-            detail,
-            now,
-        );
+        self.end(id, EndReason::ConversationFinished, detail, now);
     }
 
     fn look_at_legs(

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use base::ids::{ConversationId, RecordId};
-use base::rows::{Reason, RecordState};
+use base::rows::{InteractionState, Reason, RecordState};
 use base::time::Wall;
 use base::words;
 
@@ -117,6 +117,48 @@ words! {
     }
 }
 
+words! {
+    /// Why an interaction ended: the code of its [`Reason`].
+    EndReason {
+        /// The conversation is over and every agent leg is done.
+        ConversationFinished = "conversation-finished",
+        /// Nothing came for `settle-for`, and REST cannot tell.
+        Settled = "settled",
+        /// The first record was taken, and only that was wanted.
+        FirstEvent = "first-event",
+        /// `max-age` was reached without knowing.
+        MaxAge = "max-age",
+        /// A caller asked to stop.
+        Stopped = "stopped",
+        /// The platform rejects the topic.
+        TopicRefused = "topic-refused",
+    }
+}
+
+impl EndReason {
+    /// The state in which it leaves the interaction.
+    #[must_use]
+    pub fn state(self) -> InteractionState {
+        match self {
+            EndReason::ConversationFinished | EndReason::Settled | EndReason::FirstEvent => {
+                InteractionState::Finished
+            }
+            EndReason::MaxAge => InteractionState::Expired,
+            EndReason::Stopped => InteractionState::Stopped,
+            EndReason::TopicRefused => InteractionState::Refused,
+        }
+    }
+
+    /// With a sentence for people.
+    #[must_use]
+    pub fn told(self, detail: String) -> Reason {
+        Reason {
+            code: self.label().to_owned(),
+            detail,
+        }
+    }
+}
+
 /// What the caller is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
@@ -125,7 +167,7 @@ pub enum Answer {
         /// The conversation.
         conversation: ConversationId,
         /// Its present state.
-        state: &'static str,
+        state: InteractionState,
         /// When it was accepted.
         accepted_at: Wall,
         /// Newly accepted or started again.
@@ -136,7 +178,7 @@ pub enum Answer {
         /// The conversation.
         conversation: ConversationId,
         /// Its present state.
-        state: &'static str,
+        state: InteractionState,
         /// When it was accepted.
         accepted_at: Wall,
         /// Why it ended.
@@ -147,7 +189,7 @@ pub enum Answer {
         /// The conversation.
         conversation: ConversationId,
         /// Its present state.
-        state: &'static str,
+        state: InteractionState,
         /// When it was accepted.
         accepted_at: Wall,
         /// Why it ended.
@@ -160,7 +202,7 @@ pub enum Answer {
         /// The record that carries it.
         record: RecordId,
         /// The record's state.
-        state: &'static str,
+        state: RecordState,
     },
     /// 202: what became of an event.
     Event(EventOutcome),
@@ -171,7 +213,7 @@ pub enum Answer {
         /// The record.
         record: RecordId,
         /// Its state after the act.
-        state: &'static str,
+        state: RecordState,
         /// Tries so far.
         attempts: u32,
         /// Why the last try failed.
@@ -180,7 +222,7 @@ pub enum Answer {
     /// 409: the act does not fit the record's state.
     WrongState {
         /// The record's state.
-        state: &'static str,
+        state: RecordState,
     },
     /// 413: merged over those that are there, the members would grow too large; nothing was
     /// changed.

@@ -6,14 +6,14 @@
 //! within [`CALLER_OUTCOME_MAX`](super::settings::CALLER_OUTCOME_MAX).
 
 use super::Order;
-use super::caller::{Act, Answer, CallerId, CallerRequest};
+use super::caller::{Act, Answer, CallerId, CallerRequest, EndReason};
 use super::commit::{Ask, Entry, Outcome};
 use super::machine::{Filing, Kept};
 use super::record::{keyed_result, keyless_result};
 use super::settings::{LIVE_INTERACTIONS_MAX, LOOKUPS_MAX, STOPPING, UNDELIVERED_MAX};
 use base::ids::{ConversationId, RecordId};
 use base::rows::{
-    Change, Found, InteractionRow, InteractionState, Leg, Lookup, Reason, RecordKind, RecordRow,
+    Change, Found, InteractionRow, InteractionState, Leg, Lookup, RecordKind, RecordRow,
     RecordState, Source, StoreOrder,
 };
 use base::time::Now;
@@ -271,7 +271,7 @@ impl Filing {
         let over = |row: &InteractionRow| {
             Weighed::Answer(Answer::AlreadyEnded {
                 conversation: id,
-                state: row.state.label(),
+                state: row.state,
                 accepted_at: row.accepted_at,
                 reason: row.reason.clone(),
             })
@@ -281,12 +281,9 @@ impl Filing {
             (Some(w), _) if w.ended() => over(&w.row),
             (Some(w), _) => {
                 let row = InteractionRow {
-                    state: InteractionState::Stopped,
+                    state: EndReason::Stopped.state(),
                     ended_at: Some(ask.at.wall),
-                    reason: Some(Reason {
-                        code: String::from("stopped"),
-                        detail: String::from("a caller asked to stop"),
-                    }),
+                    reason: Some(EndReason::Stopped.told("a caller asked to stop".to_owned())),
                     ..w.row.clone()
                 };
                 Weighed::Change(Change::Interaction(row.clone()), Outcome::Stopped(row))
@@ -318,7 +315,7 @@ impl Filing {
                     };
                     return Weighed::Answer(Answer::SupportResult {
                         record: row.record,
-                        state: state.label(),
+                        state,
                     });
                 }
                 _ => return Weighed::LookUp,
@@ -377,9 +374,7 @@ impl Filing {
             (None, _) => return Weighed::LookUp,
         };
         let Some(state) = act.after(row.state) else {
-            return Weighed::Answer(Answer::WrongState {
-                state: row.state.label(),
-            });
+            return Weighed::Answer(Answer::WrongState { state: row.state });
         };
         let row = acted(row, act, state);
         Weighed::Change(Change::Record(row.clone()), Outcome::Acted(row))

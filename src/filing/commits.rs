@@ -187,7 +187,7 @@ impl Filing {
             Outcome::Stopped(row) => {
                 let answer = Answer::Stopping {
                     conversation: row.conversation,
-                    state: row.state.label(),
+                    state: row.state,
                     accepted_at: row.accepted_at,
                     reason: row.reason.clone(),
                 };
@@ -197,7 +197,7 @@ impl Filing {
             Outcome::Result(row) => {
                 let answer = Answer::SupportResult {
                     record: row.record,
-                    state: row.state.label(),
+                    state: row.state,
                 };
                 let id = row.record;
                 self.counters.taken(row.source);
@@ -214,7 +214,7 @@ impl Filing {
             Outcome::Acted(row) => {
                 let answer = Answer::Record {
                     record: row.record,
-                    state: row.state.label(),
+                    state: row.state,
                     attempts: row.attempts,
                     last_error: row.last_error.clone(),
                 };
@@ -384,7 +384,7 @@ impl Filing {
 fn interaction_answer(row: &InteractionRow, fresh: bool) -> Answer {
     Answer::Interaction {
         conversation: row.conversation,
-        state: row.state.label(),
+        state: row.state,
         accepted_at: row.accepted_at,
         fresh,
     }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::answers::ANALYTICS_LAG;
+use super::caller::EndReason;
 use super::commit::Taking;
 use super::interaction::{UNWATCHED_AFTER, Watched};
 use super::machine::{Filing, Kept};
@@ -116,13 +117,7 @@ impl Filing {
         if let Some(w) = self.interactions.get_mut(&id) {
             w.live_since = None;
         }
-        self.end(
-            id,
-            InteractionState::Refused,
-            "topic-refused",
-            detail.to_owned(),
-            now,
-        );
+        self.end(id, EndReason::TopicRefused, detail.to_owned(), now);
     }
 
     pub(super) fn event(&mut self, topic: &Topic, body: String, now: Now) {

@@ -44,7 +44,7 @@ use base::notice::Notice;
 use base::rows::{StoreFact, StoreOrder};
 use base::time::Now;
 
-pub use caller::{Act, Answer, CallerId, CallerRequest, EventOutcome};
+pub use caller::{Act, Answer, CallerId, CallerRequest, EndReason, EventOutcome};
 pub use destination::HistoryState;
 pub use farewell::Farewell;
 pub use machine::Filing;

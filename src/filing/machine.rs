@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::caller::EndReason;
 use super::checks::{Checks, Class};
 use super::commit::Ledger;
 use super::destination::Destination;
@@ -20,7 +21,7 @@ use super::{Fact, Order, PlatformFact, topic_of};
 use base::ids::{ConversationId, RecordId, Topic};
 use base::notice::{Level, Notice};
 use base::rng::Rng;
-use base::rows::{InteractionState, Reason, RecordKind, RecordRow, RecordState, Recovered};
+use base::rows::{InteractionState, RecordKind, RecordRow, RecordState, Recovered};
 use base::time::{Deadline, Mono, Now};
 
 /// How far a record is on its way into the store.
@@ -362,26 +363,16 @@ impl Filing {
     }
 
     /// Ends an interaction in memory; the rest follows when that is committed.
-    pub(super) fn end(
-        &mut self,
-        id: ConversationId,
-        state: InteractionState,
-        code: &str,
-        detail: String,
-        now: Now,
-    ) {
+    pub(super) fn end(&mut self, id: ConversationId, why: EndReason, detail: String, now: Now) {
         let Some(w) = self.interactions.get_mut(&id) else {
             return;
         };
         if w.ended() {
             return;
         }
-        w.row.state = state;
+        w.row.state = why.state();
         w.row.ended_at = Some(now.wall);
-        w.row.reason = Some(Reason {
-            code: code.to_owned(),
-            detail,
-        });
+        w.row.reason = Some(why.told(detail));
         self.ended(id);
         self.ledger.dirty_interactions.insert(id);
     }
@@ -435,11 +426,7 @@ impl Filing {
             InteractionState::Stopped => "interaction-stopped",
             _ => "interaction-finished",
         };
-        let notice = Notice::new(
-            level,
-            label,
-            format!("{} ({code}): {detail}", state.label()),
-        );
+        let notice = Notice::new(level, label, format!("{state} ({code}): {detail}"));
         self.counters.ended(state, 1);
         if self.counters.ended_total() == self.settings.ended_max + 1 {
             self.ledger.maintenance_at = now.mono;
@@ -452,8 +439,7 @@ impl Filing {
     pub(super) fn end_after_first_event(&mut self, id: ConversationId, now: Now) {
         self.end(
             id,
-            InteractionState::Finished,
-            "first-event",
+            EndReason::FirstEvent,
             String::from("the first record was taken, and only that was wanted"),
             now,
         );

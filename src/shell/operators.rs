@@ -218,10 +218,10 @@ impl Operators {
                 // What the act made of it is in the answer; a look into the store may find
                 // what happened since, and gives what does not change.
                 if let Ok(Some(mut found)) = self.port.record(record) {
-                    if found.state != state {
+                    if found.state != state.label() {
                         (found.delivered_at, found.next_try) = (None, None);
                     }
-                    found.state = state.to_owned();
+                    found.state = state.label().to_owned();
                     found.attempts = attempts;
                     found.last_error = last_error;
                     found.body = None;
@@ -229,7 +229,7 @@ impl Operators {
                 }
                 let mut body = serde_json::json!({
                     "recordId": record.to_string(),
-                    "state": state,
+                    "state": state.label(),
                     "attempts": attempts,
                 });
                 if let (Some(error), Some(object)) = (last_error, body.as_object_mut()) {

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::ids::{ConversationId, RecordId};
+use base::rows::{InteractionState, RecordState};
 use base::time::Wall;
 use genesys_gateway::shell::port::{
-    Act, Answer, CallerRequest, EventOutcome, Health, InteractionView, Port, RecordView,
+    Answer, CallerRequest, EventOutcome, Health, InteractionView, Port, RecordView,
 };
 
 pub(crate) const ACCEPTED_AT: Wall = Wall(1_767_886_512_345);
@@ -39,27 +40,12 @@ struct State {
     asked: Vec<CallerRequest>,
 }
 
-fn known(state: &str) -> &'static str {
-    const ALL: [&str; 13] = [
-        "accepted",
-        "watching",
-        "settling",
-        "finished",
-        "expired",
-        "stopped",
-        "refused",
-        "queued",
-        "delivered",
-        "deferred",
-        "dead",
-        "held",
-        "discarded",
-    ];
-    ALL.into_iter().find(|s| *s == state).unwrap()
+fn interaction(state: &str) -> InteractionState {
+    InteractionState::parse(state).unwrap()
 }
 
 fn ended(state: &str) -> bool {
-    matches!(state, "finished" | "expired" | "stopped" | "refused")
+    interaction(state).ended()
 }
 
 pub(crate) fn record_view(record: RecordId, state: &str) -> RecordView {
@@ -150,7 +136,7 @@ impl Port for MemoryPort {
                 view.members = Some(members);
                 Answer::Interaction {
                     conversation,
-                    state: known(&view.state),
+                    state: interaction(&view.state),
                     accepted_at: view.accepted_at,
                     fresh,
                 }
@@ -172,7 +158,7 @@ impl Port for MemoryPort {
                 if ended(&view.state) {
                     return Answer::AlreadyEnded {
                         conversation,
-                        state: known(&view.state),
+                        state: interaction(&view.state),
                         accepted_at,
                         reason: None,
                     };
@@ -180,7 +166,7 @@ impl Port for MemoryPort {
                 view.state = "stopped".into();
                 Answer::Stopping {
                     conversation,
-                    state: "stopped",
+                    state: InteractionState::Stopped,
                     accepted_at,
                     reason: None,
                 }
@@ -196,7 +182,7 @@ impl Port for MemoryPort {
                     return if *digest == body_digest {
                         Answer::SupportResult {
                             record: *record,
-                            state: "queued",
+                            state: RecordState::Queued,
                         }
                     } else {
                         Answer::KeyConflict
@@ -210,24 +196,18 @@ impl Port for MemoryPort {
                 }
                 Answer::SupportResult {
                     record,
-                    state: "queued",
+                    state: RecordState::Queued,
                 }
             }
             CallerRequest::Act { record, act } => {
                 let Some(view) = state.records.get_mut(&record) else {
                     return Answer::NotFound;
                 };
-                let from = view.state.as_str();
-                let (fits, to) = match act {
-                    Act::Retry => (matches!(from, "deferred" | "dead" | "held"), "queued"),
-                    Act::Hold => (matches!(from, "queued" | "deferred"), "held"),
-                    Act::Release => (from == "held", "queued"),
-                    Act::Discard => (!matches!(from, "delivered" | "discarded"), "discarded"),
+                let from = RecordState::parse(&view.state).unwrap();
+                let Some(to) = act.after(from) else {
+                    return Answer::WrongState { state: from };
                 };
-                if !fits {
-                    return Answer::WrongState { state: known(from) };
-                }
-                view.state = to.into();
+                view.state = to.label().into();
                 Answer::Record {
                     record,
                     state: to,

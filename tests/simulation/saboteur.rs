@@ -302,7 +302,7 @@ impl Sabotage for Broken {
                             },
                             _ => Answer::Interaction {
                                 conversation: row.conversation,
-                                state: row.state.label(),
+                                state: row.state,
                                 accepted_at: row.accepted_at,
                                 fresh: true,
                             },

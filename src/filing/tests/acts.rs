@@ -188,17 +188,12 @@ fn acts_do_what_the_contract_says_from_every_state() {
             let answer = w.act(record, act);
             match act.after(*state) {
                 None => {
-                    assert_eq!(
-                        answer,
-                        Answer::WrongState {
-                            state: state.label()
-                        }
-                    );
+                    assert_eq!(answer, Answer::WrongState { state: *state });
                     assert_eq!(w.record(record), &before);
                 }
                 Some(expected) => {
                     assert!(
-                        matches!(answer, Answer::Record { state, .. } if state == expected.label()),
+                        matches!(answer, Answer::Record { state, .. } if state == expected),
                         "{state:?} {act:?} {answer:?}"
                     );
                     assert_eq!(w.record(record).state, expected);
@@ -222,7 +217,12 @@ fn an_act_on_what_nobody_knows_is_404_and_on_what_is_forgotten_is_409() {
     w.pass(secs(3600));
     assert_eq!(w.filing.record(record), None);
     let answer = w.act(record, Act::Retry);
-    assert_eq!(answer, Answer::WrongState { state: "delivered" });
+    assert_eq!(
+        answer,
+        Answer::WrongState {
+            state: RecordState::Delivered
+        }
+    );
     let unknown = base::ids::RecordId(uuid::Uuid::from_u128(5));
     assert_eq!(w.act(unknown, Act::Retry), Answer::NotFound);
 }
@@ -310,7 +310,7 @@ fn deferred_and_dead_records_survive_a_restart_as_they_are() {
     assert!(matches!(
         w.act(record, Act::Retry),
         Answer::Record {
-            state: "queued",
+            state: RecordState::Queued,
             ..
         }
     ));

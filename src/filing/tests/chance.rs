@@ -218,7 +218,7 @@ impl Run {
                         );
                     }
                     Answer::Record { record, state, .. } => {
-                        assert_eq!(self.store.records[&record].0.state.label(), state);
+                        assert_eq!(self.store.records[&record].0.state, state);
                     }
                     Answer::WrongState { .. } | Answer::NotFound => {}
                     Answer::Interaction { conversation, .. } => {

@@ -19,7 +19,7 @@ fn an_interaction_is_accepted_watched_filed_checked_and_finished() {
     assert!(matches!(
         w.answer_to(caller),
         Some(Answer::Interaction {
-            state: "accepted",
+            state: InteractionState::Accepted,
             fresh: true,
             ..
         })
@@ -219,7 +219,7 @@ fn repeating_a_live_id_merges_and_repeating_an_ended_one_starts_it_again() {
     assert!(matches!(
         w.answer_to(again),
         Some(Answer::Interaction {
-            state: "settling",
+            state: InteractionState::Settling,
             fresh: false,
             ..
         })
@@ -234,7 +234,7 @@ fn repeating_a_live_id_merges_and_repeating_an_ended_one_starts_it_again() {
         let again = w.accept(1);
         let accepted = w.now.wall;
         assert!(
-            matches!(w.answer_to(again), Some(Answer::Interaction { state: "accepted", fresh: true, accepted_at, .. }) if *accepted_at == accepted)
+            matches!(w.answer_to(again), Some(Answer::Interaction { state: InteractionState::Accepted, fresh: true, accepted_at, .. }) if *accepted_at == accepted)
         );
         assert!(w.watched.contains(&t(1)));
         w.live(1);
@@ -285,7 +285,7 @@ fn stop_answers_by_what_there_is() {
     assert!(matches!(
         w.answer_to(caller),
         Some(Answer::Stopping {
-            state: "stopped",
+            state: InteractionState::Stopped,
             ..
         })
     ));
@@ -296,7 +296,7 @@ fn stop_answers_by_what_there_is() {
         assert!(matches!(
             w.answer_to(caller),
             Some(Answer::AlreadyEnded {
-                state: "stopped",
+                state: InteractionState::Stopped,
                 ..
             })
         ));
@@ -343,14 +343,14 @@ fn a_support_result_is_filed_once_under_its_key() {
     let Answer::SupportResult { record, state } = result(&mut w, Some("k"), 1) else {
         panic!("not taken");
     };
-    assert_eq!(state, "queued");
+    assert_eq!(state, RecordState::Queued);
     assert_eq!(w.post_ends(filed()), record);
     let again = result(&mut w, Some("k"), 1);
     assert_eq!(
         again,
         Answer::SupportResult {
             record,
-            state: "delivered"
+            state: RecordState::Delivered
         }
     );
     assert_eq!(result(&mut w, Some("k"), 2), Answer::KeyConflict);
@@ -504,7 +504,7 @@ fn stop_of_one_whose_end_is_not_durable_waits_for_it() {
     assert!(matches!(
         w.answer_to(caller),
         Some(Answer::AlreadyEnded {
-            state: "finished",
+            state: InteractionState::Finished,
             ..
         })
     ));

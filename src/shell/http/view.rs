@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::shell::port::{InteractionView, RecordView};
 use base::ids::ConversationId;
-use base::rows;
+use base::rows::{self, InteractionState};
 use base::time::Wall;
 use notifications::redaction;
 
@@ -28,13 +28,13 @@ struct Brief<'a> {
 #[must_use]
 pub fn brief(
     conversation: ConversationId,
-    state: &str,
+    state: InteractionState,
     accepted_at: Wall,
     reason: Option<&rows::Reason>,
 ) -> String {
     text(&Brief {
         conversation_id: conversation.to_string(),
-        state,
+        state: state.label(),
         accepted_at: accepted_at.rfc3339(),
         reason: reason.map(|r| Reason {
             code: &r.code,
