@@ -1,7 +1,7 @@
 //! Words with a meaning: enums of which every value has one spelling.
 //!
 //! What is told apart by name in the database, the API, metrics, logs or on the page is such
-//! an enum, made with [`words!`](crate::words). Whoever lists its values iterates `ALL`,
+//! an enum, made with [`words!`](macro@crate::words). Whoever lists its values iterates `ALL`,
 //! whoever decides matches a value, and only the edge turns it into text.
 //!
 //! Invariant: a spelling stands once, in the definition of its enum.

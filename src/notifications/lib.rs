@@ -1,22 +1,70 @@
-//! Genesys Cloud notification channels over blocking sockets: what
-//! [`proto`] decides is done here by threads, sockets, TLS, proxies and REST workers.
+//! Genesys Cloud notifications for any Rust program, without async: the code that
+//! `genesys-gateway` runs on, which may not lose one.
+//!
+//! Two doors:
+//!
+//! * [`Channel`]: one notification channel, for whoever has its `connectUri` and nothing else.
+//! * [`Client`]: credentials in, any number of topics in, one stream of items out; token, channels,
+//!   the limits of 20 channels and 1,000 topics, hand-over and gaps are seen to.
+//!
+//! Both are blocking iterators of [`Item`]s:
+//!
+//! ```no_run
+//! use genesys_notifications::{Client, Item};
+//!
+//! # fn main() -> Result<(), genesys_notifications::Error> {
+//! let client = Client::builder()
+//!     .region("mypurecloud.de")
+//!     .client_credentials("id of the OAuth client", "its secret")
+//!     .connect()?;
+//! client.subscribe(["v2.users.7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47.presence"])?;
+//! for item in &client {
+//!     match item {
+//!         Ok(Item::Notification { topic, body, .. }) => println!("{topic} {body}"),
+//!         Ok(Item::Gap { topics, since, .. }) => println!("since {since:?}: {topics:?}"),
+//!         Ok(_) => {}
+//!         Err(error) => eprintln!("{error}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is promised: an event of a topic that was told [`Item::Live`] is told once, or a
+//! [`Item::Gap`] of its topic says since when something may be missing. What is not: the platform
+//! announces once, to whoever is connected, so that what happens in a gap has to be asked for by
+//! other means. A topic is not live before that is told: what is announced earlier is announced to
+//! nobody.
+//!
+//! [`guide`] shows the way from other clients, row by row with the tests. The crate
+//! `genesys-simulator` is a platform to try with: the examples of this crate run against it
+//! (`cargo run --example one_channel`, `cargo run --example many_topics`).
+//!
+//! # Threads
 //!
 //! ```text
-//!   orders ──► channel thread ─ poll([socket, eventfd]) ─ WebSocket ─► streaming host
-//!               (runs the session of its socket)
-//!   jobs ────► rest-1, rest-2 ─ HTTP ─► API, login host
-//!                 facts of both ──► a queue of whoever owns the client
+//!   caller ──commands──► driver ──orders──► a thread for each socket ─► streaming host
+//!   caller ◄──items────── (decides nothing: │   poll([socket, eventfd])
+//!        bounded; a slow   proto does)      └──jobs──► 2 REST workers ─► API, login host
+//!        reader loses notifications, and hears which)
 //! ```
+//!
+//! No thread waits for the caller. Dropping a handle ends its threads within a second, but for one
+//! that is in the middle of connecting (20 s at most) or of asking the system for a name.
+//!
+//! # The rooms
 //!
 //! A name is dialled with Happy Eyeballs ([`dial`]), through a proxy if one is named
 //! ([`proxy`]), with TLS by the machine's roots or those of a file ([`tls`]); the upgrade to a
-//! WebSocket is our own, as middleboxes write it. [`rest`] and [`answer`] do HTTP, [`saml`] and
-//! [`assertion`] sign in where there is no client secret, [`redaction`] cleans what is shown to
-//! people of the secrets that it knows.
+//! WebSocket is our own, as middleboxes write it. [`rest`] and [`answer`] do HTTP, [`saml`],
+//! [`assertion`] and [`credentials`] sign in, [`redaction`] cleans what is shown to people of the
+//! secrets that it knows.
 //!
-//! It may not decide what the client decides, and knows nothing of after-call work, stores or
-//! the history manager. Invariants: every wait has a deadline or a wake-up, every answer and
-//! frame a bound; no secret is in a message or an error.
+//! It may not decide what [`proto`] decides, and knows nothing of after-call work, stores or
+//! the history manager. Invariants: every wait has a deadline or a wake-up, every answer, frame
+//! and queue a bound; no secret is in a message or an error.
+
+pub mod guide;
 
 mod client;
 mod error;

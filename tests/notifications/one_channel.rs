@@ -259,3 +259,11 @@ fn a_topic_that_the_platform_refuses_is_told_and_spoils_no_other() {
     wrap_up(&platform, &id);
     until(&channel, &mut seen, is_event);
 }
+
+#[test]
+fn a_ping_is_answered_by_a_heartbeat() {
+    let platform = platform(&[]);
+    let channel = Channel::connect(&platform.make_channel().unwrap(), ["t"; 0]).unwrap();
+    channel.ping().unwrap();
+    until(&channel, &mut Vec::new(), |i| matches!(i, Item::Heartbeat));
+}

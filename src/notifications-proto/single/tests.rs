@@ -391,6 +391,32 @@ fn a_channel_lives_on_by_subscribing_again_an_hour_before_its_end() {
 }
 
 #[test]
+fn an_extension_that_is_refused_is_told_and_the_channel_goes_on() {
+    let mut b = Bench::serving(Settings::default(), 2);
+    b.confirming = false;
+    b.give(Input::Extend);
+    let Some((socket, Order::Subscribe { ticket, .. })) = b.orders.last().cloned() else {
+        panic!("{:?}", b.orders);
+    };
+    b.fact(
+        socket,
+        Fact::Refused {
+            ticket,
+            confirmed: Vec::new(),
+            result: 400,
+            message: "no".into(),
+        },
+    );
+    assert_eq!(b.failed, [Failure::ExtensionFailed("no".into())]);
+    assert_eq!((b.live(), b.gaps().len()), (2, 0));
+    assert!(b.over.is_none());
+    // Nor can what is not there be extended.
+    let mut b = Bench::serving(Settings::default(), 0);
+    b.give(Input::Extend);
+    assert!(matches!(b.failed[..], [Failure::ExtensionFailed(_)]));
+}
+
+#[test]
 fn by_hand_the_end_and_the_closing_are_told_and_nothing_is_done() {
     let manual = Settings {
         manual: true,
