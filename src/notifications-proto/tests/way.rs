@@ -251,3 +251,26 @@ fn channels_of_a_token_that_ended_while_sockets_were_refused_are_replaced_soon_a
     refuse_some(&mut b, refused, Duration::from_secs(900));
     assert_eq!(b.live(), 30);
 }
+
+#[test]
+fn channels_that_wait_do_not_keep_a_new_token_from_being_tried() {
+    // A token for five minutes, one channel that serves, and sockets refused beside it.
+    let mut b = Bench::with(settings(), &[], 300);
+    b.drain();
+    for n in 0..10 {
+        b.client.handle(Input::Watch(topic(n)), b.now);
+    }
+    refuse(&mut b, &End::refused(404), Duration::from_secs(280));
+    // What was made so far is gone, and so are the next two.
+    let gone: Vec<String> = (1..=b.made + 2)
+        .map(|n| format!("{}/{n}", b.leads))
+        .collect();
+    let refused = |uri: &str| gone.iter().any(|g| g == uri).then(|| End::refused(404));
+    let tokens = |b: &Bench| b.calls.iter().filter(|(_, op)| *op == Op::Token).count();
+    let before = tokens(&b);
+    while tokens(&b) == before {
+        refuse_some(&mut b, refused, Duration::from_millis(100));
+    }
+    refuse_some(&mut b, refused, Duration::from_secs(60));
+    assert_eq!(b.live(), 10);
+}
