@@ -93,12 +93,17 @@ impl Client {
 
     fn roll_socket(&mut self, slot: u8, now: Now) {
         let dial = self.channels.get(&slot).and_then(|c| self.dial_at(c));
+        let gated = self.way.gated();
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
         match channel.phase {
             Phase::Waiting(_) if dial.is_some_and(|at| at <= now.mono) => {
                 channel.phase = Phase::Connecting;
+                if gated {
+                    // Its turn came late: a hand-over has its time from here on.
+                    channel.handover_began = now.mono;
+                }
                 let socket = self.open_socket(slot);
                 if let Some(channel) = self.channels.get_mut(&slot) {
                     channel.socket = socket;

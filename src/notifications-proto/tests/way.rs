@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bench::{Bench, settings, topic};
+use crate::channel::Channel;
 use crate::rest::Op;
 use crate::session::{self, End};
 use crate::*;
@@ -273,4 +274,26 @@ fn channels_that_wait_do_not_keep_a_new_token_from_being_tried() {
     }
     refuse_some(&mut b, refused, Duration::from_secs(60));
     assert_eq!(b.live(), 10);
+}
+
+#[test]
+fn a_successor_that_was_kept_waiting_has_its_time_once_it_is_dialled() {
+    // Channels for two hours, handed over an hour before; one socket is refused from shortly
+    // before on, and the successor of another channel waits for what becomes of it.
+    let mut b = Bench::with(settings(), &[], 86_400);
+    b.life_said = 7_200_000;
+    b.drain();
+    for n in 0..20 {
+        b.watch(n);
+    }
+    b.pass(Duration::from_secs(23 * 60));
+    let socket = b.sockets[0].0;
+    let fact = session::Fact::Ended(End::Broken("x".into()));
+    b.client.handle(Input::Session { socket, fact }, b.now);
+    refuse(&mut b, &End::refused(429), Duration::from_secs(39 * 60));
+    let waits = |c: &Channel| c.successor_of.is_some() && c.waits_for_socket();
+    assert!(b.client.channels.values().any(waits));
+    refuse_some(&mut b, |_| None, Duration::from_secs(400));
+    assert_eq!(b.client.snapshot(b.now).handovers_failed_total, 0);
+    assert_eq!(b.live(), 20);
 }
