@@ -8,24 +8,24 @@
 //! What a fuzzer finds goes into the corpus, or becomes a test beside the reader. `fuzz/run
 //! SECONDS` takes all of them through libFuzzer, with the versions of `Cargo.lock`.
 //!
-//! What ran last under libFuzzer with AddressSanitizer, from the corpus of the folder, as one
-//! process of low priority on a virtual machine of two cores that others kept busy (so
-//! minutes are long and executions few); learnt are inputs that reached something new:
+//! What ran last under libFuzzer with AddressSanitizer, from the corpus of the folder, as two
+//! processes of the lowest priority on a virtual machine of two cores that others kept more than
+//! busy (so minutes are long and executions few); learnt are inputs that reached something new:
 //!
 //! | Target | Minutes | Executions | Learnt |
 //! |---|---|---|---|
-//! | `head` | 2.1 | 25,836 | 326 |
-//! | `body` | 1.6 | 20,503 | 146 |
-//! | `intake_body` | 1.4 | 235,675 | 849 |
-//! | `event` | 2.3 | 52,073 | 1,221 |
-//! | `upgrade` | 0.3 | 19,599 | 611 |
-//! | `frames` | 2.0 | 40,701 | 1,094 |
-//! | `rest_answer` | 1.6 | 16,919 | 814 |
-//! | `oauth_answer` | 2.0 | 10,141 | 559 |
-//! | `configuration` | 2.1 | 18,013 | 886 |
-//! | `files` | 1.0 | 9,517 | 484 |
-//! | `template` | 1.3 | 8,068 | 510 |
-//! | `rows` | 2.0 | 1,921 | 99 |
+//! | `head` | 1.5 | 201,245 | 1537 |
+//! | `body` | 1.5 | 18,577 | 235 |
+//! | `intake_body` | 1.5 | 4,324 | 225 |
+//! | `event` | 1.5 | 4,495 | 486 |
+//! | `upgrade` | 1.5 | 6,387 | 435 |
+//! | `frames` | 1.5 | 1,882 | 365 |
+//! | `rest_answer` | 1.5 | 1,134 | 301 |
+//! | `oauth_answer` | 1.5 | 10,987 | 691 |
+//! | `configuration` | 1.5 | 323 | 104 |
+//! | `files` | 1.5 | 2,400 | 357 |
+//! | `template` | 1.5 | 546 | 173 |
+//! | `rows` | 1.5 | 265 | 50 |
 //!
 //! It found no fault of a reader. Fifty thousand mutations of each corpus (`FUZZ_RUNS=50000`;
 //! `rows`, where each run makes a database, did not get that far) found three targets that were
