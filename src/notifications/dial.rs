@@ -10,6 +10,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -19,7 +20,7 @@ use tungstenite::WebSocket;
 use tungstenite::stream::MaybeTlsStream;
 
 use super::proxy::Proxy;
-use super::reach::{Reach, Target, Wire};
+use super::reach::{Reach, Target, Until, Wire};
 use super::shared::Shared;
 use super::unreached::Unreached;
 use super::upgrade::{not_connected, upgrade};
@@ -68,21 +69,29 @@ impl Connector {
         }
     }
 
-    /// Opens a socket; it comes back non-blocking. `now` is for what the answer says of time.
-    pub(super) fn dial(&self, uri: &Secret, now: Wall) -> Result<Socket, End> {
+    /// Opens a socket; it comes back non-blocking. `now` is for what the answer says of time;
+    /// whoever does not want it any more says so by `given_up`.
+    pub(super) fn dial(
+        &self,
+        uri: &Secret,
+        now: Wall,
+        given_up: &Arc<AtomicBool>,
+    ) -> Result<Socket, End> {
         let veil = Veil::new(uri);
-        self.open(uri.expose(), now).map_err(|end| match end {
-            End::NotConnected { cause, detail } => End::NotConnected {
-                cause,
-                detail: veil.cover(&detail),
-            },
-            other => other,
-        })
+        let deadline = Instant::now() + self.handshake_timeout;
+        let deadline = Until::given_up(deadline, Arc::clone(given_up));
+        self.open(uri.expose(), now, deadline)
+            .map_err(|end| match end {
+                End::NotConnected { cause, detail } => End::NotConnected {
+                    cause,
+                    detail: veil.cover(&detail),
+                },
+                other => other,
+            })
     }
 
-    fn open(&self, uri: &str, now: Wall) -> Result<Socket, End> {
+    fn open(&self, uri: &str, now: Wall, deadline: Until) -> Result<Socket, End> {
         let address = Address::parse(uri).ok_or_else(|| End::unreached(Cause::NotAnAddress))?;
-        let deadline = Instant::now() + self.handshake_timeout;
         let proxy = self.proxy.get().filter(|_| !is_loopback(&address.host));
         let target = Target {
             host: &address.host,
@@ -91,7 +100,7 @@ impl Connector {
         };
         let tcp = self
             .reach
-            .open(&target, proxy.as_ref(), self.connect_timeout, deadline)
+            .open(&target, proxy.as_ref(), self.connect_timeout, &deadline)
             .map_err(not_connected)?;
         self.tune(&tcp)
             .map_err(|e| not_connected(Unreached::of_machine(&e)))?;

@@ -50,7 +50,7 @@
 //! ```
 //!
 //! No thread waits for the caller. Dropping a handle ends its threads within a second, but for one
-//! that is in the middle of connecting (20 s at most) or of asking the system for a name.
+//! that is asking the system for a name, which cannot be broken off.
 //!
 //! # The rooms
 //!

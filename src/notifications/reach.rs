@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -32,6 +32,47 @@ const LOOKUPS_MAX: usize = 32;
 const REMEMBERED_MAX: usize = 64;
 
 static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
+
+/// How often somebody who may be let go looks whether he was.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Until when something may take, if nobody gives it up before.
+#[derive(Clone, Debug)]
+pub(super) struct Until {
+    at: Instant,
+    given_up: Option<Arc<AtomicBool>>,
+}
+
+impl Until {
+    /// Until then, whatever happens.
+    pub(super) fn at(at: Instant) -> Until {
+        Until { at, given_up: None }
+    }
+
+    /// Until then, or until it is said that nobody waits for it any more.
+    pub(super) fn given_up(at: Instant, given_up: Arc<AtomicBool>) -> Until {
+        Until {
+            at,
+            given_up: Some(given_up),
+        }
+    }
+
+    /// How long it may take yet.
+    fn left(&self) -> Duration {
+        match &self.given_up {
+            Some(given_up) if given_up.load(Ordering::Relaxed) => Duration::ZERO,
+            _ => left(self.at),
+        }
+    }
+
+    /// How long to wait at a time.
+    fn patience(&self) -> Duration {
+        match self.given_up {
+            Some(_) => self.left().min(LOOK_EVERY),
+            None => self.left(),
+        }
+    }
+}
 
 /// Where to.
 pub(super) struct Target<'a> {
@@ -56,7 +97,7 @@ impl Reach {
         target: &Target<'_>,
         proxy: Option<&Proxy>,
         patience: Duration,
-        deadline: Instant,
+        deadline: &Until,
     ) -> Result<TcpStream, Unreached> {
         let Some(proxy) = proxy else {
             return self.tcp(target.host, target.port, patience, deadline);
@@ -73,7 +114,7 @@ impl Reach {
             })?;
         let mut wire = Wire {
             tcp,
-            deadline: Some(deadline),
+            deadline: Some(deadline.clone()),
         };
         tunnel(&mut wire, proxy, target)?;
         wire.tcp
@@ -88,7 +129,7 @@ impl Reach {
         host: &str,
         port: u16,
         patience: Duration,
-        deadline: Instant,
+        deadline: &Until,
     ) -> Result<TcpStream, Unreached> {
         let addresses = addresses(host, port, deadline)?;
         let key = (host.to_owned(), port);
@@ -122,7 +163,7 @@ impl Drop for Lookup {
     }
 }
 
-fn addresses(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Unreached> {
+fn addresses(host: &str, port: u16, deadline: &Until) -> Result<Vec<SocketAddr>, Unreached> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -139,7 +180,13 @@ fn addresses(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>
             let _ = tell.send(found.map(|list| list.take(4 * ADDRESSES_MAX).collect::<Vec<_>>()));
         })
         .map_err(|e| Unreached::of_machine(&e))?;
-    match told.recv_deadline(deadline) {
+    let answer = loop {
+        match told.recv_timeout(deadline.patience()) {
+            Err(RecvTimeoutError::Timeout) if !deadline.left().is_zero() => {}
+            answer => break answer,
+        }
+    };
+    match answer {
         Ok(Ok(list)) if list.is_empty() => Err(Unreached::new(
             Cause::NameNotFound,
             format!("the name {host} has no address"),
@@ -203,14 +250,14 @@ impl Failures {
 fn race(
     mut race: Race,
     patience: Duration,
-    deadline: Instant,
+    deadline: &Until,
 ) -> Result<(TcpStream, SocketAddr), Unreached> {
     let began = Instant::now();
     let mut running: Vec<Attempt> = Vec::new();
     let mut failures = Failures::default();
     loop {
         let now = Instant::now();
-        if now >= deadline {
+        if deadline.left().is_zero() {
             for a in running {
                 failures.add(a.address, Cause::TimedOut, "no answer in time");
             }
@@ -233,7 +280,8 @@ fn race(
             return Err(failures.told());
         }
         let until = running.iter().map(|a| a.until).min();
-        let until = until.unwrap_or(deadline).min(deadline);
+        let look = now + deadline.patience();
+        let until = until.unwrap_or(look).min(look);
         let until = match race.next_at() {
             Some(next) => until.min(began + next),
             None => until,
@@ -360,33 +408,42 @@ fn status_of(head: &[u8]) -> Option<u16> {
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) tcp: TcpStream,
-    pub(super) deadline: Option<Instant>,
+    pub(super) deadline: Option<Until>,
 }
 
 impl Wire {
-    fn patience(&self) -> io::Result<Option<Duration>> {
-        match self.deadline.map(left) {
-            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
-            patience => Ok(patience),
+    /// Tries until the deadline; what waits is looked at now and then.
+    fn tried<T>(
+        &mut self,
+        set: impl Fn(&TcpStream, Option<Duration>) -> io::Result<()>,
+        mut act: impl FnMut(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(deadline) = self.deadline.clone() else {
+            return act(&mut self.tcp);
+        };
+        loop {
+            let patience = deadline.patience();
+            if patience.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            set(&self.tcp, Some(patience))?;
+            match act(&mut self.tcp) {
+                Err(e) if is_timeout(&e) => {}
+                done => return done,
+            }
         }
     }
 }
 
 impl Read for Wire {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(patience) = self.patience()? {
-            self.tcp.set_read_timeout(Some(patience))?;
-        }
-        self.tcp.read(buf)
+        self.tried(TcpStream::set_read_timeout, |tcp| tcp.read(buf))
     }
 }
 
 impl Write for Wire {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if let Some(patience) = self.patience()? {
-            self.tcp.set_write_timeout(Some(patience))?;
-        }
-        self.tcp.write(buf)
+        self.tried(TcpStream::set_write_timeout, |tcp| tcp.write(buf))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -445,7 +502,11 @@ mod tests {
         addresses.push(alive.local_addr().unwrap());
         let began = Instant::now();
         let deadline = began + Duration::from_secs(20);
-        let won = race(Race::new(addresses, None), Duration::from_secs(5), deadline);
+        let won = race(
+            Race::new(addresses, None),
+            Duration::from_secs(5),
+            &Until::at(deadline),
+        );
         assert_eq!(won.unwrap().1, alive.local_addr().unwrap());
         assert!(began.elapsed() < Duration::from_secs(4));
     }
@@ -465,8 +526,8 @@ mod tests {
         addresses.push(alive.local_addr().unwrap());
         let deadline = Instant::now() + Duration::from_secs(20);
         let patience = Duration::from_secs(5);
-        assert!(race(Race::new(addresses, None), patience, deadline).is_ok());
-        let refused = race(Race::new(gone, None), patience, deadline).unwrap_err();
+        assert!(race(Race::new(addresses, None), patience, &Until::at(deadline)).is_ok());
+        let refused = race(Race::new(gone, None), patience, &Until::at(deadline)).unwrap_err();
         assert_eq!(refused.cause, Cause::Refused);
     }
 
@@ -475,7 +536,11 @@ mod tests {
         let (addresses, _kept) = dead(3);
         let began = Instant::now();
         let deadline = began + Duration::from_millis(700);
-        let late = race(Race::new(addresses, None), Duration::from_secs(5), deadline);
+        let late = race(
+            Race::new(addresses, None),
+            Duration::from_secs(5),
+            &Until::at(deadline),
+        );
         assert_eq!(late.unwrap_err().cause, Cause::TimedOut);
         assert!(began.elapsed() < Duration::from_secs(3));
     }

@@ -23,6 +23,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,7 @@ pub struct ChannelHandle {
     /// `None` once dropped on purpose.
     orders: Option<Sender<Order>>,
     wake: Arc<OwnedFd>,
+    given_up: Arc<AtomicBool>,
     over: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
@@ -119,17 +121,20 @@ pub fn spawn(thread: ChannelThread) -> Result<ChannelHandle, io::Error> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     let wake = Arc::new(eventfd(0, flags)?);
     let woken = wake.clone();
+    let given_up = Arc::new(AtomicBool::new(false));
+    let gone = Arc::clone(&given_up);
     let thread = std::thread::Builder::new()
         .name(thread.name.clone())
         .spawn(move || {
             // Dropped last: who waits for the end sees it when all else is gone.
             let _alive: Sender<()> = alive;
-            Runner::new(thread, taken, woken).run();
+            Runner::new(thread, taken, woken, gone).run();
         })?;
     Ok(ChannelHandle {
         socket,
         orders: Some(orders),
         wake,
+        given_up,
         over,
         thread: Some(thread),
     })
@@ -179,6 +184,7 @@ impl ChannelHandle {
     }
 
     fn hang_up(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
         self.orders = None;
         self.wake();
     }
@@ -201,7 +207,9 @@ struct Runner {
     session: Session,
     orders: Receiver<Order>,
     wake: Arc<OwnedFd>,
-    /// The handle is gone; its close has been passed on.
+    /// The handle is gone: nobody waits for the socket any more.
+    given_up: Arc<AtomicBool>,
+    /// Its close has been passed on.
     hung_up: bool,
     /// Frames without use for us.
     odd: u64,
@@ -225,7 +233,12 @@ struct Line {
 }
 
 impl Runner {
-    fn new(thread: ChannelThread, orders: Receiver<Order>, wake: Arc<OwnedFd>) -> Runner {
+    fn new(
+        thread: ChannelThread,
+        orders: Receiver<Order>,
+        wake: Arc<OwnedFd>,
+        given_up: Arc<AtomicBool>,
+    ) -> Runner {
         let now = thread.clock.now();
         Runner {
             veil: Veil::new(&thread.connect_uri),
@@ -238,24 +251,26 @@ impl Runner {
             farewell: thread.farewell,
             orders,
             wake,
+            given_up,
             hung_up: false,
             odd: 0,
         }
     }
 
     fn run(mut self) {
-        let end = match self
-            .connector
-            .dial(&self.connect_uri, self.clock.now().wall)
-        {
-            Ok(mut ws) => {
-                let end = self.serve(&mut ws);
-                // One try to say goodbye; the kernel sends it or not.
-                let _ = ws.close(None);
-                end
-            }
-            Err(end) => end,
-        };
+        let end =
+            match self
+                .connector
+                .dial(&self.connect_uri, self.clock.now().wall, &self.given_up)
+            {
+                Ok(mut ws) => {
+                    let end = self.serve(&mut ws);
+                    // One try to say goodbye; the kernel sends it or not.
+                    let _ = ws.close(None);
+                    end
+                }
+                Err(end) => end,
+            };
         // The socket is closed by now, so that a successor on the same channel
         // never meets it.
         self.session.handle(Input::Ended(end), self.clock.now());

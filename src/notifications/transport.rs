@@ -18,7 +18,7 @@ use ureq::unversioned::transport::{
 };
 
 use super::proxy::Proxy;
-use super::reach::{Reach, Target, is_timeout, left};
+use super::reach::{Reach, Target, Until, is_timeout, left};
 use super::unreached::{Unreached, cause_of_tls};
 use base::authority::{bare, is_loopback, port};
 use base::cause::Cause;
@@ -77,7 +77,9 @@ impl TcpConnector {
         };
         // This machine is never reached over a proxy.
         let proxy = self.proxy.as_ref().filter(|_| !is_loopback(host));
-        let tcp = self.reach.open(&target, proxy, PATIENCE, deadline)?;
+        let tcp = self
+            .reach
+            .open(&target, proxy, PATIENCE, &Until::at(deadline))?;
         tcp.set_nodelay(true)
             .map_err(|e| Unreached::of_machine(&e))?;
         Ok(tcp)

@@ -107,6 +107,26 @@ fn a_dropped_handle_ends_its_threads_within_a_second() {
 }
 
 #[test]
+fn a_handle_that_is_dropped_while_it_dials_ends_its_threads_within_a_second() {
+    let platform = platform(&[]);
+    let uri = platform.make_channel().unwrap();
+    // Whoever listens here says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("ws://{}/channels/x", silent.local_addr().unwrap());
+    let mine = "dialling";
+    let channel = Channel::builder().name(mine).connect(&uri).unwrap();
+    channel.rollover(&nowhere).unwrap();
+    let (_held, _) = silent.accept().unwrap();
+    assert_eq!(threads(mine), 3);
+    drop(channel);
+    let dropped = Instant::now();
+    while threads(mine) > 0 {
+        assert!(dropped.elapsed() < Duration::from_secs(1));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn a_reader_that_sleeps_loses_notifications_and_hears_which() {
     let platform = platform(&[]);
     let (uri, ids) = (
