@@ -239,6 +239,28 @@ fn wrap_up_of(of: &Value) -> Option<&Map<String, Value>> {
     of.get("wrapup")?.as_object()
 }
 
+/// `afterCallWork.state` of a communication, as far as it tells something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AcwState {
+    Pending,
+    Complete,
+    Skipped,
+    NotApplicable,
+}
+
+impl AcwState {
+    /// In whatever letter case it is written.
+    fn read(text: &str) -> Option<AcwState> {
+        Some(match text.to_ascii_lowercase().as_str() {
+            "pending" => AcwState::Pending,
+            "complete" => AcwState::Complete,
+            "skipped" => AcwState::Skipped,
+            "notapplicable" => AcwState::NotApplicable,
+            _ => return None,
+        })
+    }
+}
+
 /// Which of the participant's own members are about a leg.
 #[derive(Clone, Copy)]
 struct Spoken {
@@ -268,9 +290,7 @@ fn read_leg(
 
     let none = Value::Null;
     let acw = communication.get("afterCallWork").unwrap_or(&none);
-    let acw_state = text(acw, "state")
-        .map(str::to_ascii_lowercase)
-        .unwrap_or_default();
+    let acw_state = text(acw, "state").and_then(AcwState::read);
     let acw_end = instant(acw, "endTime");
     let acw_start = instant(acw, "startTime");
     let (start_acw, end_acw) = if spoken.times {
@@ -297,11 +317,11 @@ fn read_leg(
         && text(participant, "connectedTime").is_none();
 
     // The order of trust of protocol, section 11.1, with what keeps it open in between.
-    let (done, worked) = if matches!(acw_state.as_str(), "complete" | "skipped")
+    let (done, worked) = if matches!(acw_state, Some(AcwState::Complete | AcwState::Skipped))
         || acw_end.is_some()
     {
         (true, true)
-    } else if acw_state == "pending" {
+    } else if acw_state == Some(AcwState::Pending) {
         (false, false)
     } else if end_acw.is_some() {
         (true, true)
@@ -309,7 +329,7 @@ fn read_leg(
         (false, false)
     } else if wrap_up_end.is_some() || (skipped && ended) {
         (true, true)
-    } else if acw_state == "notapplicable" && ended {
+    } else if acw_state == Some(AcwState::NotApplicable) && ended {
         (true, false)
     } else {
         (
@@ -326,8 +346,9 @@ fn read_leg(
     let disconnected = instant(communication, "disconnectedTime");
     let none_comes = never_taken
         || skipped
-        || acw_state == "skipped"
-        || (acw_state == "notapplicable" && !may_come_late(participant, communication));
+        || acw_state == Some(AcwState::Skipped)
+        || (acw_state == Some(AcwState::NotApplicable)
+            && !may_come_late(participant, communication));
     LegView {
         late: done && time.is_none() && !none_comes,
         done_at: [wrap_up_end, acw_end, end_acw]
