@@ -73,7 +73,7 @@ pub fn render(s: &Snapshot) -> String {
         .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "verdict": v.sentence, "level": v.level.as_str(), "reasons": v.reasons,
+        "verdict": v.sentence, "level": v.level.label(), "reasons": v.reasons,
         "at": s.at.rfc3339(), "startedAt": s.started_at.rfc3339(),
         "interactions": counts(&s.interactions), "records": counts(&s.records),
         "oldest": oldest, "shape": shape, "channels": channels,

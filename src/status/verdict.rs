@@ -8,28 +8,18 @@ use std::time::Duration;
 use super::snapshot::Snapshot;
 use base::blame::Blame;
 use base::rows::RecordState;
+use base::words;
 use filing::HistoryState;
 
-/// How it is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
-    /// All is well.
-    Ok,
-    /// Worth a look; nothing is lost.
-    Warn,
-    /// A person is needed.
-    Bad,
-}
-
-impl Level {
-    /// `ok`, `warn`, `bad`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Warn => "warn",
-            Level::Bad => "bad",
-        }
+words! {
+    /// How it is; the worse, the greater.
+    Level {
+        /// All is well.
+        Ok = "ok",
+        /// Worth a look; nothing is lost.
+        Warn = "warn",
+        /// A person is needed.
+        Bad = "bad",
     }
 }
 
