@@ -33,6 +33,7 @@ use self::book::Book;
 use self::takeover::Twins;
 use crate::session::{self, About, End, Order, SocketRef};
 use base::cause::Cause;
+use base::gap::GapCause;
 use base::ids::Topic;
 use base::rng::Rng;
 use base::secret::Secret;
@@ -138,8 +139,8 @@ pub enum Item {
         topics: Vec<Topic>,
         /// The last sign of life before it.
         since: Wall,
-        /// Label of the cause.
-        cause: &'static str,
+        /// Why.
+        cause: GapCause,
     },
     /// The platform refuses these; they are given up.
     Refused {
@@ -449,7 +450,7 @@ impl Single {
     }
 
     /// What is live is not, or may have missed something.
-    fn gap(&mut self, topics: Vec<Topic>, cause: &'static str) {
+    fn gap(&mut self, topics: Vec<Topic>, cause: GapCause) {
         if !topics.is_empty() {
             let since = self.heard;
             self.item(Item::Gap {

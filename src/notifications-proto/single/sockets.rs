@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Failure, Item, Next, Output, Single, Socket};
 use crate::limits::{RECONNECT_PAUSE, RECONNECT_PAUSE_MAX};
 use crate::session::{self, End, Order, SocketRef};
+use base::gap::GapCause;
 use base::ids::Topic;
 use base::secret::Secret;
 use base::time::Now;
@@ -98,9 +99,9 @@ impl Single {
     /// The channel itself is over.
     pub(super) fn gone(&mut self, failure: Failure, now: Now) {
         let cause = match failure {
-            Failure::Expired => "channel-gone",
-            Failure::Replaced => "no-longer-subscribed",
-            _ => "token-revoked",
+            Failure::Expired => GapCause::ChannelGone,
+            Failure::Replaced => GapCause::NoLongerSubscribed,
+            _ => GapCause::TokenRevoked,
         };
         // Another channel that is about to take over goes on alone.
         let elsewhere = self.next.as_ref().is_some_and(|n| n.elsewhere.is_some());
@@ -212,7 +213,7 @@ impl Single {
             return self.switch(now);
         }
         let live = self.book.all_dark();
-        self.gap(live, end.label());
+        self.gap(live, end.cause());
         if self.next.is_some() {
             return self.switch(now);
         }

@@ -123,7 +123,7 @@ impl Bench {
         self.orders.iter().filter_map(of).collect()
     }
 
-    fn gaps(&self) -> Vec<(usize, &'static str)> {
+    fn gaps(&self) -> Vec<(usize, GapCause)> {
         let of = |item: &Item| match item {
             Item::Gap { topics, cause, .. } => Some((topics.len(), *cause)),
             _ => None,
@@ -166,7 +166,7 @@ fn a_lost_socket_is_a_gap_and_is_opened_again_until_it_serves() {
     let since = b.now.wall;
     b.now = b.now.plus(Duration::from_secs(20));
     b.fact(b.last(), Fact::Ended(End::Broken("x".into())));
-    assert_eq!(b.gaps(), [(3, "broken")]);
+    assert_eq!(b.gaps(), [(3, GapCause::Broken)]);
     assert!(matches!(&b.items[0], Item::Gap { since: s, .. } if *s == since));
     assert!(!b.single.connected());
     for _ in 0..5 {
@@ -320,7 +320,7 @@ fn after_a_closing_notice_a_second_socket_takes_over_and_nothing_is_missed() {
     let first = b.last();
     b.fact(first, Fact::Closing);
     b.fact(first, closed());
-    assert_eq!(b.gaps(), [(3, "closed")]);
+    assert_eq!(b.gaps(), [(3, GapCause::Closed)]);
     b.fact(b.last(), Fact::Opened);
     assert_eq!((b.live(), b.opened.len()), (3, 2));
 }

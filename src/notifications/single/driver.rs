@@ -188,7 +188,7 @@ impl Driver {
                 Item::Gap {
                     topics: names(topics),
                     since: instant(since),
-                    cause,
+                    cause: cause.label(),
                 }
             }
             single::Item::Refused {
