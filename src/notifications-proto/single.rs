@@ -410,6 +410,10 @@ impl Single {
             return;
         }
         self.sign_of_life(socket, &fact, now);
+        if matches!(fact, session::Fact::Ended(_)) {
+            // Nobody answers them any more.
+            self.tickets.retain(|_, ticket| ticket.socket != socket);
+        }
         match fact {
             session::Fact::Event { topic, body, about } => {
                 let two = self.next.is_some() || !self.leaving.is_empty();

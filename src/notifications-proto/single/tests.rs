@@ -292,6 +292,19 @@ fn what_is_not_answered_is_asked_again_and_told_if_it_lasts() {
 }
 
 #[test]
+fn what_a_socket_did_not_answer_is_forgotten_with_it() {
+    let mut b = Bench::serving(Settings::default(), 5);
+    b.confirming = false;
+    for _ in 0..50 {
+        b.fact(b.last(), closed());
+        b.pass(Duration::from_secs(40));
+        b.fact(b.last(), Fact::Opened);
+        b.fact(b.last(), Fact::Heard);
+    }
+    assert!(b.single.tickets.len() <= 1, "{}", b.single.tickets.len());
+}
+
+#[test]
 fn there_are_never_more_topics_than_a_channel_holds() {
     let mut b = Bench::serving(Settings::default(), 1000);
     b.give(Input::Subscribe(topics(1002)));

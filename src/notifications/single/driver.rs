@@ -53,6 +53,11 @@ impl Driver {
         self.obey();
         while !self.over {
             let input = self.wait();
+            if let Input::Unsubscribe(topics) = &input {
+                for topic in topics {
+                    self.live.remove(topic.as_str());
+                }
+            }
             self.single.handle(input, self.clock.now());
             self.obey();
         }
