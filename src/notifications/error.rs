@@ -101,6 +101,7 @@ impl Error {
                 | Reason::Ambiguous
                 | Reason::ReconnectFailed
                 | Reason::Handshake
+                | Reason::Login
                 | Reason::Machine
                 | Reason::Closing
                 | Reason::Status(408 | 425 | 429 | 500..)
@@ -123,7 +124,11 @@ impl Error {
             true => cause.words().into_owned(),
             false => format!("{}: {detail}", cause.words()),
         };
-        Error::new(Reason::Handshake, detail)
+        let reason = match cause {
+            Cause::Machine | Cause::NoRoots => Reason::Machine,
+            _ => Reason::Handshake,
+        };
+        Error::new(reason, detail)
     }
 
     pub(crate) fn of_failure(failure: Failure) -> Error {

@@ -13,17 +13,24 @@ use crate::error::Error;
 use crate::item::Item;
 
 /// Room beyond the limit for what is not a notification: gaps, failures, the end.
-const SPARE: usize = 16;
+const SPARE: usize = 24;
+/// Of that, what is kept for saying what was lost, and for the end.
+const KEPT: usize = 12;
 /// Topics of one gap that an overflow remembers; a client has at most 20,000.
 const TOPICS_MAX: usize = 20_000;
 
 /// What waits for a reader.
 pub(crate) type Items = Receiver<Result<Item, Error>>;
 
+/// What found no room.
 struct Lost {
     notifications: u64,
     topics: BTreeSet<String>,
     since: SystemTime,
+    /// With the last words about them.
+    refused: (BTreeSet<String>, String),
+    expiring: Option<SystemTime>,
+    closing: bool,
 }
 
 /// The driver's end.
@@ -31,6 +38,8 @@ pub(crate) struct Outlet {
     items: Sender<Result<Item, Error>>,
     limit: usize,
     lost: Option<Lost>,
+    /// When something was told last: nothing before is missing.
+    told: SystemTime,
     gone: bool,
 }
 
@@ -43,6 +52,7 @@ impl Outlet {
             items,
             limit,
             lost: None,
+            told: SystemTime::now(),
             gone: false,
         };
         (outlet, taken)
@@ -61,66 +71,106 @@ impl Outlet {
     /// Never blocks. `live` says which of some topics are live now.
     pub(crate) fn tell(&mut self, item: Item, live: impl Fn(&str) -> bool) {
         self.catch_up(&live);
-        let room = self.lost.is_none() && self.items.len() < self.limit;
-        if room && self.send(Ok(item.clone())) {
+        if self.lost.is_none() && self.items.len() < self.limit {
+            self.told = SystemTime::now();
+            self.send(Ok(item));
             return;
         }
+        let told = self.told;
         let lost = self.lost.get_or_insert_with(|| Lost {
             notifications: 0,
             topics: BTreeSet::new(),
-            since: SystemTime::now(),
+            since: told,
+            refused: (BTreeSet::new(), String::new()),
+            expiring: None,
+            closing: false,
         });
-        let topics = match item {
-            Item::Notification { topic, .. } => {
-                lost.notifications += 1;
-                vec![topic]
-            }
-            Item::Gap { topics, since, .. } => {
-                lost.since = lost.since.min(since);
-                topics
-            }
-            // What is live is told anew after the gap.
-            Item::Live { topics } => topics,
-            other => {
-                if self.items.len() < self.limit + SPARE / 2 {
-                    self.send(Ok(other));
+        let mut remember = |topics: Vec<String>| {
+            for topic in topics {
+                if lost.topics.len() < TOPICS_MAX {
+                    lost.topics.insert(topic);
                 }
-                return;
             }
         };
-        for topic in topics {
-            if lost.topics.len() < TOPICS_MAX {
-                lost.topics.insert(topic);
+        match item {
+            Item::Notification { topic, .. } => {
+                remember(vec![topic]);
+                lost.notifications += 1;
             }
+            Item::Gap { topics, since, .. } => {
+                remember(topics);
+                lost.since = lost.since.min(since);
+            }
+            // What is live is told anew after the gap.
+            Item::Live { topics } => remember(topics),
+            Item::Refused { topics, detail } => {
+                lost.refused.0.extend(topics);
+                lost.refused.1 = detail;
+            }
+            Item::Expiring { at } => lost.expiring = Some(at),
+            Item::Closing => lost.closing = true,
+            Item::Heartbeat | Item::Overflow { .. } => {}
         }
     }
 
-    /// A failure between the items, or the last word; it has room of its own.
+    /// A failure between the items. One for which there is no room is logged.
     pub(crate) fn fail(&mut self, error: Error) {
-        self.send(Err(error));
+        match self.items.len() < self.limit + SPARE - KEPT {
+            true => drop(self.send(Err(error))),
+            false => log::warn!("nobody reads what failed: {error}"),
+        }
+    }
+
+    /// The last word: what was lost, and why it ends.
+    pub(crate) fn finish(&mut self, error: Option<Error>) {
+        if self.lost.is_some() {
+            self.tell_lost(|_| false);
+        }
+        if let Some(error) = error {
+            self.send(Err(error));
+        }
     }
 
     /// Says what was lost, if there is room by now.
     pub(crate) fn catch_up(&mut self, live: impl Fn(&str) -> bool) {
-        if self.items.len() + 3 > self.limit.max(3) {
-            return;
+        if self.items.len() + 3 <= self.limit.max(3) {
+            self.tell_lost(live);
         }
+    }
+
+    fn tell_lost(&mut self, live: impl Fn(&str) -> bool) {
         let Some(lost) = self.lost.take() else {
             return;
         };
-        let topics: Vec<String> = lost.topics.into_iter().collect();
-        let again: Vec<String> = topics.iter().filter(|t| live(t)).cloned().collect();
-        self.send(Ok(Item::Overflow {
-            lost: lost.notifications,
-        }));
-        self.send(Ok(Item::Gap {
-            topics,
-            since: lost.since,
-            cause: "overflow",
-        }));
-        if !again.is_empty() {
-            self.send(Ok(Item::Live { topics: again }));
+        if lost.notifications > 0 {
+            self.send(Ok(Item::Overflow {
+                lost: lost.notifications,
+            }));
         }
+        if !lost.topics.is_empty() {
+            let topics: Vec<String> = lost.topics.into_iter().collect();
+            let again: Vec<String> = topics.iter().filter(|t| live(t)).cloned().collect();
+            self.send(Ok(Item::Gap {
+                topics,
+                since: lost.since,
+                cause: "overflow",
+            }));
+            if !again.is_empty() {
+                self.send(Ok(Item::Live { topics: again }));
+            }
+        }
+        let (refused, detail) = lost.refused;
+        if !refused.is_empty() {
+            let topics = refused.into_iter().collect();
+            self.send(Ok(Item::Refused { topics, detail }));
+        }
+        if let Some(at) = lost.expiring {
+            self.send(Ok(Item::Expiring { at }));
+        }
+        if lost.closing {
+            self.send(Ok(Item::Closing));
+        }
+        self.told = SystemTime::now();
     }
 
     fn send(&mut self, item: Result<Item, Error>) -> bool {
@@ -138,6 +188,7 @@ impl Outlet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     fn event(n: usize) -> Item {
         Item::Notification {
@@ -192,10 +243,48 @@ mod tests {
         assert!(told[4].is_err() && told.len() == 5, "{told:?}");
         outlet.catch_up(|_| false);
         let told: Vec<_> = items.try_iter().map(Result::unwrap).collect();
-        let [Item::Overflow { lost: 0 }, Item::Gap { topics, since, .. }] = &told[..] else {
+        let [Item::Gap { topics, since, .. }] = &told[..] else {
             panic!("{told:?}");
         };
         assert_eq!((topics.as_slice(), *since), (&["x".to_owned()][..], early));
+    }
+
+    #[test]
+    fn what_is_told_once_is_told_however_full_it_was_and_so_is_the_end() {
+        let (mut outlet, items) = Outlet::new(2);
+        for n in 0..5 {
+            outlet.tell(event(n), |_| false);
+        }
+        let before = SystemTime::now();
+        for n in 0..20 {
+            outlet.tell(Item::Heartbeat, |_| false);
+            let topics = vec![format!("refused-{n}")];
+            let detail = "no".to_owned();
+            outlet.tell(Item::Refused { topics, detail }, |_| false);
+            outlet.fail(Error::new(Reason::ExtensionFailed, "again"));
+        }
+        outlet.tell(Item::Expiring { at: before }, |_| false);
+        outlet.tell(Item::Closing, |_| false);
+        outlet.finish(Some(Error::new(Reason::Expired, "over")));
+        let told: Vec<_> = items.try_iter().collect();
+        assert_eq!(
+            told.last().unwrap().as_ref().unwrap_err().reason(),
+            Reason::Expired
+        );
+        let told: Vec<Item> = told.into_iter().filter_map(Result::ok).collect();
+        let [
+            _,
+            _,
+            Item::Overflow { lost: 3 },
+            Item::Gap { since, .. },
+            Item::Refused { topics, .. },
+            Item::Expiring { .. },
+            Item::Closing,
+        ] = &told[..]
+        else {
+            panic!("{told:?}");
+        };
+        assert!(*since <= before && topics.len() == 20);
     }
 
     #[test]

@@ -292,6 +292,7 @@ impl Driver {
     /// Sockets close politely, workers end; what does not in time is let go.
     fn farewell(mut self) {
         self.over.store(true, Ordering::Release);
+        self.outlet.finish(None);
         let until = Instant::now() + FAREWELL;
         for handle in self.sockets.values() {
             let _ = handle.send(Order::Close);

@@ -219,8 +219,7 @@ impl Driver {
         self.over = true;
         match (self.met.take(), error) {
             (Some(met), error) => drop(met.send(Err(error.unwrap_or_else(closed)))),
-            (None, Some(error)) => self.outlet.fail(error),
-            (None, None) => {}
+            (None, error) => self.outlet.finish(error),
         }
     }
 
