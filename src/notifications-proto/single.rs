@@ -239,13 +239,33 @@ struct Next {
     /// Topics that are not confirmed on it yet.
     pending: BTreeSet<Topic>,
     until: Mono,
+    proof: Proof,
+    /// The platform will close it as well.
+    closing: bool,
+}
+
+/// Whether the socket before was alive until everything was confirmed on the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Proof {
+    Open,
+    /// By the answer to this.
+    Asked(u64),
+    Given,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asks {
+    Subscribe,
+    /// The same once more, for the channel's life.
+    Extend,
+    Unsubscribe,
 }
 
 #[derive(Debug)]
 struct Ticket {
     socket: SocketRef,
     topics: Vec<Topic>,
-    extends: bool,
+    asks: Asks,
 }
 
 /// The machine. See the [module](self).
@@ -259,7 +279,13 @@ pub struct Single {
     next: Option<Next>,
     /// Sockets that were told to close; what still comes on them counts.
     leaving: BTreeSet<SocketRef>,
+    /// Some of those are another channel's.
+    rolled: bool,
     twins: Twins,
+    /// What is to be subscribed on which socket, as soon as answers leave room for it.
+    queue: BTreeMap<SocketRef, BTreeSet<Topic>>,
+    /// Given up, and still to be taken off the channel.
+    given_up: BTreeSet<Topic>,
     generation: u32,
     tickets: BTreeMap<u64, Ticket>,
     last_ticket: u64,
@@ -300,7 +326,10 @@ impl Single {
             current: None,
             next: None,
             leaving: BTreeSet::new(),
+            rolled: false,
             twins: Twins::default(),
+            queue: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             generation: 0,
             tickets: BTreeMap::new(),
             last_ticket: 0,
@@ -411,12 +440,14 @@ impl Single {
         }
         self.sign_of_life(socket, &fact, now);
         if matches!(fact, session::Fact::Ended(_)) {
-            // Nobody answers them any more.
-            self.tickets.retain(|_, ticket| ticket.socket != socket);
+            self.forget(socket, current);
         }
         match fact {
             session::Fact::Event { topic, body, about } => {
-                let two = self.next.is_some() || !self.leaving.is_empty();
+                // A second socket on the same channel gets nothing that the first gets; another
+                // channel may have had topics before we name them.
+                let next = self.next.as_ref();
+                let two = self.rolled || next.is_some_and(|n| n.elsewhere.is_some());
                 if !self.twins.came(socket, &topic, &body, two, now.mono) {
                     self.item(Item::Notification { topic, body, about });
                 }
@@ -425,7 +456,9 @@ impl Single {
             session::Fact::Ended(end) if next => self.next_lost(&end),
             session::Fact::Ended(_) => {
                 self.leaving.remove(&socket);
+                self.rolled &= !self.leaving.is_empty();
             }
+            session::Fact::Unsubscribed { ticket } => self.unsubscribed(ticket, now),
             session::Fact::Opened => self.opened(socket, now),
             session::Fact::Heard if current => self.item(Item::Heartbeat),
             session::Fact::Subscribed { ticket } => self.subscribed(ticket, now),
@@ -436,6 +469,11 @@ impl Single {
                 message,
             } => self.refused(ticket, confirmed, result, message, now),
             session::Fact::Closing if current => self.closing(now),
+            session::Fact::Closing if next => {
+                if let Some(next) = &mut self.next {
+                    next.closing = true;
+                }
+            }
             session::Fact::ChannelGone if current => self.gone(Failure::Expired, now),
             session::Fact::NoLongerSubscribed if current => self.gone(Failure::Replaced, now),
             session::Fact::TokenRevoked if current => self.gone(Failure::TokenRevoked, now),
@@ -470,12 +508,12 @@ impl Single {
             self.dial(now);
         }
         if self.next.as_ref().is_some_and(|n| n.until <= now.mono) {
-            self.give_up_next("it was not ready in time");
+            self.next_overdue(now);
         }
         if let Some((_, topics)) = self.again.take_if(|(at, _)| *at <= now.mono) {
             let topics: Vec<Topic> = topics.into_iter().filter(|t| self.book.has(t)).collect();
             for socket in self.open_sockets() {
-                self.send(socket, topics.clone(), false);
+                self.send(socket, topics.clone());
             }
         }
         if self.end_at().is_some_and(|at| at <= now.mono) {

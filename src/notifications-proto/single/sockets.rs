@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Failure, Item, Next, Output, Single, Socket};
-use crate::limits::{RECONNECT_PAUSE, RECONNECT_PAUSE_MAX};
+use super::{Asks, Failure, Item, Next, Output, Proof, Single, Socket, Ticket};
+use crate::limits::{RECONNECT_PAUSE, RECONNECT_PAUSE_MAX, TOPICS_PER_MESSAGE_MAX};
 use crate::session::{self, End, Order, SocketRef};
 use base::gap::GapCause;
 use base::ids::Topic;
@@ -81,10 +81,10 @@ impl Single {
         let wanted = self.book.names();
         if let Some(current) = self.current.as_mut().filter(|c| c.name == socket) {
             current.open = Some(now.mono);
-            self.send(socket, wanted, false);
+            self.send(socket, wanted);
         } else if let Some(next) = self.next.as_mut().filter(|n| n.socket.name == socket) {
             next.socket.open = Some(now.mono);
-            self.send(socket, wanted, false);
+            self.send(socket, wanted);
             self.take_over_if_ready(now);
         }
     }
@@ -125,6 +125,13 @@ impl Single {
     }
 
     pub(super) fn rollover(&mut self, uri: Secret, now: Now) {
+        // A second socket on the same channel is no other channel.
+        if uri == self.uri {
+            if self.next.is_none() {
+                self.begin_next(None, now);
+            }
+            return;
+        }
         if self.next.is_some() {
             self.give_up_next("another roll-over was asked for");
         }
@@ -139,14 +146,72 @@ impl Single {
             elsewhere,
             pending: self.book.names().into_iter().collect(),
             until: now.mono + TAKEOVER_PATIENCE,
+            proof: Proof::Open,
+            closing: false,
         });
     }
 
+    /// Takes over once everything is confirmed. Another channel's first has an answer from the
+    /// socket before: what that missed because it was dead already, nobody heard.
     pub(super) fn take_over_if_ready(&mut self, now: Now) {
+        let Some(next) = self.next.as_mut() else {
+            return;
+        };
+        if next.socket.open.is_none() || !next.pending.is_empty() {
+            return;
+        }
+        let before = self.current.as_ref().filter(|c| c.open.is_some());
+        let before = before.map(|c| c.name).filter(|_| next.elsewhere.is_some());
+        let Some(before) = before.filter(|_| !self.book.is_empty()) else {
+            return self.switch(now);
+        };
+        match next.proof {
+            Proof::Given => self.switch(now),
+            Proof::Asked(_) => {}
+            Proof::Open => {
+                let mut topics = self.book.names();
+                topics.truncate(TOPICS_PER_MESSAGE_MAX);
+                let ticket = self.ask(before, topics, Asks::Unsubscribe);
+                if let Some(next) = &mut self.next {
+                    next.proof = Proof::Asked(ticket);
+                }
+            }
+        }
+    }
+
+    /// The socket before has answered, or has not, since everything was confirmed on the next.
+    pub(super) fn proven(&mut self, ticket: u64, alive: bool, now: Now) {
+        let asked = |n: &&mut Next| n.proof == Proof::Asked(ticket);
+        let Some(next) = self.next.as_mut().filter(asked) else {
+            return;
+        };
+        next.proof = Proof::Given;
+        if !alive {
+            let live = self.book.all_dark();
+            self.gap(live, GapCause::NotConfirmed);
+        }
+        self.take_over_if_ready(now);
+    }
+
+    pub(super) fn next_overdue(&mut self, now: Now) {
         let ready = |n: &Next| n.socket.open.is_some() && n.pending.is_empty();
         if self.next.as_ref().is_some_and(ready) {
+            let live = self.book.all_dark();
+            self.gap(live, GapCause::NotConfirmed);
             self.switch(now);
+        } else {
+            self.give_up_next("it was not ready in time");
         }
+    }
+
+    /// Nobody answers what was asked on it any more.
+    pub(super) fn forget(&mut self, socket: SocketRef, current: bool) {
+        self.queue.remove(&socket);
+        let given_up = |t: &&Ticket| t.socket == socket && t.asks == Asks::Unsubscribe && current;
+        let lost = self.tickets.values().filter(given_up);
+        let left = lost.flat_map(|t| t.topics.iter().filter(|t| !self.book.has(t)).cloned());
+        self.given_up.extend(left);
+        self.tickets.retain(|_, ticket| ticket.socket != socket);
     }
 
     /// The next socket is the one from now on.
@@ -163,11 +228,15 @@ impl Single {
         self.short_lives = 0;
         if let Some(uri) = next.elsewhere {
             self.uri = uri;
+            self.rolled = !self.leaving.is_empty();
+            self.given_up.clear();
         }
         let open = self.current.as_ref().is_some_and(|c| c.open.is_some());
         if open {
             self.heard = now.wall;
             self.down_since = None;
+            self.attempts = 0;
+            self.refusals = (0, 0);
             self.lives_on(now);
         }
         let confirmed: Vec<Topic> = match open {
@@ -182,6 +251,9 @@ impl Single {
         let live = self.book.went_live(&confirmed);
         if !live.is_empty() {
             self.item(Item::Live(live));
+        }
+        if next.closing {
+            self.closing(now);
         }
     }
 
@@ -207,14 +279,18 @@ impl Single {
         let Some(lost) = self.current.take() else {
             return;
         };
-        // A second socket on the same channel hears all that this one would have.
-        let goes_on = |n: &Next| n.elsewhere.is_none() && n.socket.open.is_some();
-        if self.next.as_ref().is_some_and(goes_on) {
+        // A second socket on the same channel hears all that this one would have, and so does
+        // another channel's on which all is confirmed; a close is a sign of life.
+        let goes_on =
+            |n: &Next| n.socket.open.is_some() && (n.elsewhere.is_none() || n.pending.is_empty());
+        if matches!(end, End::Closed(_)) && self.next.as_ref().is_some_and(goes_on) {
             return self.switch(now);
         }
         let live = self.book.all_dark();
         self.gap(live, end.cause());
-        if self.next.is_some() {
+        // Another channel's that is not open yet may never be: this one is tried beside it.
+        let instead = |n: &Next| n.elsewhere.is_none() || n.socket.open.is_some();
+        if self.next.as_ref().is_some_and(instead) {
             return self.switch(now);
         }
         if !self.met {

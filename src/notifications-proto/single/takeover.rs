@@ -15,7 +15,7 @@ use crate::session::SocketRef;
 const REMEMBERED_MAX: usize = 1024;
 
 /// How long a frame may be on its way.
-const KEPT: Duration = Duration::from_secs(120);
+const KEPT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Event {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Failure, Item, Single, Ticket};
+use super::{Asks, Failure, Item, Single, Ticket};
 use crate::limits::TOPICS_PER_MESSAGE_MAX;
 use crate::session::{Order, SocketRef};
 use base::ids::Topic;
@@ -18,31 +18,60 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Subscribes in a row without an answer until the caller is told.
 const UNANSWERED_TOLD: u32 = 3;
 
+/// Messages without an answer on one socket: callers may name topics one by one.
+const UNANSWERED_MAX: usize = 4;
+
 /// Between tries to extend the channel's life.
 const EXTEND_AGAIN: Duration = Duration::from_secs(300);
 
 impl Single {
-    /// Subscribes topics on a socket, so many in a message.
-    pub(super) fn send(&mut self, socket: SocketRef, topics: Vec<Topic>, extends: bool) {
-        for some in topics.chunks(TOPICS_PER_MESSAGE_MAX) {
-            self.send_one(socket, some.to_vec(), extends);
+    /// Subscribes topics on a socket, so many in a message and so many messages at a time.
+    pub(super) fn send(&mut self, socket: SocketRef, topics: Vec<Topic>) {
+        self.queue.entry(socket).or_default().extend(topics);
+        self.flush(socket);
+    }
+
+    /// Sends what waits, as far as answers have left room for it.
+    pub(super) fn flush(&mut self, socket: SocketRef) {
+        loop {
+            let unanswered = self.tickets.values().filter(|t| t.socket == socket);
+            if unanswered.count() >= UNANSWERED_MAX {
+                return;
+            }
+            if self.is_current(socket) && !self.given_up.is_empty() {
+                let topics = take(&mut self.given_up);
+                self.ask(socket, topics, Asks::Unsubscribe);
+                continue;
+            }
+            let topics = self.queue.get_mut(&socket).map(take).unwrap_or_default();
+            if topics.is_empty() {
+                return;
+            }
+            self.ask(socket, topics, Asks::Subscribe);
         }
     }
 
-    pub(super) fn send_one(&mut self, socket: SocketRef, topics: Vec<Topic>, extends: bool) {
+    pub(super) fn ask(&mut self, socket: SocketRef, topics: Vec<Topic>, asks: Asks) -> u64 {
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        let order = Order::Subscribe {
-            ticket,
-            topics: topics.clone(),
+        let order = match asks {
+            Asks::Unsubscribe => Order::Unsubscribe {
+                ticket,
+                topics: topics.clone(),
+            },
+            Asks::Subscribe | Asks::Extend => Order::Subscribe {
+                ticket,
+                topics: topics.clone(),
+            },
         };
-        let sent = Ticket {
+        let asked = Ticket {
             socket,
             topics,
-            extends,
+            asks,
         };
-        self.tickets.insert(ticket, sent);
+        self.tickets.insert(ticket, asked);
         self.order(socket, order);
+        ticket
     }
 
     pub(super) fn subscribe(&mut self, topics: Vec<Topic>, _now: Now) {
@@ -58,8 +87,11 @@ impl Single {
         if let Some(next) = &mut self.next {
             next.pending.extend(added.iter().cloned());
         }
+        for topic in &added {
+            self.given_up.remove(topic);
+        }
         for socket in self.open_sockets() {
-            self.send(socket, added.clone(), false);
+            self.send(socket, added.clone());
         }
     }
 
@@ -71,16 +103,22 @@ impl Single {
         if let Some((_, again)) = &mut self.again {
             again.retain(|t| !gone.contains(t));
         }
-        for socket in self.open_sockets() {
-            for some in gone.chunks(TOPICS_PER_MESSAGE_MAX) {
-                self.last_ticket += 1;
-                let order = Order::Unsubscribe {
-                    ticket: self.last_ticket,
-                    topics: some.to_vec(),
-                };
-                self.order(socket, order);
-            }
+        for queue in self.queue.values_mut() {
+            queue.retain(|t| !gone.contains(t));
         }
+        // The channel keeps them over a lost socket, until it is told.
+        self.given_up.extend(gone);
+        let open = self.current.as_ref().filter(|c| c.open.is_some());
+        if let Some(socket) = open.map(|c| c.name) {
+            self.flush(socket);
+        }
+    }
+
+    pub(super) fn unsubscribed(&mut self, ticket: u64, now: Now) {
+        if let Some(done) = self.tickets.remove(&ticket) {
+            self.flush(done.socket);
+        }
+        self.proven(ticket, true, now);
     }
 
     pub(super) fn subscribed(&mut self, ticket: u64, now: Now) {
@@ -89,6 +127,7 @@ impl Single {
         };
         self.unanswered = 0;
         self.confirmed(done.socket, &done.topics, now);
+        self.flush(done.socket);
     }
 
     pub(super) fn confirmed(&mut self, socket: SocketRef, topics: &[Topic], now: Now) {
@@ -121,29 +160,35 @@ impl Single {
         message: String,
         now: Now,
     ) {
-        let Some(ticket) = self.tickets.remove(&ticket) else {
+        let Some(asked) = self.tickets.remove(&ticket) else {
             return;
         };
-        let (socket, extends) = (ticket.socket, ticket.extends);
+        let socket = asked.socket;
+        if asked.asks == Asks::Unsubscribe {
+            // Not answered is not done; refused is as done as it will be.
+            if result == 0 && self.is_current(socket) {
+                let left = asked.topics.into_iter().filter(|t| !self.book.has(t));
+                self.given_up.extend(left.collect::<Vec<_>>());
+            }
+            self.proven(ticket, result != 0, now);
+            return;
+        }
+        let extends = asked.asks == Asks::Extend;
         if !confirmed.is_empty() {
             self.confirmed(socket, &confirmed, now);
         }
         let wanted = |t: &Topic| !confirmed.contains(t) && self.book.has(t);
-        let left: Vec<Topic> = ticket
-            .topics
-            .iter()
-            .filter(|t| wanted(t))
-            .cloned()
-            .collect();
+        let left: Vec<Topic> = asked.topics.iter().filter(|t| wanted(t)).cloned().collect();
         // 404 speaks of the channel, and is told apart.
         if left.is_empty() || result == 404 || !(self.is_current(socket) || self.is_next(socket)) {
             return;
         }
-        if extends {
+        let passes = result == 0 || matches!(result, 408 | 429) || result >= 500;
+        if extends && passes {
             self.failed(Failure::ExtensionFailed(message));
             return;
         }
-        if result == 0 || matches!(result, 408 | 429) || result >= 500 {
+        if passes {
             self.unanswered += u32::from(result == 0);
             if result == 0 && self.unanswered == UNANSWERED_TOLD {
                 self.failed(Failure::Ambiguous(left.clone()));
@@ -166,9 +211,10 @@ impl Single {
         } else {
             // One of them spoils the message: which one is found by halves.
             let (some, others) = left.split_at(left.len() / 2);
-            self.send_one(socket, some.to_vec(), false);
-            self.send_one(socket, others.to_vec(), false);
+            self.ask(socket, some.to_vec(), asked.asks);
+            self.ask(socket, others.to_vec(), asked.asks);
         }
+        self.flush(socket);
     }
 
     pub(super) fn extend(&mut self, now: Now) {
@@ -176,7 +222,11 @@ impl Single {
         let wanted = self.book.names();
         let open = self.current.as_ref().filter(|c| c.open.is_some());
         match open.map(|c| c.name) {
-            Some(socket) if !wanted.is_empty() => self.send(socket, wanted, true),
+            Some(socket) if !wanted.is_empty() => {
+                for some in wanted.chunks(TOPICS_PER_MESSAGE_MAX) {
+                    self.ask(socket, some.to_vec(), Asks::Extend);
+                }
+            }
             Some(_) => self.failed(Failure::ExtensionFailed(
                 "there is no topic: a channel is extended by subscribing".into(),
             )),
@@ -195,4 +245,15 @@ impl Single {
             }
         }
     }
+}
+
+/// As many as one message holds.
+fn take(topics: &mut BTreeSet<Topic>) -> Vec<Topic> {
+    let mut some = Vec::new();
+    while some.len() < TOPICS_PER_MESSAGE_MAX
+        && let Some(topic) = topics.pop_first()
+    {
+        some.push(topic);
+    }
+    some
 }

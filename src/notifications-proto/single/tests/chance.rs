@@ -154,7 +154,12 @@ impl World {
         for _ in 0..self.rng.below(6) {
             self.deliver();
         }
-        self.now = self.now.plus(Duration::from_millis(self.rng.below(2_000)));
+        // A frame is on its way for a moment only.
+        let step = match self.platform.wire.is_empty() {
+            true => 2_000,
+            false => 50,
+        };
+        self.now = self.now.plus(Duration::from_millis(self.rng.below(step)));
         let due = |w: &World| w.single.next_deadline().filter(|d| d.at <= w.now.mono);
         if due(self).is_some() {
             self.single.handle(Input::Tick, self.now);
