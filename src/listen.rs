@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::select;
+use crossbeam_channel::{Receiver, bounded, select};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -36,6 +36,13 @@ pub fn listen(config: &Config, options: &ListenOptions) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => {
             complain(&format!("signals cannot be taken over: {error}"));
+            return ExitCode::Software;
+        }
+    };
+    let signals = match while_it_writes(signals) {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("no thread can be started: {error}"));
             return ExitCode::Software;
         }
     };
@@ -97,10 +104,29 @@ pub fn listen(config: &Config, options: &ListenOptions) -> ExitCode {
     }
 }
 
+/// The same signals; where what is printed waits for a reader that does not read, being asked to
+/// stop ends the process after a second.
+fn while_it_writes(signals: Receiver<Signal>) -> std::io::Result<Receiver<Signal>> {
+    let (tell, told) = bounded(4);
+    let thread = std::thread::Builder::new().name("patience".into());
+    thread.spawn(move || {
+        for signal in signals {
+            // The loop may have ended.
+            let _ = tell.try_send(signal);
+            if signal == Signal::Terminate {
+                std::thread::sleep(Duration::from_secs(1));
+                std::process::exit(i32::from(ExitCode::Done.number()));
+            }
+        }
+    })?;
+    Ok(told)
+}
+
 fn client(config: &Config, options: &ListenOptions) -> Result<Client, Error> {
     let genesys = &config.genesys;
     let wrong = |what: String| Error::with(Reason::Machine, what);
-    let channels = options.topic.len().div_ceil(TOPICS_PER_CHANNEL_MAX);
+    // One more for hand-over.
+    let channels = options.topic.len().div_ceil(TOPICS_PER_CHANNEL_MAX) + 1;
     let client = Client::builder()
         .region(&genesys.region)
         .hosts(&genesys.api_url, &genesys.login_url)

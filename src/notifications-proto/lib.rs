@@ -45,6 +45,7 @@ pub mod snapshot;
 mod sockets;
 pub mod token;
 mod topics;
+pub mod twins;
 mod waiting;
 pub mod way;
 
@@ -192,6 +193,10 @@ pub enum Fact {
         body: String,
         /// What else the frame said of it.
         about: session::About,
+        /// On which socket it came.
+        socket: SocketRef,
+        /// Another channel may have brought it, too, or may bring it yet: a hand-over.
+        twice: bool,
     },
     /// A conversation, or several, as REST shows them.
     Fetched {

@@ -23,15 +23,14 @@
 
 mod book;
 mod sockets;
-mod takeover;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::book::Book;
-use self::takeover::Twins;
 use crate::session::{self, About, End, Order, SocketRef};
+use crate::twins::Twins;
 use base::cause::Cause;
 use base::gap::GapCause;
 use base::ids::Topic;

@@ -56,8 +56,18 @@ impl Client {
             }
             session::Fact::Event { topic, body, about } => {
                 channel.heard = Some(now.mono);
-                self.out
-                    .push_back(Output::Fact(Fact::Event { topic, body, about }));
+                let twice = match self.topics.get(&topic) {
+                    Some(entry) => entry.slots.count_ones() > 1,
+                    // A part of a combined topic comes under a name of its own.
+                    None => self.channels.values().any(|c| c.successor.is_some()),
+                };
+                self.out.push_back(Output::Fact(Fact::Event {
+                    topic,
+                    body,
+                    about,
+                    socket,
+                    twice,
+                }));
             }
             session::Fact::Subscribed { ticket } | session::Fact::Unsubscribed { ticket } => {
                 channel.unanswered = 0;

@@ -38,6 +38,7 @@ use proto::connect_uri::Streaming;
 use proto::limits::{CHANNELS_MAX, TOPICS_PER_CHANNEL_MAX};
 use proto::rest::{Endpoints, Outcome};
 use proto::session::{self, SessionSettings, SocketRef};
+use proto::twins::Twins;
 
 /// Commands that may wait for the driver, which takes them at once.
 const COMMANDS_MAX: usize = 64;
@@ -49,8 +50,9 @@ const WORKERS: usize = 2;
 /// Any number of topics, up to 20,000, for whoever has credentials: token, channels, limits,
 /// hand-over and gaps are seen to.
 ///
-/// A blocking iterator of items, of all topics in one stream. Dropping it ends its threads;
-/// [`Client::close`] gives its topics up on the platform first.
+/// A blocking iterator of items, of all topics in one stream. Dropping it ends its threads. Its
+/// channels stay on the platform until they expire, and count among the twenty: a [`Keeper`]
+/// has the next run take them over.
 ///
 /// ```
 /// use genesys_notifications::{Client, Item};
@@ -338,7 +340,8 @@ impl ClientBuilder {
     /// said otherwise.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> ClientBuilder {
-        self.name = name.into();
+        // A thread's name may not hold one.
+        self.name = name.into().replace('\0', "");
         self
     }
 
@@ -410,6 +413,7 @@ impl ClientBuilder {
             sockets: BTreeMap::new(),
             signs: BTreeMap::new(),
             outlet,
+            twins: Twins::default(),
             live: BTreeSet::new(),
             keeper: self.keeper,
             told: None,

@@ -11,6 +11,8 @@
 
 mod driver;
 
+pub(crate) use self::driver::parts_of;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -311,7 +313,8 @@ impl Builder {
     /// said otherwise.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Builder {
-        self.name = name.into();
+        // A thread's name may not hold one.
+        self.name = name.into().replace('\0', "");
         self
     }
 
@@ -348,6 +351,7 @@ impl Builder {
             facts,
             heard,
             sockets: BTreeMap::new(),
+            opened: BTreeSet::new(),
             outlet,
             live: BTreeSet::new(),
             status: Arc::clone(&status),

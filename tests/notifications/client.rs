@@ -103,6 +103,35 @@ fn what_is_lost_is_a_gap_and_is_had_again() {
 }
 
 #[test]
+fn a_hand_over_under_flow_tells_nothing_twice() {
+    let platform = platform(&[("closing-seconds", "20")]);
+    let ids: Vec<String> = (0..300).map(|_| conversation(&platform)).collect();
+    let client = builder(&platform)
+        .topics_per_channel(100)
+        .connect()
+        .unwrap();
+    client.subscribe(ids.iter().map(|id| topic_of(id))).unwrap();
+    let mut seen = Vec::new();
+    until_live(&client, ids.len(), &mut seen);
+    fault(&platform, json!({"fault": "closing", "channel": "all"}));
+    for id in &ids {
+        wrap_up(&platform, id);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let told = events(&client, ids.len(), &mut seen);
+    while let Ok(Some(item)) = client.recv_timeout(Duration::from_secs(1)) {
+        assert!(
+            !is_event(&item),
+            "{item:?} after {} of {}",
+            told.len(),
+            ids.len()
+        );
+    }
+    let distinct: BTreeSet<&String> = told.iter().collect();
+    assert_eq!((told.len(), distinct.len()), (300, 300));
+}
+
+#[test]
 fn a_revoked_token_is_replaced_under_flow() {
     let platform = platform(&[
         ("heartbeat-seconds", "1"),

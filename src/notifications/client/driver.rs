@@ -17,7 +17,7 @@ use crate::item::Item;
 use crate::keeper::{Keeper, KeptChannel};
 use crate::outlet::Outlet;
 use crate::rest::{Job, RestPool};
-use crate::single::instant;
+use crate::single::{instant, parts_of};
 use crate::socket_thread::{self, ChannelHandle, ChannelThread};
 use base::cause::Cause;
 use base::ids::Topic;
@@ -27,6 +27,7 @@ use base::time::{Mono, Wall};
 use base::wire::NoAnswer;
 use proto::rest::{Failure, Outcome};
 use proto::session::{self, Order, SessionSettings, SocketRef};
+use proto::twins::Twins;
 use proto::{CallId, Fact, Input, Output};
 
 /// Something that was dropped is told within this, once there is room.
@@ -52,6 +53,8 @@ pub(super) struct Driver {
     /// The last sign of life of each socket, those that ended just now among them.
     pub(super) signs: BTreeMap<SocketRef, Wall>,
     pub(super) outlet: Outlet,
+    /// What came during a hand-over.
+    pub(super) twins: Twins,
     /// Topics that are live, in lower case.
     pub(super) live: BTreeSet<String>,
     pub(super) keeper: Box<dyn Keeper>,
@@ -95,8 +98,8 @@ impl Driver {
                     Some(topics.into_iter().map(Input::Watch).collect())
                 }
                 Ok(Command::Unsubscribe(topics)) => {
-                    for topic in &topics {
-                        self.live.remove(topic.as_str());
+                    for part in topics.iter().flat_map(parts_of) {
+                        self.live.remove(&part);
                     }
                     Some(topics.into_iter().map(Input::Unwatch).collect())
                 }
@@ -225,14 +228,14 @@ impl Driver {
         let name = |topic: &Topic| topic.written().to_owned();
         match fact {
             Fact::Live { topic } => {
-                self.live.insert(topic.as_str().to_owned());
+                self.live.extend(parts_of(&topic));
                 self.tell(Item::Live {
                     topics: vec![name(&topic)],
                 });
             }
             Fact::Gap { topics, cause } => {
-                for topic in &topics {
-                    self.live.remove(topic.as_str());
+                for part in topics.iter().flat_map(parts_of) {
+                    self.live.remove(&part);
                 }
                 // Which socket each was on is not told: the earliest sign is safe for all.
                 let now = self.clock.now().wall;
@@ -250,12 +253,23 @@ impl Driver {
                     detail,
                 });
             }
-            Fact::Event { topic, body, about } => self.tell(Item::Notification {
-                topic: name(&topic),
+            Fact::Event {
+                topic,
                 body,
-                correlation_id: about.correlation_id,
-                version: about.version,
-            }),
+                about,
+                socket,
+                twice,
+            } => {
+                let now = self.clock.now().mono;
+                if !self.twins.came(socket, &topic, &body, twice, now) {
+                    self.tell(Item::Notification {
+                        topic: name(&topic),
+                        body,
+                        correlation_id: about.correlation_id,
+                        version: about.version,
+                    });
+                }
+            }
             // Nobody here asks about conversations, and topics that wait are told when they are live.
             Fact::Short { .. } | Fact::Fetched { .. } => {}
         }

@@ -36,6 +36,8 @@ pub(super) struct Driver {
     pub(super) facts: Sender<(SocketRef, session::Fact)>,
     pub(super) heard: Receiver<(SocketRef, session::Fact)>,
     pub(super) sockets: BTreeMap<SocketRef, ChannelHandle>,
+    /// Those of the sockets that are open.
+    pub(super) opened: BTreeSet<SocketRef>,
     pub(super) outlet: Outlet,
     /// Topics that are live, in lower case.
     pub(super) live: BTreeSet<String>,
@@ -54,8 +56,8 @@ impl Driver {
         while !self.over {
             let input = self.wait();
             if let Input::Unsubscribe(topics) = &input {
-                for topic in topics {
-                    self.live.remove(topic.as_str());
+                for part in topics.iter().flat_map(parts_of) {
+                    self.live.remove(&part);
                 }
             }
             self.single.handle(input, self.clock.now());
@@ -76,8 +78,13 @@ impl Driver {
             recv(self.commands) -> command => command.unwrap_or(Input::Close),
             recv(self.heard) -> heard => match heard {
                 Ok((socket, fact)) => {
-                    if matches!(fact, session::Fact::Ended(_)) {
-                        self.sockets.remove(&socket);
+                    match &fact {
+                        session::Fact::Opened => drop(self.opened.insert(socket)),
+                        session::Fact::Ended(_) => {
+                            self.opened.remove(&socket);
+                            self.sockets.remove(&socket);
+                        }
+                        _ => {}
                     }
                     Input::Session { socket, fact }
                 }
@@ -151,6 +158,11 @@ impl Driver {
     }
 
     fn order(&mut self, socket: SocketRef, order: Order) {
+        if order == Order::Close && !self.opened.contains(&socket) {
+            // One that is being dialled is broken off, and never opens.
+            self.sockets.remove(&socket);
+            return;
+        }
         let Some(handle) = self.sockets.get(&socket) else {
             return;
         };
@@ -176,8 +188,7 @@ impl Driver {
             },
             single::Item::Heartbeat => Item::Heartbeat,
             single::Item::Live(topics) => {
-                self.live
-                    .extend(topics.iter().map(|t| t.as_str().to_owned()));
+                self.live.extend(topics.iter().flat_map(parts_of));
                 Item::Live {
                     topics: names(topics),
                 }
@@ -187,8 +198,8 @@ impl Driver {
                 since,
                 cause,
             } => {
-                for topic in &topics {
-                    self.live.remove(topic.as_str());
+                for part in topics.iter().flat_map(parts_of) {
+                    self.live.remove(&part);
                 }
                 Item::Gap {
                     topics: names(topics),
@@ -234,4 +245,15 @@ impl Driver {
             }
         }
     }
+}
+
+/// The names under which events of a topic come: of a combined one those of its parts, too
+/// (protocol, section 5). In lower case.
+pub(crate) fn parts_of(topic: &Topic) -> Vec<String> {
+    let name = topic.as_str();
+    let mut names = vec![name.to_owned()];
+    if let Some((prefix, parts)) = name.split_once('?') {
+        names.extend(parts.split('&').map(|part| format!("{prefix}.{part}")));
+    }
+    names
 }

@@ -27,7 +27,7 @@ struct Event {
 
 /// What came while there were several sockets.
 #[derive(Debug, Default)]
-pub(super) struct Twins {
+pub struct Twins {
     seen: VecDeque<Event>,
     until: Mono,
 }
@@ -36,7 +36,7 @@ impl Twins {
     /// Whether this event has come on another socket before. Two equal events on one socket are
     /// two events. While there are `two` sockets it may come on the other yet; for a while
     /// after there was a second one, what came on that may still come here.
-    pub(super) fn came(
+    pub fn came(
         &mut self,
         socket: SocketRef,
         topic: &Topic,
