@@ -374,6 +374,7 @@ impl ClientBuilder {
         let clock = Arc::new(Clock::new());
         let (events, heard) = bounded(EVENTS_MAX);
         let answered = events.clone();
+        let given_up = Arc::new(AtomicBool::new(false));
         let rest = RestPool::start(RestWorkers {
             workers: WORKERS,
             queue: proto::limits::CALLS_IN_FLIGHT_MAX,
@@ -381,13 +382,15 @@ impl ClientBuilder {
                 api_url: self.api_url.clone(),
                 login_url: self.login_url.clone(),
             },
-            agent: rest::agent(&http).into(),
+            agent: rest::agent_until(&http, Arc::clone(&given_up)).into(),
             token_request: Box::new(move |now| credentials.request(now)),
             // Who drives may have ended.
             outcomes: Box::new(move |ticket, outcome| {
                 drop(answered.send(Event::Answered(ticket, outcome)));
             }),
             clock: Arc::clone(&clock),
+            name: format!("{}-r", self.name),
+            given_up,
         })
         .map_err(|e| machine("no thread can be started", e))?;
         let settings = proto::Settings {

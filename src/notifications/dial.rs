@@ -79,7 +79,7 @@ impl Connector {
     ) -> Result<Socket, End> {
         let veil = Veil::new(uri);
         let deadline = Instant::now() + self.handshake_timeout;
-        let deadline = Until::given_up(deadline, Arc::clone(given_up));
+        let deadline = Until::new(deadline, Arc::clone(given_up));
         self.open(uri.expose(), now, deadline)
             .map_err(|end| match end {
                 End::NotConnected { cause, detail } => End::NotConnected {

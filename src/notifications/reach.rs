@@ -40,37 +40,26 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(super) struct Until {
     at: Instant,
-    given_up: Option<Arc<AtomicBool>>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl Until {
-    /// Until then, whatever happens.
-    pub(super) fn at(at: Instant) -> Until {
-        Until { at, given_up: None }
-    }
-
     /// Until then, or until it is said that nobody waits for it any more.
-    pub(super) fn given_up(at: Instant, given_up: Arc<AtomicBool>) -> Until {
-        Until {
-            at,
-            given_up: Some(given_up),
-        }
+    pub(super) fn new(at: Instant, given_up: Arc<AtomicBool>) -> Until {
+        Until { at, given_up }
     }
 
     /// How long it may take yet.
     fn left(&self) -> Duration {
-        match &self.given_up {
-            Some(given_up) if given_up.load(Ordering::Relaxed) => Duration::ZERO,
-            _ => left(self.at),
+        match self.given_up.load(Ordering::Relaxed) {
+            true => Duration::ZERO,
+            false => left(self.at),
         }
     }
 
     /// How long to wait at a time.
     fn patience(&self) -> Duration {
-        match self.given_up {
-            Some(_) => self.left().min(LOOK_EVERY),
-            None => self.left(),
-        }
+        self.left().min(LOOK_EVERY)
     }
 }
 
@@ -505,7 +494,7 @@ mod tests {
         let won = race(
             Race::new(addresses, None),
             Duration::from_secs(5),
-            &Until::at(deadline),
+            &Until::new(deadline, Arc::default()),
         );
         assert_eq!(won.unwrap().1, alive.local_addr().unwrap());
         assert!(began.elapsed() < Duration::from_secs(4));
@@ -526,8 +515,20 @@ mod tests {
         addresses.push(alive.local_addr().unwrap());
         let deadline = Instant::now() + Duration::from_secs(20);
         let patience = Duration::from_secs(5);
-        assert!(race(Race::new(addresses, None), patience, &Until::at(deadline)).is_ok());
-        let refused = race(Race::new(gone, None), patience, &Until::at(deadline)).unwrap_err();
+        assert!(
+            race(
+                Race::new(addresses, None),
+                patience,
+                &Until::new(deadline, Arc::default())
+            )
+            .is_ok()
+        );
+        let refused = race(
+            Race::new(gone, None),
+            patience,
+            &Until::new(deadline, Arc::default()),
+        )
+        .unwrap_err();
         assert_eq!(refused.cause, Cause::Refused);
     }
 
@@ -539,7 +540,7 @@ mod tests {
         let late = race(
             Race::new(addresses, None),
             Duration::from_secs(5),
-            &Until::at(deadline),
+            &Until::new(deadline, Arc::default()),
         );
         assert_eq!(late.unwrap_err().cause, Cause::TimedOut);
         assert!(began.elapsed() < Duration::from_secs(3));

@@ -16,6 +16,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,12 @@ pub struct HttpSettings {
 /// Makes an agent; clones of it share connections.
 #[must_use]
 pub fn agent(settings: &HttpSettings) -> Agent {
+    agent_until(settings, Arc::default())
+}
+
+/// The same; connections that are on their way are broken off once it is given up.
+#[must_use]
+pub fn agent_until(settings: &HttpSettings, given_up: Arc<AtomicBool>) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -89,7 +96,7 @@ pub fn agent(settings: &HttpSettings) -> Agent {
         .user_agent(proto::oauth::USER_AGENT)
         .accept_encoding(ureq::config::AutoHeaderValue::None)
         .build();
-    let connector = TcpConnector::new(settings.proxy.clone())
+    let connector = TcpConnector::new(settings.proxy.clone(), given_up)
         .chain(TlsConnector::default())
         .chain(Answers);
     Agent::with_parts(config, connector, LaterResolver)
@@ -240,6 +247,10 @@ pub struct RestWorkers {
     pub outcomes: Outcomes,
     /// The clocks.
     pub clock: Arc<Clock>,
+    /// What the threads' names begin with.
+    pub name: String,
+    /// Set when they are to end, for the agent's connections that are on their way.
+    pub given_up: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for RestWorkers {
@@ -268,21 +279,27 @@ pub struct Full;
 pub struct RestPool {
     pool: Pool<Job>,
     agent: Shared<Agent>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl RestPool {
-    /// Starts threads named `rest-N`.
+    /// Starts the threads, named by their number.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start(workers: RestWorkers) -> Result<RestPool, io::Error> {
         let agent = workers.agent.clone();
-        let (count, queue) = (workers.workers, workers.queue);
-        let pool = Pool::start("rest", count, queue, move |job: Job| {
+        let given_up = Arc::clone(&workers.given_up);
+        let (count, queue, name) = (workers.workers, workers.queue, workers.name.clone());
+        let pool = Pool::start(&name, count, queue, move |job: Job| {
             let outcome = work(&workers, &job);
             (workers.outcomes)(job.ticket, outcome);
         })?;
-        Ok(RestPool { pool, agent })
+        Ok(RestPool {
+            pool,
+            agent,
+            given_up,
+        })
     }
 
     /// Gives a job; never blocks.
@@ -296,6 +313,7 @@ impl RestPool {
     /// Ends the workers: what waits is dropped, what is under way is broken off.
     /// True if all have ended by `deadline`.
     pub fn stop(self, deadline: Instant) -> bool {
+        self.given_up.store(true, Ordering::Relaxed);
         self.pool.stop(deadline, || self.agent.get().shutdown())
     }
 }

@@ -6,6 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use http::Uri;
@@ -51,13 +52,16 @@ impl Resolver for LaterResolver {
 pub(super) struct TcpConnector {
     reach: Reach,
     proxy: Option<Proxy>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl TcpConnector {
-    pub(super) fn new(proxy: Option<Proxy>) -> TcpConnector {
+    /// Connections that are on their way are broken off once they are given up.
+    pub(super) fn new(proxy: Option<Proxy>, given_up: Arc<AtomicBool>) -> TcpConnector {
         TcpConnector {
             reach: Reach::default(),
             proxy,
+            given_up,
         }
     }
 
@@ -77,9 +81,8 @@ impl TcpConnector {
         };
         // This machine is never reached over a proxy.
         let proxy = self.proxy.as_ref().filter(|_| !is_loopback(host));
-        let tcp = self
-            .reach
-            .open(&target, proxy, PATIENCE, &Until::at(deadline))?;
+        let until = Until::new(deadline, Arc::clone(&self.given_up));
+        let tcp = self.reach.open(&target, proxy, PATIENCE, &until)?;
         tcp.set_nodelay(true)
             .map_err(|e| Unreached::of_machine(&e))?;
         Ok(tcp)

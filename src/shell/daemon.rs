@@ -249,6 +249,8 @@ fn start_rest(outside: &Outside, events: &Sender<Event>) -> io::Result<RestPool>
             }));
         }),
         clock: outside.clock.clone(),
+        name: "rest".into(),
+        given_up: Arc::default(),
     })
 }
 

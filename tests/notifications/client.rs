@@ -257,3 +257,28 @@ fn a_dropped_client_ends_its_threads_within_a_second() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+#[test]
+fn a_client_whose_platform_does_not_answer_ends_its_threads_within_a_second() {
+    // Whoever listens here says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}", silent.local_addr().unwrap());
+    let client = Client::builder()
+        .hosts(&nowhere, &nowhere)
+        .client_credentials("id", "secret")
+        .name("silent-client")
+        .connect()
+        .unwrap();
+    let (_held, _) = silent.accept().unwrap();
+    assert!(threads("silent-client") >= 3);
+    drop(client);
+    let dropped = Instant::now();
+    while threads("silent-client") > 0 {
+        assert!(
+            dropped.elapsed() < Duration::from_secs(1),
+            "{}",
+            threads("silent-client")
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -314,6 +314,8 @@ fn rig(url: String, agent: Agent, token_request: TokenRequest) -> Rig {
             let _ = tell.send((ticket, outcome));
         }),
         clock: Arc::new(Clock::new()),
+        name: "rest".into(),
+        given_up: Arc::default(),
     });
     Rig {
         pool: pool.unwrap(),
