@@ -161,8 +161,8 @@ impl Client {
         &self.items
     }
 
-    /// Subscribes topics, too. Each is told [`Item::Live`] or [`Item::Refused`]; those for which
-    /// there is no place wait for one.
+    /// Subscribes topics, too. Each that is not wanted yet, in any letter case, is told
+    /// [`Item::Live`] or [`Item::Refused`]; those for which there is no place wait for one.
     ///
     /// # Errors
     /// [`Reason::RefusedTopic`] for a topic that cannot be one, [`Reason::Closed`].

@@ -143,7 +143,8 @@ impl Channel {
         &self.items
     }
 
-    /// Subscribes topics, too. Each is told [`Item::Live`] or [`Item::Refused`].
+    /// Subscribes topics, too. Each that is not wanted yet, in any letter case, is told
+    /// [`Item::Live`] or [`Item::Refused`].
     ///
     /// # Errors
     /// [`Reason::RefusedTopic`] for a topic that cannot be one, [`Reason::Closed`] once the

@@ -41,6 +41,9 @@ use proto::session::{End, Fact, Input, Order, Output, Session, SessionSettings, 
 /// Orders that may wait for one thread; the loop is told when there is no room.
 pub const ORDERS_MAX: usize = 256;
 
+/// Ids of channels are longer than anything else that stands in their place.
+const ID_MIN: usize = 8;
+
 /// Frames read, and orders taken, before the thread looks at everything else again.
 const BUDGET: usize = 256;
 
@@ -112,8 +115,7 @@ pub fn spawn(thread: ChannelThread) -> Result<ChannelHandle, io::Error> {
     let socket = thread.socket;
     // One of an earlier run is known from here on.
     crate::redaction::learn_passing(&thread.connect_uri);
-    let uri = thread.connect_uri.expose();
-    if let Some(id) = uri.rsplit(['/', '=']).next() {
+    for id in ids_in(thread.connect_uri.expose()) {
         crate::redaction::learn_passing(&Secret::new(id));
     }
     let (orders, taken) = bounded(ORDERS_MAX);
@@ -138,6 +140,20 @@ pub fn spawn(thread: ChannelThread) -> Result<ChannelHandle, io::Error> {
         over,
         thread: Some(thread),
     })
+}
+
+/// What of a connect URI gives the channel away by itself: the end of the path, and what is set
+/// to something long behind it. Short words would hide half of the log.
+fn ids_in(uri: &str) -> impl Iterator<Item = &str> {
+    // The host is no secret.
+    let (_, behind) = uri.split_once("://").unwrap_or(("", uri));
+    let (_, behind) = behind.split_once('/').unwrap_or_default();
+    let (path, query) = behind.split_once('?').unwrap_or((behind, ""));
+    let values = query
+        .split('&')
+        .filter_map(|pair| Some(pair.split_once('=')?.1));
+    let ids = path.rsplit('/').take(1).chain(values);
+    ids.filter(|id| id.len() >= ID_MIN)
 }
 
 impl ChannelHandle {
@@ -486,4 +502,26 @@ fn is_would_block(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_channel_is_found_wherever_it_stands_and_nothing_short() {
+        let ids = |uri| ids_in(uri).collect::<Vec<_>>();
+        assert_eq!(ids("wss://h/channels/streaming-0-abc"), ["streaming-0-abc"]);
+        assert_eq!(
+            ids("wss://h/channels/streaming-0-abc?x=1"),
+            ["streaming-0-abc"]
+        );
+        assert_eq!(
+            ids("wss://h/c?v=2&channel=streaming-0-abc"),
+            ["streaming-0-abc"]
+        );
+        for nothing in ["wss://h/", "wss://streaming.example", "streaming.example"] {
+            assert!(ids(nothing).is_empty(), "{nothing}");
+        }
+    }
 }
