@@ -72,7 +72,7 @@ pub fn listen(config: &Config, options: &ListenOptions) -> ExitCode {
         let line = match item {
             // It ends when it is closed, and nobody here does that.
             Err(_) => return ExitCode::Software,
-            Ok(Err(error)) if error.reason() == Reason::Login => {
+            Ok(Err(error)) if !error.is_permanent() => {
                 complain(&error.to_string());
                 continue;
             }

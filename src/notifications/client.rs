@@ -346,8 +346,8 @@ impl ClientBuilder {
     }
 
     /// Begins to connect, and returns at once: whether credentials and network are good is told
-    /// by what comes, [`Item::Live`] or a failure with [`Reason::Login`], after which it goes on
-    /// trying.
+    /// by what comes: [`Item::Live`], or a failure with [`Reason::Login`] (signing in) or
+    /// [`Reason::Handshake`] (channels and their sockets), after which it goes on trying.
     ///
     /// # Errors
     /// No credentials were given ([`Reason::Login`]), certificates cannot be used
@@ -419,7 +419,7 @@ impl ClientBuilder {
             twins: Twins::default(),
             live: BTreeSet::new(),
             keeper: self.keeper,
-            told: None,
+            told: BTreeMap::new(),
             name: self.name.clone(),
             over: Arc::clone(&over),
         };

@@ -19,8 +19,8 @@ pub enum Item {
         /// `version`.
         version: Option<String>,
     },
-    /// A sign of life of the platform: its heartbeat, or its answer to a ping. Not more often
-    /// than every ten seconds.
+    /// A sign of life of the platform: its heartbeat, or its answer to a ping. Of one socket not
+    /// more often than every ten seconds.
     Heartbeat,
     /// The subscription of these topics is confirmed: from here on nothing of them is missed
     /// without a [`Gap`](Item::Gap).

@@ -186,7 +186,8 @@ impl Channel {
         self.command(Input::Rollover(address(connect_uri)?))
     }
 
-    /// Asks the platform for a sign of life: [`Item::Heartbeat`] follows, or a gap.
+    /// Asks the platform for a sign of life: [`Item::Heartbeat`] follows, unless there was one in
+    /// the ten seconds before, or a gap.
     ///
     /// # Errors
     /// [`Reason::Closed`].

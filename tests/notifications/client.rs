@@ -282,3 +282,30 @@ fn a_client_whose_platform_does_not_answer_ends_its_threads_within_a_second() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+#[test]
+fn sockets_that_cannot_be_had_are_told_while_it_goes_on_trying() {
+    let platform = platform(&[]);
+    fault(
+        &platform,
+        json!({"fault": "fail-rest", "call": "upgrade", "times": 2,
+            "failure": {"with": "status", "status": 503}}),
+    );
+    let client = builder(&platform).connect().unwrap();
+    client
+        .subscribe([topic_of(&conversation(&platform))])
+        .unwrap();
+    let began = Instant::now();
+    let (mut told, mut live) = (false, false);
+    while !(told && live) {
+        assert!(began.elapsed() < PATIENCE, "told {told}, live {live}");
+        match client.recv_timeout(Duration::from_millis(200)) {
+            Err(error) => {
+                assert_eq!(error.reason(), Reason::Handshake, "{error}");
+                assert!(!error.is_permanent());
+                told = true;
+            }
+            Ok(item) => live |= matches!(item, Some(Item::Live { .. })),
+        }
+    }
+}

@@ -58,8 +58,8 @@ pub(super) struct Driver {
     /// Topics that are live, in lower case.
     pub(super) live: BTreeSet<String>,
     pub(super) keeper: Box<dyn Keeper>,
-    /// What was said of signing in, and when.
-    pub(super) told: Option<(String, Mono)>,
+    /// What was said of each trouble that keeps everything from coming, and when.
+    pub(super) told: BTreeMap<&'static str, (String, Mono)>,
     pub(super) name: String,
     pub(super) over: Arc<AtomicBool>,
 }
@@ -275,8 +275,7 @@ impl Driver {
         }
     }
 
-    /// What people should know goes to the log; that nothing comes because signing in fails, to
-    /// the reader, too.
+    /// What people should know goes to the log; why nothing comes, to the reader, too.
     fn notice(&mut self, notice: &Notice) {
         let level = match notice.level {
             Level::Error => log::Level::Error,
@@ -285,16 +284,20 @@ impl Driver {
             Level::Debug => log::Level::Debug,
         };
         log::log!(level, "{}: {}", notice.label, notice.text);
-        if !matches!(notice.label, "token-refused" | "token-failed") {
+        let reason = match notice.label {
+            "token-refused" | "token-failed" => Reason::Login,
+            "channel-not-made" | "connect-uri-refused" | "socket-refused" | "socket-unreached" => {
+                Reason::Handshake
+            }
+            _ => return,
+        };
+        let now = self.clock.now().mono;
+        let told = self.told.get(notice.label);
+        if told.is_some_and(|(text, at)| *text == notice.text && now.since(*at) < TOLD_AGAIN) {
             return;
         }
-        let now = self.clock.now().mono;
-        let again =
-            |(text, at): &(String, Mono)| *text == notice.text && now.since(*at) < TOLD_AGAIN;
-        if !self.told.as_ref().is_some_and(again) {
-            self.told = Some((notice.text.clone(), now));
-            self.outlet.fail(Error::new(Reason::Login, &*notice.text));
-        }
+        self.told.insert(notice.label, (notice.text.clone(), now));
+        self.outlet.fail(Error::new(reason, &*notice.text));
     }
 
     fn tell(&mut self, item: Item) {
