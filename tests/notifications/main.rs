@@ -14,6 +14,9 @@ use simulator::{Options, Running};
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A second, and what a busy machine takes beside.
+const SOON: Duration = Duration::from_secs(4);
+
 /// A platform with these switches.
 fn platform(switches: &[(&str, &str)]) -> Running {
     let platform = simulator::start(Options::default()).unwrap();
