@@ -104,7 +104,7 @@ fn what_is_lost_is_a_gap_and_is_had_again() {
 
 #[test]
 fn a_hand_over_under_flow_tells_nothing_twice() {
-    let platform = platform(&[("closing-seconds", "20")]);
+    let platform = platform(&[("closing-seconds", "60")]);
     let ids: Vec<String> = (0..300).map(|_| conversation(&platform)).collect();
     let client = builder(&platform)
         .topics_per_channel(100)
