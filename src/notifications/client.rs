@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::driver::Driver;
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ use crate::credentials::{Credentials, Grant};
 use crate::error::{Error, Reason};
 use crate::item::Item;
 use crate::keeper::{Forgetful, Keeper};
-use crate::outlet::{Items, Outlet};
+use crate::outlet::{Items, Outlet, within};
 use crate::proxy::Proxy;
 use crate::rest::{self, HttpSettings, RestPool, RestWorkers};
 use crate::single::{connector, load, read_topics, seed};
@@ -148,11 +148,7 @@ impl Client {
     /// # Errors
     /// A failure that was told, or [`Reason::Closed`] once everything was told.
     pub fn recv_timeout(&self, patience: Duration) -> Result<Option<Item>, Error> {
-        match self.items.recv_timeout(patience) {
-            Ok(item) => item.map(Some),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(closed()),
-        }
+        within(&self.items, patience).unwrap_or_else(|| Err(closed()))
     }
 
     /// The queue of items, for `crossbeam_channel::select!`.

@@ -33,7 +33,8 @@
 //! What is promised: an event of a topic that was told [`Item::Live`] is told once, or a
 //! [`Item::Gap`] of its topic says since when something may be missing. What is not: the platform
 //! announces once, to whoever is connected, so that what happens in a gap has to be asked for by
-//! other means. A topic is not live before that is told: what is announced earlier is announced to
+//! other means; two events of one topic with equal bodies, within ten seconds of a hand-over
+//! between channels, may be taken for one that came on both. A topic is not live before that is told: what is announced earlier is announced to
 //! nobody.
 //!
 //! [`guide`] shows the way from other clients, row by row with the tests. The crate

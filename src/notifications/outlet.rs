@@ -5,9 +5,9 @@
 //! [`Item::Overflow`] and a gap of its topics before anything that came later.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::error::Error;
 use crate::item::Item;
@@ -21,6 +21,15 @@ const TOPICS_MAX: usize = 20_000;
 
 /// What waits for a reader.
 pub(crate) type Items = Receiver<Result<Item, Error>>;
+
+/// The next item, for so long at most: `Ok(None)` if nothing came, `None` once everything was told.
+pub(crate) fn within(items: &Items, patience: Duration) -> Option<Result<Option<Item>, Error>> {
+    match items.recv_timeout(patience) {
+        Ok(item) => Some(item.map(Some)),
+        Err(RecvTimeoutError::Timeout) => Some(Ok(None)),
+        Err(RecvTimeoutError::Disconnected) => None,
+    }
+}
 
 /// What found no room.
 struct Lost {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use self::driver::Driver;
@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::dial::Connector;
 use crate::error::{Error, Reason};
 use crate::item::Item;
-use crate::outlet::{Items, Outlet};
+use crate::outlet::{Items, Outlet, within};
 use crate::proxy::Proxy;
 use crate::tls::Trust;
 use base::cause::Cause;
@@ -130,11 +130,7 @@ impl Channel {
     /// # Errors
     /// What ended the channel, or [`Reason::Closed`] once everything was told.
     pub fn recv_timeout(&self, patience: Duration) -> Result<Option<Item>, Error> {
-        match self.items.recv_timeout(patience) {
-            Ok(item) => item.map(Some),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(closed()),
-        }
+        within(&self.items, patience).unwrap_or_else(|| Err(closed()))
     }
 
     /// The queue of items, for `crossbeam_channel::select!`.
@@ -177,7 +173,9 @@ impl Channel {
     }
 
     /// Goes over to another channel, made beforehand: once all topics are confirmed there the
-    /// first socket is closed. Nothing is missed, and nothing told twice.
+    /// first socket is closed. Nothing is told twice; what the first may have missed, because it
+    /// was dead already, is told as a gap. Two equal bodies of one topic within ten seconds of it
+    /// may count as one event.
     ///
     /// # Errors
     /// [`Reason::BadUri`], [`Reason::Closed`]. If it does not succeed, that is told as
