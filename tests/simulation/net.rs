@@ -55,7 +55,8 @@ enum Event {
     ToPlatform(SocketId, String),
     ClosedByClient(SocketId),
     ToClient(u64, SocketRef, Downstream),
-    Wake(u64, SocketRef),
+    /// Planned for this moment; one planned later for an earlier moment replaces it.
+    Wake(u64, SocketRef, Time),
     CloseOver(u64, SocketRef),
     Request(u64, CallId, Request),
     Answer(u64, CallId, Result<Response, NoAnswer>),
@@ -341,10 +342,15 @@ impl Net {
                 }
             }
             Event::ToClient(..) => {}
-            Event::Wake(e, socket) if e == epoch => {
+            Event::Wake(e, socket, at) if e == epoch => {
                 let Some(link) = self.links.get_mut(&socket) else {
                     return;
                 };
+                // Left to plan its next, what was replaced would never die out:
+                // each long-lived link would wake more often with every hour.
+                if link.wake != Some(at) {
+                    return;
+                }
                 link.wake = None;
                 let due = link.session.next_deadline().map(|d| clock.world(d.at));
                 match due {
@@ -373,7 +379,7 @@ impl Net {
             && link.wake.is_none_or(|w| at < w)
         {
             link.wake = Some(at);
-            self.agenda.plan(at, Event::Wake(epoch, socket));
+            self.agenda.plan(at, Event::Wake(epoch, socket, at));
         }
     }
 
