@@ -81,7 +81,7 @@ pub fn listen(config: &Config, options: &ListenOptions) -> ExitCode {
                 return ExitCode::Unavailable;
             }
             Ok(Ok(item)) => {
-                if let Item::Refused { topics, detail } = &item {
+                if let Item::Refused { topics, detail, .. } = &item {
                     for topic in topics {
                         left.remove(&topic.to_ascii_lowercase());
                     }
@@ -166,7 +166,11 @@ fn told(item: Item, all: bool) -> Option<String> {
             since,
             cause,
         } => json!({"gap": topics, "since": instant(since), "cause": cause}),
-        Item::Refused { topics, detail } => json!({"refused": topics, "detail": detail}),
+        Item::Refused {
+            topics,
+            missing,
+            detail,
+        } => json!({"refused": topics, "missing": missing, "detail": detail}),
         Item::Expiring { at } => json!({"expiring": instant(at)}),
         Item::Closing => json!({"closing": true}),
         Item::Overflow { lost } => json!({"lost": lost}),

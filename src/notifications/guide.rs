@@ -25,6 +25,7 @@
 //! | `close()` | `close()`, or dropping it | `a_dropped_handle_ends_its_threads_within_a_second` |
 //! | topics of the constructor | `subscribe`, `unsubscribe` at any time | `topics_are_subscribed_once_it_is_open_and_told_live_once_confirmed` |
 //! | a topic that is refused is a `SubscriptionFailure` | [`Item::Refused`](crate::Item::Refused); the others are subscribed | `a_topic_that_the_platform_refuses_is_told_and_spoils_no_other` |
+//! | why a topic is refused is not told | `missing` of [`Item::Refused`](crate::Item::Refused) names the permissions, `detail` has the platform's words | `the_permission_that_a_refused_topic_lacks_is_told_by_its_name` |
 //! | events while it reconnects are lost without a word | told as a gap of these topics | `whatever_happens_an_event_of_a_live_topic_is_told_once_or_covered_by_a_gap` |
 //! | a reader that does not read | bounded memory, [`Item::Overflow`](crate::Item::Overflow) | `a_reader_that_sleeps_loses_notifications_and_hears_which` |
 //! | the token is not refreshed | [`Client`](crate::Client) | `a_revoked_token_is_replaced_under_flow` |

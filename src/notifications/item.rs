@@ -43,7 +43,10 @@ pub enum Item {
     Refused {
         /// Which.
         topics: Vec<String>,
-        /// Its words, with the permission that is missing where it names one.
+        /// The permissions that it names as missing, such as `analytics:conversationDetail:view`;
+        /// none where it names none.
+        missing: Vec<String>,
+        /// Its words, as it said them.
         detail: String,
     },
     /// The channel ends then, unless it is extended or another one takes over. Only where that is

@@ -71,6 +71,7 @@ mod client;
 mod error;
 mod item;
 mod keeper;
+mod missing;
 mod outlet;
 mod single;
 

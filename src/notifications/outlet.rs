@@ -4,7 +4,7 @@
 //! Invariant: never more than the limit of notifications wait; what was dropped is told as
 //! [`Item::Overflow`] and a gap of its topics before anything that came later.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -13,9 +13,11 @@ use crate::error::Error;
 use crate::item::Item;
 
 /// Room beyond the limit for what is not a notification: gaps, failures, the end.
-const SPARE: usize = 24;
+const SPARE: usize = 28;
 /// Of that, what is kept for saying what was lost, and for the end.
-const KEPT: usize = 12;
+const KEPT: usize = 16;
+/// Sets of missing permissions that are told apart while nobody reads.
+const REFUSALS_MAX: usize = 4;
 /// Topics of one gap that an overflow remembers; a client has at most 20,000.
 const TOPICS_MAX: usize = 20_000;
 
@@ -36,8 +38,8 @@ struct Lost {
     notifications: u64,
     topics: BTreeSet<String>,
     since: SystemTime,
-    /// With the last words about them.
-    refused: (BTreeSet<String>, String),
+    /// By the permissions that are missing, with the last words about them.
+    refused: BTreeMap<Vec<String>, (BTreeSet<String>, String)>,
     expiring: Option<SystemTime>,
     closing: bool,
 }
@@ -90,7 +92,7 @@ impl Outlet {
             notifications: 0,
             topics: BTreeSet::new(),
             since: told,
-            refused: (BTreeSet::new(), String::new()),
+            refused: BTreeMap::new(),
             expiring: None,
             closing: false,
         });
@@ -112,9 +114,18 @@ impl Outlet {
             }
             // What is live is told anew after the gap.
             Item::Live { topics } => remember(topics),
-            Item::Refused { topics, detail } => {
-                lost.refused.0.extend(topics);
-                lost.refused.1 = detail;
+            Item::Refused {
+                topics,
+                mut missing,
+                detail,
+            } => {
+                // Few different ones are told apart; of the others none is named.
+                if lost.refused.len() >= REFUSALS_MAX && !lost.refused.contains_key(&missing) {
+                    missing.clear();
+                }
+                let (all, words) = lost.refused.entry(missing).or_default();
+                all.extend(topics);
+                *words = detail;
             }
             Item::Expiring { at } => lost.expiring = Some(at),
             Item::Closing => lost.closing = true,
@@ -168,10 +179,12 @@ impl Outlet {
                 self.send(Ok(Item::Live { topics: again }));
             }
         }
-        let (refused, detail) = lost.refused;
-        if !refused.is_empty() {
-            let topics = refused.into_iter().collect();
-            self.send(Ok(Item::Refused { topics, detail }));
+        for (missing, (topics, detail)) in lost.refused {
+            self.send(Ok(Item::Refused {
+                topics: topics.into_iter().collect(),
+                missing,
+                detail,
+            }));
         }
         if let Some(at) = lost.expiring {
             self.send(Ok(Item::Expiring { at }));
@@ -268,8 +281,16 @@ mod tests {
         for n in 0..20 {
             outlet.tell(Item::Heartbeat, |_| false);
             let topics = vec![format!("refused-{n}")];
+            let missing = vec![format!("a:b:{}", n / 10)];
             let detail = "no".to_owned();
-            outlet.tell(Item::Refused { topics, detail }, |_| false);
+            outlet.tell(
+                Item::Refused {
+                    topics,
+                    missing,
+                    detail,
+                },
+                |_| false,
+            );
             outlet.fail(Error::new(Reason::ExtensionFailed, "again"));
         }
         outlet.tell(Item::Expiring { at: before }, |_| false);
@@ -286,14 +307,18 @@ mod tests {
             _,
             Item::Overflow { lost: 3 },
             Item::Gap { since, .. },
-            Item::Refused { topics, .. },
+            Item::Refused {
+                topics, missing, ..
+            },
+            Item::Refused { topics: others, .. },
             Item::Expiring { .. },
             Item::Closing,
         ] = &told[..]
         else {
             panic!("{told:?}");
         };
-        assert!(*since <= before && topics.len() == 20);
+        assert!(*since <= before && topics.len() == 10 && others.len() == 10);
+        assert_eq!(missing.as_slice(), ["a:b:0"]);
     }
 
     #[test]

@@ -172,6 +172,40 @@ fn wrong_credentials_are_told_and_tried_again() {
 }
 
 #[test]
+fn a_topic_that_is_refused_says_which_permission_is_missing_and_spoils_no_other() {
+    let platform = platform(&[]);
+    let ids: Vec<String> = (0..2).map(|_| conversation(&platform)).collect();
+    fault(
+        &platform,
+        json!({"fault": "refuse-topics", "pattern": ids[0]}),
+    );
+    let client = builder(&platform).connect().unwrap();
+    let odd = "v2.nothing.of.the.kind".to_owned();
+    let topics = ids.iter().map(|id| topic_of(id));
+    client.subscribe(topics.chain([odd.clone()])).unwrap();
+    let mut told = std::collections::BTreeMap::new();
+    let began = Instant::now();
+    while told.len() < 3 {
+        assert!(began.elapsed() < PATIENCE, "{told:#?}");
+        match client.recv_timeout(Duration::from_millis(200)).unwrap() {
+            Some(Item::Live { topics }) => drop(told.insert(topics[0].clone(), None)),
+            Some(Item::Refused {
+                topics,
+                missing,
+                detail,
+            }) => drop(told.insert(topics[0].clone(), Some((missing, detail)))),
+            _ => {}
+        }
+    }
+    assert_eq!(told[&topic_of(&ids[1])], None);
+    let (missing, detail) = told[&topic_of(&ids[0])].clone().unwrap();
+    assert_eq!(missing, ["analytics:conversationDetail:view"]);
+    assert!(detail.contains("does not have permission"), "{detail}");
+    let (missing, detail) = told[&odd].clone().unwrap();
+    assert!(missing.is_empty() && !detail.is_empty());
+}
+
+#[test]
 fn topics_that_are_given_up_say_nothing_any_more() {
     let platform = platform(&[]);
     let ids: Vec<String> = (0..2).map(|_| conversation(&platform)).collect();

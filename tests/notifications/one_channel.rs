@@ -281,6 +281,31 @@ fn a_topic_that_the_platform_refuses_is_told_and_spoils_no_other() {
 }
 
 #[test]
+fn the_permission_that_a_refused_topic_lacks_is_told_by_its_name() {
+    let platform = platform(&[]);
+    let (uri, id) = (platform.make_channel().unwrap(), conversation(&platform));
+    fault(
+        &platform,
+        json!({"fault": "permissions", "missing": ["analytics:conversationDetail:view"]}),
+    );
+    let channel = Channel::connect(&uri, [topic_of(&id), "v2.nothing".to_owned()]).unwrap();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let refused = |i: &Item| matches!(i, Item::Refused { .. });
+        if let Item::Refused {
+            topics, missing, ..
+        } = until(&channel, &mut Vec::new(), refused)
+        {
+            told.push((topics, missing));
+        }
+    }
+    told.sort();
+    let lacking = vec!["analytics:conversationDetail:view".to_owned()];
+    let odd = (vec!["v2.nothing".to_owned()], Vec::new());
+    assert_eq!(told, [(vec![topic_of(&id)], lacking), odd]);
+}
+
+#[test]
 fn a_ping_is_answered_by_a_heartbeat() {
     let platform = platform(&[]);
     let channel = Channel::connect(&platform.make_channel().unwrap(), ["t"; 0]).unwrap();

@@ -15,6 +15,7 @@ use crate::dial::Connector;
 use crate::error::{Error, Reason};
 use crate::item::Item;
 use crate::keeper::{Keeper, KeptChannel};
+use crate::missing::missing_in;
 use crate::outlet::Outlet;
 use crate::rest::{Job, RestPool};
 use crate::single::{instant, parts_of};
@@ -248,8 +249,10 @@ impl Driver {
             }
             Fact::Refused { topic, detail } => {
                 self.live.remove(topic.as_str());
+                let topics = vec![name(&topic)];
                 self.tell(Item::Refused {
-                    topics: vec![name(&topic)],
+                    missing: missing_in(&detail, &topics),
+                    topics,
                     detail,
                 });
             }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::dial::Connector;
 use crate::error::Error;
 use crate::item::Item;
+use crate::missing::missing_in;
 use crate::outlet::Outlet;
 use crate::socket_thread::{self, ChannelHandle, ChannelThread};
 use base::cause::Cause;
@@ -211,13 +212,17 @@ impl Driver {
                 topics,
                 result,
                 message,
-            } => Item::Refused {
-                topics: names(topics),
-                detail: match result {
-                    0 => message,
-                    result => format!("{message} ({result})"),
-                },
-            },
+            } => {
+                let topics: Vec<String> = names(topics);
+                Item::Refused {
+                    missing: missing_in(&message, &topics),
+                    topics,
+                    detail: match result {
+                        0 => message,
+                        result => format!("{message} ({result})"),
+                    },
+                }
+            }
             single::Item::Expiring(at) => Item::Expiring { at: instant(at) },
             single::Item::Closing => Item::Closing,
         };
