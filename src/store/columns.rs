@@ -114,6 +114,12 @@ pub(super) const RECORD: &str = "record, kind, conversation, source, participant
      ordinal, event_time, matched_time, content_digest, received_at, state, attempts, next_try, \
      delivered_at, last_error, patience_used";
 
+/// The same for a record that another shard files: whoever is told of it has nothing to do with
+/// it but to know that its wrap-up was taken.
+pub(super) const RECORD_ELSEWHERE: &str = "record, kind, conversation, source, participant, \
+     session, ordinal, event_time, matched_time, content_digest, received_at, 'delivered', \
+     attempts, NULL, delivered_at, last_error, patience_used";
+
 /// The same where nothing is migrated, because it is only looked at: the first version of the
 /// schema knows no used patience.
 pub(super) const RECORD_OF_ANY_VERSION: &str = "record, kind, conversation, source, participant, \
@@ -156,6 +162,14 @@ pub(super) fn whole_millis(span: Duration) -> i64 {
 /// Name of the note that holds a [`DestinationRow`].
 pub(super) const NOTE_DESTINATION: &str = "destination";
 
+/// The name of the note that is kept for a shard of its own.
+pub(super) fn note_of(name: &str, shard: &str) -> String {
+    match shard {
+        super::shards::MAIN => name.to_owned(),
+        shard => format!("{name}:{shard}"),
+    }
+}
+
 /// What the note holds: `[held until, [[status, [record, …]], …]]`.
 type DestinationNote = (Option<i64>, Vec<(u16, Vec<String>)>);
 
@@ -182,7 +196,7 @@ pub(super) fn destination(text: &str) -> DestinationRow {
 
 /// The columns that [`channel`] reads, from 0.
 pub(super) const CHANNEL: &str =
-    "slot, channel, connect_uri, created_at, expires_at, token_ends_at";
+    "coalesce(place, slot), channel, connect_uri, created_at, expires_at, token_ends_at";
 
 /// Reads [`CHANNEL`].
 pub(super) fn channel(row: &Row<'_>) -> Result<ChannelRow> {

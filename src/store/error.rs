@@ -37,6 +37,13 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// The client of one shard stands in the configuration under another name.
+    Renamed {
+        /// What it was called.
+        was: String,
+        /// What it is called now.
+        is: String,
+    },
     /// There is no database to look into.
     Missing {
         /// Where it should be.
@@ -76,6 +83,7 @@ impl StoreError {
             | StoreError::Newer { .. }
             | StoreError::Foreign { .. }
             | StoreError::NoDirectory { .. }
+            | StoreError::Renamed { .. }
             | StoreError::Missing { .. }
             | StoreError::NotAllowed { .. } => Blame::Operator,
             StoreError::Trouble { trouble, .. } => match trouble {
@@ -97,6 +105,7 @@ impl StoreError {
             // program, or another file, in the place: not to be tried again.
             StoreError::NoDirectory { .. }
             | StoreError::Newer { .. }
+            | StoreError::Renamed { .. }
             | StoreError::Foreign { .. } => 78,
             StoreError::NotAllowed { .. } => 77,
             StoreError::Trouble { trouble, .. } => match trouble {
@@ -146,6 +155,12 @@ impl fmt::Display for StoreError {
                 "the directory {} for the database does not exist; create it or correct [store] \
                  path",
                 path.display()
+            ),
+            StoreError::Renamed { was, is } => write!(
+                f,
+                "shard {is} has the OAuth client and user that the database knows as shard {was}: \
+                 give it its old name again; to rename it in earnest, start once without it, so \
+                 that its conversations go on with others, and then with the new name"
             ),
             StoreError::Missing { path } => {
                 write!(f, "there is no database at {}", path.display())

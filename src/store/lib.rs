@@ -34,6 +34,7 @@ mod pages;
 mod reader;
 mod salvage;
 mod schema;
+pub mod shards;
 pub mod thread;
 mod writer;
 
@@ -44,6 +45,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use base::ids::ConversationId;
 use base::rows::{Change, Found, Lookup, Recovered, StoreFact, StoreOrder, StoreTrouble};
 use base::time::Wall;
 
@@ -56,6 +58,7 @@ use error::trouble_of;
 use lock::Lock;
 use moved::Bearings;
 use open::Looked;
+use shards::{Claim, MAIN, Settled};
 use writer::{Applied, Batch, Maintained};
 
 /// What [`Store::open`] needs to know.
@@ -111,13 +114,28 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; damage is one only when not even the new file could be made.
     pub fn open(path: &Path, options: OpenOptions) -> Result<(Store, Recovered), StoreError> {
+        let (store, mut recovered) = Store::open_shards(path, options, &[Claim::alone()])?;
+        Ok((store, recovered.pop().unwrap_or_default()))
+    }
+
+    /// As [`Store::open`] for several shards: what each of them starts from, in their order.
+    /// Rows of shards that are configured no more are given to those that are.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StoreError::Renamed`] if a shard has another name now.
+    pub fn open_shards(
+        path: &Path,
+        options: OpenOptions,
+        claims: &[Claim],
+    ) -> Result<(Store, Vec<Recovered>), StoreError> {
+        let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
         let path = open::resolve(path)?;
         let lock = Lock::take(&path)?;
         salvage::finish_interrupted(&path)?;
         let mut salvaged = None;
         let (conn, rev, mut recovered) = loop {
             let finding = match open::look(&path)? {
-                Looked::Sound(conn) => match read_back(&conn) {
+                Looked::Sound(conn) => match read_back(&conn, &names) {
                     Ok((rev, recovered)) => break (conn, rev, recovered),
                     Err(e) if trouble_of(&e) == StoreTrouble::Damaged => e.to_string(),
                     Err(e) => return Err(open::sql_error(&path, "reading what is not over", &e)),
@@ -144,11 +162,21 @@ impl Store {
             log_holds_erased: false,
             log_held: None,
             salvaged,
-            aside: recovered.damaged.as_ref().map(PathBuf::from),
+            aside: recovered
+                .first()
+                .and_then(|main| main.damaged.as_ref())
+                .map(PathBuf::from),
             _lock: lock,
         };
-        if store.acknowledge_if_gone() {
-            recovered.damaged = None;
+        let seen_to = store.acknowledge_if_gone();
+        if store.settle(claims, options.now)? {
+            recovered = load::recovered(&store.conn, &names)
+                .map_err(|e| open::sql_error(&path, "reading what was given to others", &e))?;
+        }
+        if seen_to {
+            for one in &mut recovered {
+                one.damaged = None;
+            }
         }
         match store.started(options.now) {
             Ok(()) => {}
@@ -160,6 +188,23 @@ impl Store {
         }
         files::close_to_others(&path).map_err(|e| open::io_error(&path, "setting its mode", &e))?;
         Ok((store, recovered))
+    }
+
+    /// Whether rows changed hands, because shards are configured no more.
+    fn settle(&mut self, claims: &[Claim], now: Wall) -> Result<bool, StoreError> {
+        let notes_lost = self.salvaged.is_some();
+        let agree = shards::agree(&self.conn, claims)
+            .map_err(|e| open::sql_error(&self.path, "reading its shards", &e))?;
+        // As long as nothing is to be written, a full disk keeps nobody from starting.
+        if agree && !notes_lost {
+            return Ok(false);
+        }
+        match self.transact(now, |batch| shards::settle(batch, claims, notes_lost)) {
+            Ok(Settled::AsBefore) => Ok(false),
+            Ok(Settled::Moved) => Ok(true),
+            Ok(Settled::Renamed { was, is }) => Err(StoreError::Renamed { was, is }),
+            Err(e) => Err(open::sql_error(&self.path, "sharing it out", &e)),
+        }
     }
 
     /// Where the database is, links resolved: what readers should open.
@@ -238,9 +283,25 @@ impl Store {
     /// record that is there already (same origin: kind, conversation, leg, ordinal, digest,
     /// time of receipt) is done before: nothing is overwritten, and nothing refused.
     pub fn execute(&mut self, order: StoreOrder, now: Wall) -> StoreFact {
+        self.execute_for(MAIN, order, now)
+    }
+
+    /// The same for a shard.
+    pub fn execute_for(&mut self, shard: &str, order: StoreOrder, now: Wall) -> StoreFact {
         match order {
-            StoreOrder::Commit { ticket, changes } => self.commit(ticket, &changes, now),
-            StoreOrder::Lookup { ticket, what } => match self.look_up(&what) {
+            StoreOrder::Commit { ticket, changes } => {
+                let one = CommitOf {
+                    shard,
+                    ticket,
+                    changes: &changes,
+                };
+                let mut facts = self.commit(&[one], now);
+                facts.pop().unwrap_or(StoreFact::CommitFailed {
+                    ticket,
+                    trouble: StoreTrouble::Bug,
+                })
+            }
+            StoreOrder::Lookup { ticket, what } => match self.look_up(&what, shard) {
                 Ok(found) => StoreFact::Looked { ticket, found },
                 Err(e) => StoreFact::LookupFailed {
                     ticket,
@@ -248,7 +309,7 @@ impl Store {
                 },
             },
             StoreOrder::Channels { ticket, rows } => {
-                match self.transact(now, |batch| batch.channels(&rows)) {
+                match self.transact(now, |batch| batch.of(shard).channels(&rows)) {
                     Ok(()) => {
                         // The replaced connect URIs are secrets.
                         self.log_holds_erased = true;
@@ -320,61 +381,61 @@ impl Store {
             .and(checkpointed.map(|_| ()))
     }
 
-    fn commit(&mut self, ticket: u64, changes: &[Change], now: Wall) -> StoreFact {
+    /// Gives the live conversations of a shard to others that have so many places; who got
+    /// which. One transaction; what finds no room stays where it is, and its records do.
+    ///
+    /// # Errors
+    /// What kept it from being done; nothing has changed hands then.
+    pub fn give_away(
+        &mut self,
+        from: &str,
+        to: &[(String, u64)],
+        now: Wall,
+    ) -> Result<Vec<(ConversationId, String)>, StoreTrouble> {
+        self.transact(now, |batch| shards::give_away(batch, from, to))
+            .map_err(|e| self.note_trouble("giving conversations away", &e))
+    }
+
+    /// Commits of several shards in one transaction; a fact for each, in their order.
+    pub fn commit(&mut self, all: &[CommitOf<'_>], now: Wall) -> Vec<StoreFact> {
         let outcome = self.transact(now, |batch| {
-            let mut refused = Vec::new();
-            let mut outgrown = Vec::new();
-            let mut maintained = Maintained::default();
-            for (position, change) in changes.iter().enumerate() {
-                let why = match batch.apply(change) {
-                    Ok(Applied::Done) => continue,
-                    Ok(Applied::Maintained(m)) => {
-                        maintained.add(m);
-                        continue;
-                    }
-                    Ok(Applied::Outgrown) => {
-                        outgrown.push(position);
-                        continue;
-                    }
-                    Ok(Applied::Refused(why)) => why,
-                    // The statement is undone, the transaction stands.
-                    Err(e)
-                        if trouble_of(&e) == StoreTrouble::Bug && !batch.conn.is_autocommit() =>
-                    {
-                        e.to_string()
-                    }
-                    Err(e) => return Err(e),
-                };
-                refused.push((position, why));
-            }
-            Ok((refused, outgrown, maintained))
+            let each = |of: &CommitOf<'_>| changed(&batch.of(of.shard), of.changes);
+            all.iter().map(each).collect::<rusqlite::Result<Vec<_>>>()
         });
         match outcome {
-            Ok((refused, outgrown, maintained)) => {
-                for (position, why) in &refused {
-                    log::error!("the database refused change {position} of a commit: {why}");
-                }
-                self.log_holds_erased |= maintained.rows > 0;
-                StoreFact::Committed {
-                    ticket,
-                    refused: refused.into_iter().map(|(position, _)| position).collect(),
-                    outgrown,
-                    erased: maintained.rows,
-                    purged_interactions: maintained.interactions,
-                    purged_records: maintained.records,
-                }
+            Ok(outcomes) => all
+                .iter()
+                .zip(outcomes)
+                .map(|(of, outcome)| {
+                    for (position, why) in &outcome.refused {
+                        log::error!("the database refused change {position} of a commit: {why}");
+                    }
+                    self.log_holds_erased |= outcome.maintained.rows > 0;
+                    StoreFact::Committed {
+                        ticket: of.ticket,
+                        refused: outcome.refused.into_iter().map(|(p, _)| p).collect(),
+                        outgrown: outcome.outgrown,
+                        erased: outcome.maintained.rows,
+                        purged_interactions: outcome.maintained.interactions,
+                        purged_records: outcome.maintained.records,
+                    }
+                })
+                .collect(),
+            Err(e) => {
+                let trouble = self.note_trouble("a commit", &e);
+                let failed = |of: &CommitOf<'_>| StoreFact::CommitFailed {
+                    ticket: of.ticket,
+                    trouble,
+                };
+                all.iter().map(failed).collect()
             }
-            Err(e) => StoreFact::CommitFailed {
-                ticket,
-                trouble: self.note_trouble("a commit", &e),
-            },
         }
     }
 
-    fn look_up(&mut self, what: &[Lookup]) -> rusqlite::Result<Vec<Found>> {
+    fn look_up(&mut self, what: &[Lookup], shard: &str) -> rusqlite::Result<Vec<Found>> {
         let tx = self.conn.transaction()?;
         what.iter()
-            .map(|question| load::answer(&tx, question))
+            .map(|question| load::answer(&tx, question, shard))
             .collect()
     }
 
@@ -422,6 +483,7 @@ impl Store {
             conn: &tx,
             now,
             rev,
+            shard: MAIN,
         };
         let result = work(&batch)?;
         batch.pulse()?;
@@ -493,10 +555,47 @@ impl Store {
     }
 }
 
-/// The number of the last commit, and what is not over.
-fn read_back(conn: &Connection) -> rusqlite::Result<(i64, Recovered)> {
+/// One shard's commit among those of others.
+#[derive(Clone, Copy)]
+pub struct CommitOf<'a> {
+    /// Whose.
+    pub shard: &'a str,
+    /// Echoed.
+    pub ticket: u64,
+    /// In order.
+    pub changes: &'a [Change],
+}
+
+/// What became of the changes of one commit.
+#[derive(Default)]
+struct Changed {
+    refused: Vec<(usize, String)>,
+    outgrown: Vec<usize>,
+    maintained: Maintained,
+}
+
+fn changed(batch: &Batch<'_>, changes: &[Change]) -> rusqlite::Result<Changed> {
+    let mut done = Changed::default();
+    for (position, change) in changes.iter().enumerate() {
+        match batch.apply(change) {
+            Ok(Applied::Done) => {}
+            Ok(Applied::Maintained(m)) => done.maintained.add(m),
+            Ok(Applied::Outgrown) => done.outgrown.push(position),
+            Ok(Applied::Refused(why)) => done.refused.push((position, why)),
+            // The statement is undone, the transaction stands.
+            Err(e) if trouble_of(&e) == StoreTrouble::Bug && !batch.conn.is_autocommit() => {
+                done.refused.push((position, e.to_string()));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// The number of the last commit, and what is not over of each shard.
+fn read_back(conn: &Connection, shards: &[&str]) -> rusqlite::Result<(i64, Vec<Recovered>)> {
     let rev = conn.query_row("SELECT coalesce(max(rev), 0) FROM pulse", [], |r| r.get(0))?;
-    Ok((rev, load::recovered(conn)?))
+    Ok((rev, load::recovered(conn, shards)?))
 }
 
 /// Rows with any values in them: what can be read is, beside what cannot, and the
@@ -550,7 +649,8 @@ pub fn odd_rows(data: &[u8]) -> Recovered {
         "INSERT INTO note (name, value) VALUES (?1, ?2)",
         rusqlite::params![columns::NOTE_DESTINATION, fill(1).pop()],
     );
-    let recovered = load::recovered(&conn).expect("odd values spoil no reading");
+    let mut all = load::recovered(&conn, &[MAIN]).expect("odd values spoil no reading");
+    let recovered = all.pop().unwrap_or_default();
     let sound = recovered.interactions.iter();
     assert_eq!(
         sound

@@ -89,6 +89,30 @@ impl Reader {
         })
     }
 
+    /// Whose an interaction is; `None` if nobody reported it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read; the next call tries anew.
+    pub fn shard_of(&mut self, id: ConversationId) -> Result<Option<String>, StoreError> {
+        self.read(|conn| {
+            conn.prepare_cached("SELECT shard FROM interaction WHERE conversation = ?1")?
+                .query_row([columns::Col(id)], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Whose a record is.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read; the next call tries anew.
+    pub fn shard_of_record(&mut self, id: RecordId) -> Result<Option<String>, StoreError> {
+        self.read(|conn| {
+            conn.prepare_cached("SELECT shard FROM record WHERE record = ?1")?
+                .query_row([columns::Col(id)], |row| row.get(0))
+                .optional()
+        })
+    }
+
     /// A record with its body and the copied members.
     ///
     /// # Errors

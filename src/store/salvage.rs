@@ -250,9 +250,9 @@ fn revive(conn: &Connection, now: Wall) -> Result<u64> {
     let n = conn.execute(
         // With max() the other columns are those of the row it was found in.
         "INSERT INTO interaction
-            (conversation, state, accepted_at, last_event_at, rev, members)
-        SELECT conversation, 'accepted', ?1, newest, 0, members FROM
-            (SELECT conversation, max(received_at) AS newest, members FROM record r
+            (conversation, state, accepted_at, last_event_at, rev, members, shard)
+        SELECT conversation, 'accepted', ?1, newest, 0, members, shard FROM
+            (SELECT conversation, max(received_at) AS newest, members, shard FROM record r
             WHERE kind = 'after-call-work' AND conversation IS NOT NULL
                 AND NOT EXISTS (SELECT 1 FROM interaction i
                     WHERE i.conversation = r.conversation)
@@ -302,6 +302,7 @@ fn insert_interaction(conn: &Connection, row: Columns<'_>) -> Option<Result<()>>
             "over_at",
             "rev",
             "members",
+            "shard",
         ],
         &[
             &Col(conversation),
@@ -315,6 +316,7 @@ fn insert_interaction(conn: &Connection, row: Columns<'_>) -> Option<Result<()>>
             &over_at,
             &row.integer(11).unwrap_or(0),
             &row.object(12),
+            &row.shard(13),
         ],
     ))
 }
@@ -359,6 +361,7 @@ fn insert_record(conn: &Connection, row: Columns<'_>) -> Option<Result<()>> {
             "body",
             "members",
             "patience_used",
+            "shard",
         ],
         &[
             &Col(record),
@@ -386,6 +389,7 @@ fn insert_record(conn: &Connection, row: Columns<'_>) -> Option<Result<()>> {
             &row.object(24),
             // Rows of the first version have none.
             &row.integer(25).unwrap_or(0),
+            &row.shard(26),
         ],
     ))
 }
@@ -394,8 +398,8 @@ fn insert_channel(conn: &Connection, slot: i64, row: Columns<'_>) -> Option<Resu
     let done = conn
         .prepare_cached(
             "INSERT OR IGNORE INTO channel
-                (slot, channel, connect_uri, created_at, expires_at, token_ends_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                (slot, channel, connect_uri, created_at, expires_at, token_ends_at, shard, place)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )
         .and_then(|mut statement| {
             statement.execute([
@@ -405,6 +409,8 @@ fn insert_channel(conn: &Connection, slot: i64, row: Columns<'_>) -> Option<Resu
                 &row.integer(4),
                 &row.integer(5),
                 &row.integer(6),
+                &row.shard(7),
+                &row.integer(8),
             ])
         });
     Some(done.map(|_| ()))
@@ -463,6 +469,11 @@ impl<'a> Columns<'a> {
             Some(Value::Blob(b)) => Some(b),
             _ => None,
         }
+    }
+
+    /// Whose the row is; rows of the first two versions are all of the one shard there was.
+    fn shard(self, at: usize) -> &'a str {
+        self.text(at).unwrap_or(super::shards::MAIN)
     }
 
     /// A text that is a JSON object: an overwritten page may well be valid text.

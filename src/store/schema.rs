@@ -133,6 +133,15 @@ CREATE TABLE note (
     "
 ALTER TABLE record ADD COLUMN patience_used INTEGER NOT NULL DEFAULT 0;
 ",
+    // Whose a row is. The slot of a channel is one of its shard; `slot` itself stays the key of
+    // the row, and is the same number only for the shard that was there first.
+    "
+ALTER TABLE interaction ADD COLUMN shard TEXT NOT NULL DEFAULT 'main';
+ALTER TABLE record ADD COLUMN shard TEXT NOT NULL DEFAULT 'main';
+ALTER TABLE channel ADD COLUMN shard TEXT NOT NULL DEFAULT 'main';
+ALTER TABLE channel ADD COLUMN place INTEGER;
+CREATE UNIQUE INDEX channel_place ON channel (shard, coalesce(place, slot));
+",
 ];
 
 /// The newest version that this program knows.

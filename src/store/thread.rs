@@ -1,15 +1,19 @@
 //! The store thread: orders in, facts out, until the queue is disconnected.
 //!
 //! It has no opinions: what to commit, and when to try again, is the core's.
-//! Invariant: every order gets exactly one fact, in the order of arrival.
+//! Invariant: every order gets exactly one fact, those of each shard in the order of arrival.
+//! Commits of several shards that wait together are one transaction.
 
+use std::collections::VecDeque;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
-use super::{Log, Store};
-use base::rows::{StoreFact, StoreOrder, StoreTrouble};
+use super::shards::MAIN;
+use super::{CommitOf, Log, Store};
+use base::ids::ConversationId;
+use base::rows::{Change, StoreFact, StoreOrder, StoreTrouble};
 use base::time::Wall;
 
 /// Without commits the heartbeat is written this often: how exactly a restart
@@ -42,6 +46,30 @@ pub enum Aside {
     PutBack,
 }
 
+/// What the thread is asked.
+pub enum Ask {
+    /// A shard's order, by its place among the names.
+    Order(usize, StoreOrder),
+    /// [`Store::give_away`] the conversations of one shard.
+    GiveAway {
+        /// Whose.
+        from: usize,
+        /// To whom, and how many each has room for.
+        to: Vec<(usize, u64)>,
+        /// Who got which; it has room for the one answer.
+        reply: Sender<Given>,
+    },
+}
+
+/// Which conversation has which shard now; nothing has changed hands where that failed.
+pub type Given = Result<Vec<(ConversationId, usize)>, StoreTrouble>;
+
+impl From<StoreOrder> for Ask {
+    fn from(order: StoreOrder) -> Ask {
+        Ask::Order(0, order)
+    }
+}
+
 /// Starts the thread. It ends when every sender of `orders` is gone and the
 /// queue is empty; then the log is checkpointed and the lock is free.
 ///
@@ -65,9 +93,27 @@ pub fn spawn_telling(
     facts: impl Fn(StoreFact) + Send + 'static,
     asides: impl Fn(Aside) + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
+    let names = vec![MAIN.to_owned()];
+    spawn_shards(store, names, orders, move |_, fact| facts(fact), asides)
+}
+
+/// As [`spawn_telling`] for several shards: facts come with the place of their shard among
+/// `names`.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn spawn_shards<O: Into<Ask> + Send + 'static>(
+    store: Store,
+    names: Vec<String>,
+    orders: Receiver<O>,
+    facts: impl Fn(usize, StoreFact) + Send + 'static,
+    asides: impl Fn(Aside) + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
     Builder::new().name("store".into()).spawn(move || {
         Body {
             store,
+            names,
+            waiting: VecDeque::new(),
             facts,
             asides,
             beaten: Instant::now(),
@@ -83,6 +129,10 @@ pub fn spawn_telling(
 
 struct Body<F, A> {
     store: Store,
+    /// Of the shards.
+    names: Vec<String>,
+    /// Taken from the queue, in the order of arrival; empty where there is one shard.
+    waiting: VecDeque<Ask>,
     facts: F,
     asides: A,
     /// When something was last written, or tried to be.
@@ -104,13 +154,17 @@ enum Rescue {
     Done,
 }
 
-impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
-    fn run(mut self, orders: &Receiver<StoreOrder>) {
+impl<F: Fn(usize, StoreFact), A: Fn(Aside)> Body<F, A> {
+    fn run<O: Into<Ask>>(mut self, orders: &Receiver<O>) {
         loop {
             self.look_aside();
             self.rescue();
-            let order = match orders.try_recv() {
-                Ok(order) => order,
+            let next = match self.waiting.pop_front() {
+                Some(ask) => Ok(ask),
+                None => orders.try_recv().map(Into::into),
+            };
+            let ask = match next {
+                Ok(ask) => ask,
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {
                     // Housekeeping only while nobody waits, a small step at a time.
@@ -124,21 +178,16 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
                     self.beat();
                     self.tell_log();
                     match orders.recv_timeout(self.patience()) {
-                        Ok(order) => order,
+                        Ok(order) => order.into(),
                         Err(RecvTimeoutError::Timeout) => continue,
                         Err(RecvTimeoutError::Disconnected) => break,
                     }
                 }
             };
-            let writes = !matches!(order, StoreOrder::Lookup { .. });
-            let fact = self.store.execute(order, wall_now());
-            let felt = match &fact {
-                StoreFact::CommitFailed { trouble, .. }
-                | StoreFact::ChannelsFailed { trouble, .. }
-                | StoreFact::LookupFailed { trouble, .. } => Err(*trouble),
-                _ => Ok(()),
-            };
-            (self.facts)(fact);
+            if self.names.len() > 1 {
+                self.waiting.extend(orders.try_iter().map(Into::into));
+            }
+            let (writes, felt) = self.obey(ask);
             self.tell_log();
             if writes {
                 self.beaten = Instant::now();
@@ -149,6 +198,79 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
             }
         }
         self.close();
+    }
+
+    /// Whether it was to write, and what that came to.
+    fn obey(&mut self, ask: Ask) -> (bool, Result<(), StoreTrouble>) {
+        match ask {
+            Ask::Order(shard, StoreOrder::Commit { ticket, changes }) => {
+                let mut together = vec![(shard, ticket, changes)];
+                self.gather(&mut together);
+                let commits: Vec<CommitOf<'_>> = together
+                    .iter()
+                    .map(|(shard, ticket, changes)| CommitOf {
+                        shard: name(&self.names, *shard),
+                        ticket: *ticket,
+                        changes,
+                    })
+                    .collect();
+                let facts = self.store.commit(&commits, wall_now());
+                let felt = facts.first().map_or(Ok(()), felt);
+                for ((shard, ..), fact) in together.iter().zip(facts) {
+                    (self.facts)(*shard, fact);
+                }
+                (true, felt)
+            }
+            Ask::Order(shard, order) => {
+                let writes = !matches!(order, StoreOrder::Lookup { .. });
+                let name = name(&self.names, shard);
+                let fact = self.store.execute_for(name, order, wall_now());
+                let felt = felt(&fact);
+                (self.facts)(shard, fact);
+                (writes, felt)
+            }
+            Ask::GiveAway { from, to, reply } => {
+                let to: Vec<(String, u64)> = to
+                    .into_iter()
+                    .map(|(shard, places)| (name(&self.names, shard).to_owned(), places))
+                    .collect();
+                let from = name(&self.names, from);
+                let given = self.store.give_away(from, &to, wall_now());
+                let felt = given.as_ref().map(|_| ()).map_err(|trouble| *trouble);
+                let place = |name: &String| self.names.iter().position(|n| n == name);
+                let given = given.map(|given| {
+                    let placed = |(id, to): (_, String)| Some((id, place(&to)?));
+                    given.into_iter().filter_map(placed).collect()
+                });
+                // Whoever asked may have given up waiting; the next start finds it done.
+                let _ = reply.try_send(given);
+                (true, felt)
+            }
+        }
+    }
+
+    /// The commits of other shards that wait, each only if nothing that its shard ordered
+    /// before it waits as well.
+    fn gather(&mut self, together: &mut Vec<(usize, u64, Vec<Change>)>) {
+        let mut before: Vec<usize> = Vec::new();
+        for ask in std::mem::take(&mut self.waiting) {
+            match ask {
+                Ask::Order(shard, StoreOrder::Commit { ticket, changes })
+                    if !before.contains(&shard) =>
+                {
+                    together.push((shard, ticket, changes));
+                }
+                // It moves rows of several: what comes later sees them moved.
+                Ask::GiveAway { .. } => {
+                    before.extend(0..self.names.len());
+                    self.waiting.push_back(ask);
+                }
+                Ask::Order(shard, _) => {
+                    before.push(shard);
+                    self.waiting.push_back(ask);
+                }
+            }
+        }
     }
 
     /// Writes the heartbeat if nothing else was written for so long.
@@ -279,6 +401,20 @@ impl<F: Fn(StoreFact), A: Fn(Aside)> Body<F, A> {
                 trouble.label()
             );
         }
+    }
+}
+
+/// A place that is none would be a defect: what is nobody's is the first shard's.
+fn name(names: &[String], place: usize) -> &str {
+    names.get(place).map_or(MAIN, String::as_str)
+}
+
+fn felt(fact: &StoreFact) -> Result<(), StoreTrouble> {
+    match fact {
+        StoreFact::CommitFailed { trouble, .. }
+        | StoreFact::ChannelsFailed { trouble, .. }
+        | StoreFact::LookupFailed { trouble, .. } => Err(*trouble),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Invariant: nothing here begins or ends a transaction.
 
-use rusqlite::{Connection, OptionalExtension, Result, named_params};
+use rusqlite::{Connection, OptionalExtension, Result, ToSql, named_params};
 
 use super::columns::{self, Col};
 use super::members::{self, NotMerged};
@@ -25,6 +25,8 @@ pub(super) struct Batch<'c> {
     pub(super) now: Wall,
     /// Number of this commit: of two copies of a row, salvage believes the higher one.
     pub(super) rev: i64,
+    /// Whose changes these are: it changes only what is its own.
+    pub(super) shard: &'c str,
 }
 
 /// How a change went.
@@ -71,7 +73,17 @@ fn tally<S: PartialEq>(counts: &mut Vec<(S, u64)>, state: S, n: u64) {
     }
 }
 
-impl Batch<'_> {
+impl<'c> Batch<'c> {
+    /// The same transaction, for the changes of a shard.
+    pub(super) fn of(&self, shard: &'c str) -> Batch<'c> {
+        Batch {
+            conn: self.conn,
+            now: self.now,
+            rev: self.rev,
+            shard,
+        }
+    }
+
     /// Applies one change.
     ///
     /// # Errors
@@ -91,12 +103,17 @@ impl Batch<'_> {
     }
 
     fn accept(&self, row: &InteractionRow, newer: &str) -> Result<Applied> {
-        let present: Option<String> = self
+        let present: Option<(Option<String>, bool)> = self
             .conn
-            .prepare_cached("SELECT members FROM interaction WHERE conversation = ?1")?
-            .query_row([Col(row.conversation)], |r| r.get(0))
-            .optional()?
-            .flatten();
+            .prepare_cached(
+                "SELECT members, over_at IS NULL AND shard <> ?2 FROM interaction
+                WHERE conversation = ?1",
+            )?
+            .query_row((Col(row.conversation), self.shard), |r| {
+                Ok((r.get(0)?, r.get(1)?))
+            })
+            .optional()?;
+        let (present, elsewhere) = present.unwrap_or_default();
         let merged = match members::merge(present.as_deref(), newer) {
             Ok(merged) => merged,
             Err(NotMerged::TooLarge) => return Ok(Applied::Outgrown),
@@ -104,18 +121,29 @@ impl Batch<'_> {
                 return Ok(Applied::Refused("the members are not an object".into()));
             }
         };
+        if elsewhere {
+            // It has another shard by now, which goes on with it: what was said of it is kept.
+            self.conn
+                .prepare_cached(
+                    "UPDATE interaction SET members = ?2, rev = ?3 WHERE conversation = ?1",
+                )?
+                .execute((Col(row.conversation), merged, self.rev))?;
+            return Ok(Applied::Done);
+        }
         self.conn
             .prepare_cached(
                 "INSERT INTO interaction (conversation, state, accepted_at, watched_since,
-                    ended_at, reason_code, reason_detail, last_event_at, over_at, rev, members)
+                    ended_at, reason_code, reason_detail, last_event_at, over_at, rev, members,
+                    shard)
                 VALUES (:conversation, :state, :accepted_at, :watched_since, :ended_at,
-                    :reason_code, :reason_detail, :last_event_at, :over_at, :rev, :members)
+                    :reason_code, :reason_detail, :last_event_at, :over_at, :rev, :members,
+                    :shard)
                 ON CONFLICT (conversation) DO UPDATE SET
                     state = excluded.state, accepted_at = excluded.accepted_at,
                     watched_since = excluded.watched_since, ended_at = excluded.ended_at,
                     reason_code = excluded.reason_code, reason_detail = excluded.reason_detail,
                     last_event_at = excluded.last_event_at, over_at = excluded.over_at,
-                    rev = excluded.rev, members = excluded.members",
+                    rev = excluded.rev, members = excluded.members, shard = excluded.shard",
             )?
             .execute(named_params! {
                 ":conversation": Col(row.conversation),
@@ -129,6 +157,7 @@ impl Batch<'_> {
                 ":over_at": row.state.ended().then(|| Col(row.ended_at.unwrap_or(self.now))),
                 ":rev": self.rev,
                 ":members": merged,
+                ":shard": self.shard,
             })?;
         Ok(Applied::Done)
     }
@@ -142,7 +171,7 @@ impl Batch<'_> {
                     reason_code = :reason_code, reason_detail = :reason_detail,
                     last_event_at = :last_event_at, rev = :rev,
                     over_at = CASE WHEN :over THEN coalesce(:ended_at, over_at, :now) END
-                WHERE conversation = :conversation",
+                WHERE conversation = :conversation AND shard = :shard",
             )?
             .execute(named_params! {
                 ":conversation": Col(row.conversation),
@@ -156,8 +185,15 @@ impl Batch<'_> {
                 ":over": row.state.ended(),
                 ":now": Col(self.now),
                 ":rev": self.rev,
+                ":shard": self.shard,
             })?;
-        Ok(one_or_refused(touched, "there is no such interaction"))
+        let there = "SELECT 1 FROM interaction WHERE conversation = ?1";
+        self.one_or_elsewhere(
+            touched,
+            there,
+            &Col(row.conversation),
+            "there is no such interaction",
+        )
     }
 
     fn take(
@@ -177,14 +213,14 @@ impl Batch<'_> {
                 "INSERT INTO record (record, kind, conversation, source, participant, session,
                     ordinal, event_time, matched_time, content_digest, received_at, state,
                     attempts, next_try, patience_from, patience_used, delivered_at, last_error, over_at,
-                    rev, idem_key, idem_digest, body, members)
+                    rev, idem_key, idem_digest, body, members, shard)
                 VALUES (:record, :kind, :conversation, :source, :participant, :session,
                     :ordinal, :event_time, :matched_time, :content_digest, :received_at, :state,
                     :attempts, :next_try, :received_at, :patience_used, :delivered_at, :last_error,
                     :over_at, :rev, :idem_key, :idem_digest, :body,
                     CASE WHEN :with_members THEN
                         (SELECT i.members FROM interaction i WHERE i.conversation = :conversation)
-                    END)
+                    END, :shard)
                 ON CONFLICT (record) DO NOTHING",
             )?
             .execute(named_params! {
@@ -211,13 +247,23 @@ impl Batch<'_> {
                 ":idem_digest": key.map(|(_, d)| d.as_slice()),
                 ":body": body,
                 ":with_members": with_members,
+                ":shard": self.shard,
             })?;
         if inserted == 1 {
             return Ok(Applied::Done);
         }
         // The id is there already. The same wrap-up or result once more is done before, and
         // what has happened to it since stays; anything else under that id is a defect.
+        let whose: Option<String> = self
+            .conn
+            .prepare_cached("SELECT shard FROM record WHERE record = ?1")?
+            .query_row([Col(row.record)], |r| r.get(0))
+            .optional()?;
         Ok(match find_record(self.conn, row.record)? {
+            // One files it, and that is whoever took it first.
+            Some(_) if whose.is_some_and(|whose| whose != self.shard) => {
+                Applied::Refused("another shard took this record".into())
+            }
             Some(there) if same_origin(&there, row) => Applied::Done,
             _ => Applied::Refused("another record has this id".into()),
         })
@@ -234,7 +280,7 @@ impl Batch<'_> {
                     attempts = :attempts, next_try = :next_try, patience_used = :patience_used,
                     delivered_at = :delivered_at, last_error = :last_error, rev = :rev,
                     over_at = CASE WHEN :over THEN coalesce(:delivered_at, over_at, :now) END
-                WHERE record = :record",
+                WHERE record = :record AND shard = :shard",
             )?
             .execute(named_params! {
                 ":record": Col(row.record),
@@ -257,8 +303,24 @@ impl Batch<'_> {
                 ":over": row.state.over(),
                 ":now": Col(self.now),
                 ":rev": self.rev,
+                ":shard": self.shard,
             })?;
-        Ok(one_or_refused(touched, "there is no such record"))
+        let there = "SELECT 1 FROM record WHERE record = ?1";
+        self.one_or_elsewhere(touched, there, &Col(row.record), "there is no such record")
+    }
+
+    /// A row that another shard has by now is that one's to change: done.
+    fn one_or_elsewhere(
+        &self,
+        touched: usize,
+        there: &str,
+        key: &dyn ToSql,
+        why: &str,
+    ) -> Result<Applied> {
+        if touched == 1 || self.conn.prepare_cached(there)?.exists([key])? {
+            return Ok(Applied::Done);
+        }
+        Ok(Applied::Refused(why.into()))
     }
 
     fn destination(&self, row: &DestinationRow) -> Result<Applied> {
@@ -267,7 +329,10 @@ impl Batch<'_> {
                 "INSERT INTO note (name, value) VALUES (?1, ?2)
                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             )?
-            .execute((columns::NOTE_DESTINATION, columns::destination_text(row)))?;
+            .execute((
+                columns::note_of(columns::NOTE_DESTINATION, self.shard),
+                columns::destination_text(row),
+            ))?;
         Ok(Applied::Done)
     }
 
@@ -283,17 +348,17 @@ impl Batch<'_> {
                     last_error = substr(last_error, 1, instr(last_error || ': ', ': ') - 1)
                 WHERE id IN
                     (SELECT id FROM record WHERE over_at IS NOT NULL AND body IS NOT NULL
-                        AND over_at < ?1 ORDER BY over_at LIMIT ?2)",
+                        AND over_at < ?1 AND shard = ?4 ORDER BY over_at LIMIT ?2)",
             )?
-            .execute((Col(before), limit, self.rev))?;
+            .execute((Col(before), limit, self.rev, self.shard))?;
         let interactions = self
             .conn
             .prepare_cached(
                 "UPDATE interaction SET members = NULL, rev = ?3 WHERE id IN
                     (SELECT id FROM interaction WHERE over_at IS NOT NULL AND members IS NOT NULL
-                        AND over_at < ?1 ORDER BY over_at LIMIT ?2)",
+                        AND over_at < ?1 AND shard = ?4 ORDER BY over_at LIMIT ?2)",
             )?
-            .execute((Col(before), limit, self.rev))?;
+            .execute((Col(before), limit, self.rev, self.shard))?;
         Ok(Applied::Maintained(Maintained {
             rows: u32::try_from(records + interactions).unwrap_or(u32::MAX),
             ..Maintained::default()
@@ -310,10 +375,10 @@ impl Batch<'_> {
                     AND NOT EXISTS (SELECT 1 FROM interaction i
                         WHERE i.conversation = r.conversation
                         AND (i.over_at IS NULL OR i.over_at >= ?1))
-                    ORDER BY over_at LIMIT ?2)
+                    AND shard = ?3 ORDER BY over_at LIMIT ?2)
             RETURNING state",
         )?;
-        let mut rows = records.query((Col(before), limit))?;
+        let mut rows = records.query((Col(before), limit, self.shard))?;
         while let Some(row) = rows.next()? {
             tally(&mut done.records, columns::get(row, 0)?, 1);
             done.rows = done.rows.saturating_add(1);
@@ -322,10 +387,10 @@ impl Batch<'_> {
             "DELETE FROM interaction WHERE id IN
                 (SELECT id FROM interaction i WHERE over_at IS NOT NULL AND over_at < ?1
                     AND NOT EXISTS (SELECT 1 FROM record r WHERE r.conversation = i.conversation)
-                    ORDER BY over_at LIMIT ?2)
+                    AND shard = ?3 ORDER BY over_at LIMIT ?2)
             RETURNING state",
         )?;
-        let mut rows = interactions.query((Col(before), limit))?;
+        let mut rows = interactions.query((Col(before), limit, self.shard))?;
         while let Some(row) = rows.next()? {
             tally(&mut done.interactions, columns::get(row, 0)?, 1);
             done.rows = done.rows.saturating_add(1);
@@ -341,10 +406,10 @@ impl Batch<'_> {
                 (SELECT id FROM interaction i WHERE over_at IS NOT NULL
                     AND state IN ('stopped', 'refused', 'expired')
                     AND NOT EXISTS (SELECT 1 FROM record r WHERE r.conversation = i.conversation)
-                    ORDER BY over_at LIMIT ?1)
+                    AND shard = ?2 ORDER BY over_at LIMIT ?1)
             RETURNING state",
         )?;
-        let mut rows = interactions.query((rows,))?;
+        let mut rows = interactions.query((rows, self.shard))?;
         while let Some(row) = rows.next()? {
             tally(&mut done.interactions, columns::get(row, 0)?, 1);
             done.rows = done.rows.saturating_add(1);
@@ -352,15 +417,19 @@ impl Batch<'_> {
         Ok(Applied::Maintained(done))
     }
 
-    /// Replaces the kept channels.
+    /// Replaces the kept channels. Those of the first shard lie under their slots, as in a
+    /// database that knows of no others; the others behind them.
     pub(super) fn channels(&self, rows: &[ChannelRow]) -> Result<()> {
         self.conn
-            .prepare_cached("DELETE FROM channel")?
-            .execute([])?;
+            .prepare_cached("DELETE FROM channel WHERE shard = ?1")?
+            .execute([self.shard])?;
         let mut insert = self.conn.prepare_cached(
             "INSERT OR REPLACE INTO channel
-                (slot, channel, connect_uri, created_at, expires_at, token_ends_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                (slot, channel, connect_uri, created_at, expires_at, token_ends_at, shard, place)
+            VALUES (
+                CASE ?7 WHEN 'main' THEN ?1
+                    ELSE (SELECT max(255, coalesce(max(slot), 0)) + 1 FROM channel) END,
+                ?2, ?3, ?4, ?5, ?6, ?7, ?1)",
         )?;
         for row in rows {
             insert.execute((
@@ -370,6 +439,7 @@ impl Batch<'_> {
                 Col(row.created_at),
                 Col(row.expires_at),
                 Col(row.token_ends_at),
+                self.shard,
             ))?;
         }
         Ok(())
@@ -393,14 +463,6 @@ pub(super) fn find_record(conn: &Connection, id: RecordId) -> Result<Option<Reco
     conn.prepare_cached(&sql)?
         .query_row([Col(id)], columns::record)
         .optional()
-}
-
-fn one_or_refused(touched: usize, why: &str) -> Applied {
-    if touched == 1 {
-        Applied::Done
-    } else {
-        Applied::Refused(why.into())
-    }
 }
 
 /// Equal in what is fixed when a record is taken.

@@ -411,7 +411,10 @@ fn a_database_of_the_first_version_is_read_as_it_is_and_migrated_at_the_start() 
         ..record(1)
     };
     keep(&mut store, vec![take(row.clone(), "{}")]);
-    let back = "ALTER TABLE record DROP COLUMN patience_used";
+    let back = "DROP INDEX channel_place;
+        ALTER TABLE interaction DROP COLUMN shard;
+        ALTER TABLE channel DROP COLUMN place; ALTER TABLE channel DROP COLUMN shard;
+        ALTER TABLE record DROP COLUMN shard; ALTER TABLE record DROP COLUMN patience_used";
     store.conn.execute_batch(back).unwrap();
     schema::set(&store.conn, "user_version", "1").unwrap();
     drop(store);
