@@ -55,10 +55,7 @@ fn house(token: Option<&str>) -> House {
     let settings = OperatorsSettings {
         listener: listener.into(),
         tokens: token.map(|t| Tokens::new(&[Secret::new(t)])),
-        pages: Pages {
-            assets: &ASSETS,
-            ..Pages::default()
-        },
+        pages: Pages::new(&ASSETS, Vec::new(), String::new()),
         private_parent: None,
     };
     House {
@@ -340,10 +337,7 @@ fn a_unix_socket_needs_neither_token_nor_name() {
     let settings = OperatorsSettings {
         listener: UnixListener::bind(&path).unwrap().into(),
         tokens: None,
-        pages: Pages {
-            assets: &ASSETS,
-            ..Pages::default()
-        },
+        pages: Pages::new(&ASSETS, Vec::new(), String::new()),
         private_parent: Some(directory.path().to_owned()),
     };
     let served = operators::start(settings, Arc::new(MemoryPort::default())).unwrap();

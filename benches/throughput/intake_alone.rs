@@ -153,11 +153,7 @@ fn measure(turns: Option<Turns>, connections: usize) -> (usize, Duration) {
         origins: Origins::new(std::iter::empty()),
         accepts_per_minute: 0,
         conversation_id_at: Pointer::parse("/conversationId").unwrap(),
-        pages: Pages {
-            assets: &[],
-            made: Vec::new(),
-            policy: String::new(),
-        },
+        pages: Pages::default(),
         limits: GateLimits::default(),
         private_parent: None,
     };

@@ -15,10 +15,9 @@
 //! | `settings.js` | what the page may be told, and by whom |
 //! | `config.json` | not a file: [`Settings::to_json`], from the gateway's configuration |
 //!
-//! The query of the page's address may set `conversation-id-key`, `write-back` and
-//! `write-back-key`. It may not name the desktop's origin: whoever opens the page chooses
-//! its address, so whom to trust comes from the gateway alone, in `config.json` and in
-//! `frame-ancestors`.
+//! Whoever opens the page chooses its address, so whom to trust and what to do comes from the
+//! gateway alone: `[agent-desktop]` of its configuration, in `config.json` and in
+//! `frame-ancestors`. Without that table nothing of this is served.
 //!
 //! It holds no socket and reads no file. Invariant: nothing that is not a well-formed
 //! origin gets into the policy, so no value can add a directive or a header.
@@ -33,6 +32,12 @@ pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self
 
 /// Where the page looks for [`Settings::to_json`].
 pub const CONFIG_PATH: &str = "/agent-desktop/config.json";
+
+/// Where the page gets its token, in the access [`Access::Page`].
+pub const TOKEN_PATH: &str = "/agent-desktop/token";
+
+/// Where the page waits for news of its conversations.
+pub const NEWS_PATH: &str = "/agent-desktop/news";
 
 /// The page's files; the path of the directory is the page itself.
 const ASSETS: &[Asset] = &[
@@ -102,24 +107,56 @@ pub fn content_security_policy<S: AsRef<str>>(desktop_origins: &[S]) -> String {
     format!("{POLICY}; frame-ancestors {ancestors}")
 }
 
-/// What the page is told in `config.json`; defaults stand in the page for what is absent.
+/// What the page shows as its token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// A short-lived one of its own, from [`TOKEN_PATH`].
+    #[default]
+    Page,
+    /// An API token that the agent types.
+    Token,
+}
+
+/// Of what the desktop's toast tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Toast {
+    /// Of nothing.
+    Never,
+    /// Of what failed for good or needs a person.
+    #[default]
+    Failures,
+    /// Of what was filed, too.
+    All,
+}
+
+/// What the page is told in `config.json`: every member is there.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// The desktops that may embed the page and talk to it, such as `https://desktop.example.com`.
     pub desktop_origins: Vec<String>,
-    /// The key of the attached data that holds the conversation id; `conversationId` by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conversation_id_key: Option<String>,
-    /// `toast` (default), `attached-data`, `both` or `none`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub write_back: Option<String>,
-    /// The key of the attached data that the result is written to; `communicationRecord` by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub write_back_key: Option<String>,
-    /// Keys of the attached data that are reported with the interaction; none by default.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// What the page shows as its token.
+    pub access: Access,
+    /// Paths into the attached data where the conversation id may be; the first that holds a UUID.
+    pub conversation_id_keys: Vec<String>,
+    /// JSON Pointer: where the body of a report names its conversation.
+    pub conversation_id_at: String,
+    /// Event types on which a contact is reported; `seen` alone is at first sight.
+    pub report_on: Vec<String>,
+    /// Keys of the attached data that are reported with the interaction.
     pub forward_keys: Vec<String>,
+    /// The key of the attached data that the result is written to; empty writes nothing back.
+    pub write_back_key: String,
+    /// Of what the desktop's toast tells.
+    pub toast: Toast,
+    /// Keys of the attached data shown as the title of a card.
+    pub title_keys: Vec<String>,
+    /// Whether recording control is shown.
+    pub recording: bool,
+    /// Whether click-to-dial is shown.
+    pub dial: bool,
 }
 
 impl Settings {
@@ -130,7 +167,7 @@ impl Settings {
         told.desktop_origins = origins_among(&self.desktop_origins)
             .map(str::to_owned)
             .collect();
-        // Strings and lists of strings always serialise.
+        // Strings, truths and lists of strings always serialise.
         serde_json::to_string(&told).unwrap_or_else(|_| "{}".to_owned())
     }
 }
@@ -247,7 +284,7 @@ mod tests {
             desktop_origins: hostile.map(str::to_owned).to_vec(),
             ..Settings::default()
         };
-        assert_eq!(settings.to_json(), r#"{"desktopOrigins":[]}"#);
+        assert!(settings.to_json().starts_with(r#"{"desktopOrigins":[],"#));
     }
 
     #[test]
@@ -284,13 +321,20 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_told_what_is_configured_and_nothing_else() {
+    fn the_page_is_told_all_that_is_configured() {
         let settings = Settings {
             desktop_origins: vec!["https://desktop.example.com".to_owned()],
-            write_back: Some("both".to_owned()),
+            conversation_id_keys: vec!["GenesysConversationId".to_owned()],
+            conversation_id_at: "/conversationId".to_owned(),
+            report_on: vec!["seen".to_owned()],
             ..Settings::default()
         };
-        let expected = r#"{"desktopOrigins":["https://desktop.example.com"],"writeBack":"both"}"#;
+        let expected = concat!(
+            r#"{"desktopOrigins":["https://desktop.example.com"],"access":"page","#,
+            r#""conversationIdKeys":["GenesysConversationId"],"conversationIdAt":"/conversationId","#,
+            r#""reportOn":["seen"],"forwardKeys":[],"writeBackKey":"","toast":"failures","#,
+            r#""titleKeys":[],"recording":false,"dial":false}"#
+        );
         assert_eq!(settings.to_json(), expected);
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn config(
     let tracking = tracking(&mut r);
     let history = history(&mut r);
     let store = store(&mut r);
+    let agent_desktop = super::check_desktop::agent_desktop(&mut r, http.as_ref());
     // Operators' commands do not look: whoever only asks may well be another user.
     if let Some(store) = &store {
         let asking = super::place::Asking::of_process(environment.runs);
@@ -85,6 +86,7 @@ pub(super) fn config(
             tracking: tracking?,
             history: history?,
             store: store?,
+            agent_desktop: agent_desktop?,
             effective,
             file: path.to_owned(),
         })

@@ -84,7 +84,8 @@ fn tutorial() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut table = String::new();
     for line in packaged("gateway.toml").lines() {
-        if let Some(name) = line.strip_prefix('[') {
+        // A table that turns something on by being there stands in a comment.
+        if let Some(name) = line.strip_prefix('#').unwrap_or(line).strip_prefix('[') {
             table = name.trim_end_matches(']').to_owned();
             continue;
         }
@@ -161,6 +162,19 @@ fn the_manual_page_has_every_key_with_the_default_that_the_code_has() {
         assert_eq!(*said, expected, "{}", key.name);
     }
     assert_eq!(manual.len(), KEYS.len());
+}
+
+#[test]
+fn the_manual_page_lists_every_event_type() {
+    let page = packaged("genesys-gateway.toml.5");
+    let listed = page
+        .lines()
+        .find_map(|line| line.strip_suffix('.')?.strip_prefix("UNKNOWN, "))
+        .unwrap();
+    let listed: Vec<&str> = std::iter::once("UNKNOWN")
+        .chain(listed.split(", "))
+        .collect();
+    assert_eq!(listed, super::check_desktop::EVENT_TYPES);
 }
 
 #[test]

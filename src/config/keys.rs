@@ -120,7 +120,44 @@ pub const KEYS: &[Key] = &[
     key("store.path", Default("\"gateway.db\""), Whole),
     key("store.retain", Default("\"30d\""), Whole),
     key("store.keep-bodies", Default("\"24h\""), Whole),
+    key("agent-desktop.desktop-origins", Required, Whole),
+    key("agent-desktop.access", Default("\"page\""), Whole),
+    key(
+        "agent-desktop.conversation-id-keys",
+        Default("[\"GenesysConversationId\", \"conversationId\"]"),
+        Whole,
+    ),
+    key(
+        "agent-desktop.report-on",
+        Default("[\"ESTABLISHED\", \"ACCEPTED\", \"CREATED\"]"),
+        Whole,
+    ),
+    key("agent-desktop.forward-keys", Default("[]"), Whole),
+    key(
+        "agent-desktop.write-back",
+        Default("\"attached-data\""),
+        Whole,
+    ),
+    key(
+        "agent-desktop.write-back-key",
+        Default("\"CommunicationRecord\""),
+        Whole,
+    ),
+    key("agent-desktop.toast", Default("\"failures\""), Whole),
+    key("agent-desktop.title-keys", Default("[]"), Whole),
+    key("agent-desktop.recording", Default("false"), Whole),
+    key("agent-desktop.dial", Default("false"), Whole),
 ];
+
+/// Tables that turn something on by being there; without them their defaults mean nothing.
+pub const OPTIONAL_TABLES: &[&str] = &["agent-desktop"];
+
+/// The optional table that a key stands in, if it stands in one.
+#[must_use]
+pub fn optional_table(key: &str) -> Option<&'static str> {
+    let (table, _) = key.rsplit_once('.')?;
+    OPTIONAL_TABLES.iter().find(|name| **name == table).copied()
+}
 
 /// The key of that full name.
 #[must_use]

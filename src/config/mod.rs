@@ -11,6 +11,7 @@
 //! it but [`Secret`] fields holds a secret.
 
 mod check;
+mod check_desktop;
 mod check_genesys;
 #[cfg(test)]
 mod documents;
@@ -63,6 +64,8 @@ pub struct Config {
     pub history: HistoryConfig,
     /// The database.
     pub store: StoreConfig,
+    /// The page for Agent Desktop; without it there is none.
+    pub agent_desktop: Option<AgentDesktopConfig>,
     effective: Vec<Effective>,
     file: PathBuf,
 }
@@ -272,6 +275,60 @@ pub struct StoreConfig {
     pub retain: Duration,
     /// How long bodies and members are kept after they have served.
     pub keep_bodies: Duration,
+}
+
+/// `[agent-desktop] access`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DesktopAccess {
+    /// The page gets a short-lived token of its own.
+    Page,
+    /// The agent types an API token.
+    Token,
+}
+
+/// `[agent-desktop] report-on`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReportOn {
+    /// At first sight, whatever happens.
+    Seen,
+    /// On these event types of the Service Client API; at least one.
+    Events(Vec<&'static str>),
+}
+
+/// `[agent-desktop] toast`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Toast {
+    /// The page never raises one.
+    Never,
+    /// When filing failed for good or a person is needed.
+    Failures,
+    /// For what was filed, too.
+    All,
+}
+
+/// `[agent-desktop]`
+#[derive(Clone, Debug)]
+pub struct AgentDesktopConfig {
+    /// The desktops that may embed the page and are believed, as browsers send origins; at least one.
+    pub desktop_origins: Vec<String>,
+    /// What the page shows as its token.
+    pub access: DesktopAccess,
+    /// Paths into the attached data where a conversation id may be; at least one.
+    pub conversation_id_keys: Vec<String>,
+    /// When a contact is reported.
+    pub report_on: ReportOn,
+    /// Attached data that goes along with the report.
+    pub forward_keys: Vec<String>,
+    /// The attached-data key that the result is written to; nothing is written without.
+    pub write_back_key: Option<String>,
+    /// Of what the desktop's toast tells.
+    pub toast: Toast,
+    /// Attached data shown as the title of a card.
+    pub title_keys: Vec<String>,
+    /// Whether recording control is shown.
+    pub recording: bool,
+    /// Whether click-to-dial is shown.
+    pub dial: bool,
 }
 
 /// One line of the effective configuration.

@@ -5,7 +5,7 @@
 //!
 //! Invariant: every key of the file is either in `values` or among the unknown ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::{DeTable, DeValue};
 
@@ -23,7 +23,9 @@ pub(super) enum RawValue {
     List(Vec<RawValue>),
     /// A table or inline table, in the order of its names.
     Table(Vec<(String, RawValue)>),
-    /// A boolean, a date, a fraction, a number beyond 64 bits: no key takes these.
+    /// `true` or `false`.
+    Truth(bool),
+    /// A date, a fraction, a number beyond 64 bits: no key takes these.
     Other(String),
 }
 
@@ -34,7 +36,7 @@ impl RawValue {
             DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix())
                 .map_or_else(|_| RawValue::Other(n.to_string()), RawValue::Whole),
             DeValue::Float(f) => RawValue::Other(f.to_string()),
-            DeValue::Boolean(b) => RawValue::Other(b.to_string()),
+            DeValue::Boolean(b) => RawValue::Truth(*b),
             DeValue::Datetime(d) => RawValue::Other(d.to_string()),
             DeValue::Array(list) => {
                 RawValue::List(list.iter().map(|v| Self::from_toml(v.get_ref())).collect())
@@ -60,6 +62,7 @@ impl RawValue {
         match self {
             RawValue::Text(s) => quoted(s),
             RawValue::Whole(n) => n.to_string(),
+            RawValue::Truth(b) => b.to_string(),
             RawValue::Other(s) => shorten(s),
             RawValue::List(list) => {
                 let items: Vec<String> = list.iter().map(RawValue::show).collect();
@@ -95,6 +98,8 @@ pub(super) struct Written {
 pub(super) struct RawFile {
     /// Known keys by full name.
     pub(super) values: BTreeMap<&'static str, Written>,
+    /// Optional tables that are there, be they empty.
+    pub(super) tables: BTreeSet<&'static str>,
     /// Keys that do not exist, as problems.
     pub(super) unknown: Vec<Problem>,
 }
@@ -151,7 +156,11 @@ fn collect(text: &str, prefix: &str, table: &DeTable<'_>, file: &mut RawFile) {
             continue;
         }
         match value.get_ref() {
-            DeValue::Table(inner) if keys::is_table(&full) => collect(text, &full, inner, file),
+            DeValue::Table(inner) if keys::is_table(&full) => {
+                let optional = keys::OPTIONAL_TABLES.iter();
+                file.tables.extend(optional.filter(|table| **table == full));
+                collect(text, &full, inner, file);
+            }
             _ => file.unknown.push(unknown(&full, line)),
         }
     }

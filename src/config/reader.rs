@@ -125,6 +125,11 @@ impl<'a> Reader<'a> {
         self.file.values.contains_key(key)
     }
 
+    /// Whether the file has that optional table.
+    pub(super) fn has_table(&self, table: &str) -> bool {
+        self.file.tables.contains(table)
+    }
+
     /// The text that the file gives a key, whatever it is worth.
     pub(super) fn written(&self, key: &str) -> Option<String> {
         match &self.file.values.get(key)?.value {
@@ -258,6 +263,17 @@ impl<'a> Reader<'a> {
                 _ => self.keep(key, Err(rule)),
             },
             _ => self.keep(key, Err(rule)),
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn truth(&mut self, key: &str) -> Option<bool> {
+        match self.value(key)? {
+            RawValue::Truth(yes) => Some(yes),
+            _ => {
+                let rule = Rule::new("must be true or false", "without quotes");
+                self.keep(key, Err(rule))
+            }
         }
     }
 
@@ -404,6 +420,7 @@ impl<'a> Reader<'a> {
     pub(super) fn effective(&self) -> Vec<Effective> {
         keys::KEYS
             .iter()
+            .filter(|key| keys::optional_table(key.name).is_none_or(|table| self.has_table(table)))
             .filter_map(|key| {
                 let (value, origin, raw) = match (self.file.values.get(key.name), key.absent) {
                     (Some(written), _) => {

@@ -1,6 +1,7 @@
 //! The configuration as operators meet it: files in, reports out.
 
 mod assertion;
+mod page;
 mod values;
 mod warnings;
 
@@ -137,7 +138,11 @@ fn every_default_of_the_table_passes_its_own_check_when_written_out() {
         if key.name == "genesys.oauth.grant" || key.name.contains(".assertion.") {
             continue; // Held against a whole configuration below.
         }
-        let text = format!("[{table}]\n{leaf} = {literal}\n{RIGHT}");
+        let required = match table {
+            "agent-desktop" => "desktop-origins = [\"https://workspace.example\"]\n",
+            _ => "",
+        };
+        let text = format!("[{table}]\n{required}{leaf} = {literal}\n{RIGHT}");
         desk.load(&text)
             .unwrap_or_else(|e| panic!("{}: {e}", key.name));
     }

@@ -289,6 +289,44 @@ fn start_forward(
     .map_err(StartError::Forward)
 }
 
+/// The page for Agent Desktop, if it is configured. Who may embed it, and is believed as the
+/// desktop, has nothing to do with who may call the intake from a browser.
+fn desktop_page(config: &Config) -> Pages {
+    let Some(desktop) = &config.agent_desktop else {
+        return Pages::default();
+    };
+    let told = agent_desktop::Settings {
+        desktop_origins: desktop.desktop_origins.clone(),
+        access: match desktop.access {
+            config::DesktopAccess::Page => agent_desktop::Access::Page,
+            config::DesktopAccess::Token => agent_desktop::Access::Token,
+        },
+        conversation_id_keys: desktop.conversation_id_keys.clone(),
+        conversation_id_at: config.http.conversation_id_at.as_str().to_owned(),
+        report_on: match &desktop.report_on {
+            config::ReportOn::Seen => vec![String::from("seen")],
+            config::ReportOn::Events(types) => types.iter().map(|t| (*t).to_owned()).collect(),
+        },
+        forward_keys: desktop.forward_keys.clone(),
+        write_back_key: desktop.write_back_key.clone().unwrap_or_default(),
+        toast: match desktop.toast {
+            config::Toast::Never => agent_desktop::Toast::Never,
+            config::Toast::Failures => agent_desktop::Toast::Failures,
+            config::Toast::All => agent_desktop::Toast::All,
+        },
+        title_keys: desktop.title_keys.clone(),
+        recording: desktop.recording,
+        dial: desktop.dial,
+    };
+    let made = Made {
+        path: agent_desktop::CONFIG_PATH,
+        content_type: "application/json",
+        body: told.to_json(),
+    };
+    let policy = agent_desktop::content_security_policy(&desktop.desktop_origins);
+    Pages::new(agent_desktop::assets(), vec![made], policy)
+}
+
 fn serve(
     config: &Config,
     intake: Listener,
@@ -298,10 +336,6 @@ fn serve(
 ) -> io::Result<Vec<Served>> {
     let private_parent = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
     let origins = &config.http.allowed_origins;
-    let page = agent_desktop::Settings {
-        desktop_origins: origins.clone(),
-        ..Default::default()
-    };
     let settings = IntakeSettings {
         listener: intake,
         tokens: reloaded.http.clone(),
@@ -310,15 +344,7 @@ fn serve(
             || io::Error::other("the JSON Pointer of the conversation id is not one"),
         )?,
         accepts_per_minute: u32::try_from(config.http.accepts_per_minute).unwrap_or(u32::MAX),
-        pages: Pages {
-            assets: agent_desktop::assets(),
-            made: vec![Made {
-                path: agent_desktop::CONFIG_PATH,
-                content_type: "application/json",
-                body: page.to_json(),
-            }],
-            policy: agent_desktop::content_security_policy(origins),
-        },
+        pages: desktop_page(config),
         limits: GateLimits {
             body_bytes: config.http.max_body as u64,
             ..GateLimits::default()
@@ -330,11 +356,11 @@ fn serve(
     let settings = OperatorsSettings {
         listener: operators,
         tokens: reloaded.status.clone(),
-        pages: Pages {
-            assets: status::page::assets(),
-            made: Vec::new(),
-            policy: status::page::POLICY.into(),
-        },
+        pages: Pages::new(
+            status::page::assets(),
+            Vec::new(),
+            status::page::POLICY.into(),
+        ),
         private_parent,
     };
     Ok(vec![

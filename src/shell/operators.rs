@@ -170,7 +170,7 @@ impl Operators {
                 self.port.metrics().into_bytes(),
             ),
             Route::Status => Reply::json(200, self.port.status_json()),
-            Route::Page(path) => self.pages.reply(path).unwrap_or_else(nowhere),
+            Route::Page(path) => self.pages.reply(path, x).unwrap_or_else(nowhere),
             Route::Records => self.list(x),
             Route::Record(id) => match id.parse() {
                 Ok(record) => self.show(record),

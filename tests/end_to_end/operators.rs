@@ -205,8 +205,8 @@ fn pages_are_served_with_a_policy_and_strangers_are_kept_out() {
             .starts_with("text/html")
     );
     assert!(page.header("content-security-policy").is_some());
-    let page = http::get(&format!("{}/agent-desktop/", gateway.intake)).expect(200);
-    assert!(page.header("content-security-policy").is_some());
+    // The page for Agent Desktop is one that has to be configured.
+    http::get(&format!("{}/agent-desktop/", gateway.intake)).expect(404);
     let description = http::get(&format!("{}/openapi.json", gateway.intake))
         .expect(200)
         .json();
@@ -220,6 +220,42 @@ fn pages_are_served_with_a_policy_and_strangers_are_kept_out() {
     let from_elsewhere = [("Origin", "https://evil.example")];
     http::call("POST", &record, &from_elsewhere, Some("")).expect(403);
     http::get(&format!("{}/nothing", gateway.operators)).expect(404);
+}
+
+#[test]
+fn only_desktop_origins_may_embed_the_page_and_are_named_to_it() {
+    let (platform, history) = (Platform::start(), History::start());
+    let mut setup = Setup::new(&platform, &history);
+    setup.set("http", "allowed-origins = [\"https://bofe.example.com\"]");
+    setup.set(
+        "agent-desktop",
+        "desktop-origins = [\"https://desktop.example\"]",
+    );
+    let gateway = setup.start();
+    let page = http::get(&format!("{}/agent-desktop/", gateway.intake)).expect(200);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.ends_with("; frame-ancestors https://desktop.example"),
+        "{policy}"
+    );
+    let told = http::get(&format!("{}/agent-desktop/config.json", gateway.intake))
+        .expect(200)
+        .json();
+    assert_eq!(
+        told,
+        serde_json::json!({
+            "desktopOrigins": ["https://desktop.example"], "access": "page",
+            "conversationIdKeys": ["GenesysConversationId", "conversationId"],
+            "conversationIdAt": "/conversationId",
+            "reportOn": ["ESTABLISHED", "ACCEPTED", "CREATED"], "forwardKeys": [],
+            "writeBackKey": "CommunicationRecord", "toast": "failures", "titleKeys": [],
+            "recording": false, "dial": false,
+        })
+    );
+    let tag = page.header("etag").unwrap().to_owned();
+    let known = [("If-None-Match", tag.as_str())];
+    let url = format!("{}/agent-desktop/", gateway.intake);
+    http::call("GET", &url, &known, None).expect(304);
 }
 
 #[test]

@@ -60,6 +60,10 @@ fn setup(platform: &Platform, history: &History) -> Setup {
         &format!("headers = {{ X-Api-Key = \"{HISTORY_TOKEN}-key\" }}"),
     );
     setup.write("callers", CALLER_TOKEN);
+    setup.set(
+        "agent-desktop",
+        "desktop-origins = [\"https://desktop.example\"]",
+    );
     setup.set("http", "api-tokens-file = \"./callers\"");
     setup.write("operators", OPERATOR_TOKEN);
     setup.set("status", "api-tokens-file = \"./operators\"");
@@ -103,7 +107,11 @@ fn pages(gateway: &Gateway) -> String {
         assert!([200, 503].contains(&answer.status), "{path}: {answer}");
         all.push_str(&format!("{path}: {answer:?}\n"));
     }
-    for path in ["/openapi.json", "/agent-desktop/"] {
+    for path in [
+        "/openapi.json",
+        "/agent-desktop/",
+        "/agent-desktop/config.json",
+    ] {
         let url = format!("{}{path}", gateway.intake);
         all.push_str(&format!("{path}: {:?}\n", http::get(&url)));
     }

@@ -1,5 +1,7 @@
 //! What callers rely on beyond the shape of answers.
 
+use std::io::Write;
+
 use super::*;
 
 #[test]
@@ -401,6 +403,25 @@ fn pages_are_served_with_their_types() {
             asset.body.len().to_string()
         );
     }
+    for asset in &ASSETS {
+        let tag = house.get(asset.path);
+        let tag = tag.header("etag").unwrap();
+        for method in ["GET", "HEAD"] {
+            let mut s = connect(house.address);
+            // Twice on one connection: an answer without a body ends where its head ends.
+            for _ in 0..2 {
+                let known = [("If-None-Match", tag)];
+                s.write_all(&request(method, asset.path, &known, b""))
+                    .unwrap();
+                let again = read_answer(&mut s, true);
+                assert_eq!(again.status, 304, "{method}");
+                assert_eq!(again.header("etag"), Some(tag));
+                assert_eq!(again.header("cache-control"), Some("no-cache"));
+                assert_eq!(again.header("content-security-policy"), Some(POLICY));
+                assert_eq!(again.header("content-length"), None);
+            }
+        }
+    }
     let made = house.get("/agent-desktop/config.json");
     assert_eq!(made.text(), "{\"desktopOrigins\":[]}");
     assert_eq!(made.header("content-security-policy"), Some(POLICY));
@@ -411,6 +432,27 @@ fn pages_are_served_with_their_types() {
         "/agent-desktop/%70age.js",
     ] {
         assert_eq!(house.get(other).status, 404, "{other}");
+    }
+}
+
+#[test]
+fn where_there_is_no_page_there_is_nothing_of_it() {
+    let house = house(With {
+        no_page: true,
+        ..With::default()
+    });
+    for path in [
+        "/agent-desktop",
+        "/agent-desktop/",
+        "/agent-desktop/config.json",
+        "/agent-desktop/page.js",
+        "/agent-desktop/token",
+        "/agent-desktop/news",
+    ] {
+        for method in ["GET", "HEAD", "POST"] {
+            let got = call(house.address, method, path, &[], b"");
+            assert_eq!(got.status, 404, "{method} {path}");
+        }
     }
 }
 

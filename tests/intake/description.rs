@@ -15,6 +15,8 @@ struct Case {
     bytes: Option<Vec<u8>>,
     busy: bool,
     slow: bool,
+    /// Asked of a listener that has no page.
+    no_page: bool,
 }
 
 fn case(template: &'static str, method: &'static str, status: u16) -> Case {
@@ -30,6 +32,7 @@ fn case(template: &'static str, method: &'static str, status: u16) -> Case {
         bytes: None,
         busy: false,
         slow: false,
+        no_page: false,
     }
 }
 
@@ -165,6 +168,16 @@ fn cases() -> Vec<Case> {
             path: String::from("/agent-desktop/none.js"),
             ..case("/agent-desktop/{file}", method, 404)
         });
+        all.push(Case {
+            no_page: true,
+            ..case("/agent-desktop/", method, 404)
+        });
+        for path in ["/agent-desktop/", "/agent-desktop/{file}"] {
+            all.push(Case {
+                headers: vec![("If-None-Match", "*")],
+                ..case(path, method, 304)
+            });
+        }
     }
     all
 }
@@ -214,6 +227,10 @@ fn check_answer(whole: &serde_json::Value, case: &Case, got: &Got) {
             "{what}: {name} is missing"
         );
     }
+    if case.status == 304 {
+        assert!(response.get("content").is_none() && got.body.is_empty());
+        return;
+    }
     let (documented_type, content) = response["content"]
         .as_object()
         .and_then(|c| c.iter().next())
@@ -262,6 +279,11 @@ fn every_documented_answer_is_given_and_no_other() {
         ..With::default()
     });
     let open = crate::house(With::default());
+    let pageless = crate::house(With {
+        tokens: &["t"],
+        no_page: true,
+        ..With::default()
+    });
     let whole = description();
     let mut seen = BTreeSet::new();
     for case in cases() {
@@ -272,6 +294,7 @@ fn every_documented_answer_is_given_and_no_other() {
         house.port.unreadable.store(case.busy, Ordering::Relaxed);
         let address = match case.status {
             403 => open.address,
+            _ if case.no_page => pageless.address,
             _ => house.address,
         };
         let got = match &case.bytes {

@@ -66,6 +66,7 @@ struct With {
     origins: &'static [&'static str],
     id_at: Option<&'static str>,
     accepts_per_minute: u32,
+    no_page: bool,
     port: Option<Arc<MemoryPort>>,
 }
 
@@ -80,14 +81,17 @@ fn house(with: With) -> House {
         origins: Origins::new(with.origins.iter().map(|o| (*o).to_owned())),
         conversation_id_at: Pointer::parse(with.id_at.unwrap_or("/conversationId")).unwrap(),
         accepts_per_minute: with.accepts_per_minute,
-        pages: Pages {
-            assets: &ASSETS,
-            made: vec![Made {
-                path: "/agent-desktop/config.json",
-                content_type: "application/json",
-                body: String::from("{\"desktopOrigins\":[]}"),
-            }],
-            policy: String::from(POLICY),
+        pages: match with.no_page {
+            true => Pages::default(),
+            false => Pages::new(
+                &ASSETS,
+                vec![Made {
+                    path: "/agent-desktop/config.json",
+                    content_type: "application/json",
+                    body: String::from("{\"desktopOrigins\":[]}"),
+                }],
+                String::from(POLICY),
+            ),
         },
         limits: GateLimits::default(),
         private_parent: None,

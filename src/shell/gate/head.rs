@@ -24,6 +24,10 @@ const PASSED_ON: [&str; 9] = [
     "Sec-Fetch-Site",
 ];
 
+/// Passed on as well, and no reason to refuse a request: one that is odd, or there twice, is left
+/// out. Chains of proxies repeat them.
+const IF_CLEAN: [&str; 2] = ["If-None-Match", "X-Forwarded-Host"];
+
 /// The most fields that are looked at; also the size of the parser's table.
 pub(super) const HEADERS_MAX: usize = 64;
 
@@ -180,6 +184,16 @@ fn judge(
                 return Err(Refusal::Malformed("a header field that occurs twice"));
             }
             fields.push((name, plain(header.value)?));
+        } else if let Some(name) = IF_CLEAN.into_iter().find(|name| is(name))
+            && let Ok(value) = plain(header.value)
+        {
+            let mut same = request
+                .headers
+                .iter()
+                .filter(|h| h.name.eq_ignore_ascii_case(name));
+            if same.nth(1).is_none() {
+                fields.push((name, value));
+            }
         }
     }
 

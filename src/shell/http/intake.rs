@@ -205,7 +205,7 @@ impl Intake {
     fn follow(&self, route: &Route<'_>, x: &Exchange) -> Result<Reply, Refused> {
         match route {
             Route::Description => Ok(Reply::new(200, "application/json", OPENAPI.as_bytes())),
-            Route::Page(path) => self.pages.reply(path).ok_or_else(|| refused(&nowhere())),
+            Route::Page(path) => self.pages.reply(path, x).ok_or_else(|| refused(&nowhere())),
             Route::Interactions => self.accept(x),
             Route::Results => self.take_result(x),
             Route::Events => self.take_event(x),

@@ -213,3 +213,32 @@ fn only_100_continue_may_be_expected() {
     assert!(whole(&with("100-Continue")).expects_continue);
     assert_eq!(refused(with("200-ok").as_bytes()), Refusal::Expectation);
 }
+
+#[test]
+fn fields_that_are_good_to_know_are_passed_on_if_they_are_clean_and_never_refused() {
+    let fields = |lines: &str| {
+        let text = format!("GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
+        let Reading::Whole(head, _) = read(text.as_bytes(), RULES) else {
+            panic!("refused: {lines}");
+        };
+        head.fields
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        fields("if-none-match: \"a\"\r\nX-Forwarded-Host: g.example\r\n"),
+        [
+            "Host=x",
+            "If-None-Match=\"a\"",
+            "X-Forwarded-Host=g.example"
+        ]
+    );
+    for odd in [
+        "If-None-Match: \"a\"\r\nIf-None-Match: \"b\"\r\n",
+        "X-Forwarded-Host: a\r\nx-forwarded-host: a\r\nx-forwarded-host: a\r\n",
+        "If-None-Match: \"\u{fc}\"\r\n",
+    ] {
+        assert_eq!(fields(odd), ["Host=x"], "{odd}");
+    }
+}
