@@ -49,7 +49,7 @@ pub enum Word {
     /// Print notifications of any topics as they come, a line of JSON each, until it is stopped
     Listen(ListenOptions),
     /// Run everything on this machine against a simulated platform, within a minute
-    Demo,
+    Demo(DemoOptions),
     /// Run the platform simulator alone
     Simulate(SimulateOptions),
 }
@@ -118,6 +118,14 @@ pub struct ListenOptions {
     /// Also print heartbeats, gaps, and what is subscribed or refused
     #[arg(long)]
     pub all: bool,
+}
+
+/// `demo`
+#[derive(Args, Debug, Clone, PartialEq, Eq)]
+pub struct DemoOptions {
+    /// Keep running, with a simulated desktop that embeds the page; prints the address to open
+    #[arg(long)]
+    pub desktop: bool,
 }
 
 /// `simulate`

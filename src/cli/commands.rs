@@ -31,9 +31,9 @@ pub(super) fn dispatch(arguments: &Arguments, activated: Activated, bodies: &Bod
             }
             Err(error) => report(&error),
         },
-        Word::Demo => {
+        Word::Demo(options) => {
             logging::init_quiet();
-            (bodies.demo)()
+            (bodies.demo)(options)
         }
         Word::Simulate(options) => {
             logging::init();

@@ -19,7 +19,7 @@ mod status;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 
-pub use arguments::{Arguments, ListenOptions, SimulateOptions, Switch};
+pub use arguments::{Arguments, DemoOptions, ListenOptions, SimulateOptions, Switch};
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -40,7 +40,7 @@ pub struct Bodies {
     /// `listen`: notifications, until it is asked to stop.
     pub listen: fn(&Config, &ListenOptions) -> ExitCode,
     /// `demo`.
-    pub demo: fn() -> ExitCode,
+    pub demo: fn(&DemoOptions) -> ExitCode,
     /// `simulate`.
     pub simulate: fn(&SimulateOptions) -> ExitCode,
 }

@@ -5,7 +5,10 @@
 //! and a restart of the history receiver in the middle; then an account of what
 //! was filed, lost and doubled. Invariant: the exit code is 0 only if nothing was
 //! lost or doubled.
+//!
+//! With `--desktop` it keeps running instead, with the desktop simulator ([`desktop`]).
 
+mod desktop;
 mod receiver;
 mod report;
 
@@ -18,6 +21,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::cli::DemoOptions;
 use crate::config::Config;
 use crate::service::ExitCode;
 use crate::service::output::{Output, complain};
@@ -43,7 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(55);
 
 /// Runs the demo.
 #[must_use]
-pub fn demo() -> ExitCode {
+pub fn demo(options: &DemoOptions) -> ExitCode {
+    if options.desktop {
+        return desktop::demo();
+    }
     match run() {
         Ok(report) => {
             let mut out = Output;
@@ -77,7 +84,7 @@ fn run() -> Result<Report, Failure> {
     let book: Book = Arc::new(Mutex::new(BTreeMap::new()));
     let (first, address) = Receiver::start(0, book.clone())?;
     let mut history = Some(first);
-    let config = configuration(scratch.path(), &platform, address.port())?;
+    let config = configuration(scratch.path(), &platform, address.port(), "")?;
     let daemon = Daemon::start(&config, Inherited::default())?;
     let url = format!("http://{}/customers/supportInteraction", daemon.http_at());
 
@@ -194,6 +201,7 @@ fn configuration(
     at: &Path,
     platform: &simulator::Running,
     history: u16,
+    more: &str,
 ) -> Result<Config, Failure> {
     let secret = at.join("client-secret");
     std::fs::write(&secret, &platform.client_secret)?;
@@ -214,7 +222,7 @@ client-secret-file = "client-secret"
 url = "http://127.0.0.1:{history}/communications"
 [store]
 path = "{db}"
-"#,
+{more}"#,
         login = platform.login_url,
         api = platform.api_url,
         id = platform.client_id,

@@ -29,6 +29,9 @@ pub(super) struct Filed {
 /// Bodies by idempotency key.
 pub(super) type Book = Arc<Mutex<BTreeMap<String, Filed>>>;
 
+/// Bodies that are remembered; beyond them the oldest go.
+const BOOK_MAX: usize = 10_000;
+
 /// Bytes of one request at most.
 const REQUEST_MAX: usize = 1024 * 1024;
 
@@ -36,17 +39,31 @@ type Streams = Arc<Mutex<Vec<TcpStream>>>;
 
 /// A running receiver.
 pub(super) struct Receiver {
+    mood: Arc<Mutex<Mood>>,
     address: SocketAddr,
     stopping: Arc<AtomicBool>,
     streams: Streams,
     thread: JoinHandle<()>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
 struct Body {
     conversation_id: String,
     after_call_work: AfterCallWork,
+}
+
+/// What a receiver does with bodies that it has not seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Mood {
+    /// It files them.
+    #[default]
+    Files,
+    /// It refuses them for good: 422.
+    Refuses,
+    /// It cannot at the moment: 503.
+    Unavailable,
 }
 
 #[derive(Deserialize, Default)]
@@ -71,7 +88,9 @@ impl Receiver {
         let address = listener.local_addr()?;
         let stopping = Arc::new(AtomicBool::new(false));
         let streams = Streams::default();
+        let mood = Arc::new(Mutex::new(Mood::default()));
         let (ending, taken) = (stopping.clone(), streams.clone());
+        let moods = mood.clone();
         let thread = std::thread::Builder::new()
             .name("history".into())
             .spawn(move || {
@@ -83,15 +102,16 @@ impl Receiver {
                     if let Ok(other) = stream.try_clone() {
                         lock(&taken).push(other);
                     }
-                    let book = book.clone();
+                    let (book, mood) = (book.clone(), moods.clone());
                     // Without a thread the connection is dropped, and the sender comes back.
                     let _ = std::thread::Builder::new()
                         .name("history-caller".into())
-                        .spawn(move || serve(&stream, &book));
+                        .spawn(move || serve(&stream, &book, &mood));
                 }
             })?;
         Ok((
             Receiver {
+                mood,
                 address,
                 stopping,
                 streams,
@@ -99,6 +119,11 @@ impl Receiver {
             },
             address,
         ))
+    }
+
+    /// What it does with bodies from now on; shared with whoever may change it.
+    pub(super) fn mood(&self) -> Arc<Mutex<Mood>> {
+        self.mood.clone()
     }
 
     /// Closes the port and cuts every connection, as the end of a process does.
@@ -118,14 +143,15 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Answers requests of one connection until it ends.
-fn serve(mut stream: &TcpStream, book: &Book) {
+fn serve(mut stream: &TcpStream, book: &Book, mood: &Mutex<Mood>) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
     let mut buffer = Vec::new();
     let mut block = [0u8; 8192];
     loop {
         match request(&buffer) {
             Ok(Some((key, head, length))) if buffer.len() >= head + length => {
-                let status = take(key, &buffer[head..head + length], book);
+                let now = *lock(mood);
+                let status = take(key, &buffer[head..head + length], book, now);
                 buffer.drain(..head + length);
                 let answer = format!("HTTP/1.1 {status} Demo\r\nContent-Length: 0\r\n\r\n");
                 if stream.write_all(answer.as_bytes()).is_err() {
@@ -163,7 +189,7 @@ fn request(buffer: &[u8]) -> Result<Option<(Option<String>, usize, usize)>, http
     Ok(Some((find("Idempotency-Key"), head, length)))
 }
 
-fn take(key: Option<String>, body: &[u8], book: &Book) -> u16 {
+fn take(key: Option<String>, body: &[u8], book: &Book, mood: Mood) -> u16 {
     let body: Option<Body> = serde_json::from_slice(body).ok();
     let (Some(key), Some(body)) = (key, body) else {
         return 400;
@@ -172,6 +198,17 @@ fn take(key: Option<String>, body: &[u8], book: &Book) -> u16 {
     if let Some(filed) = book.get_mut(&key) {
         filed.times += 1;
         return 409;
+    }
+    match mood {
+        Mood::Files => {}
+        Mood::Refuses => return 422,
+        Mood::Unavailable => return 503,
+    }
+    if book.len() >= BOOK_MAX {
+        let oldest = book.iter().min_by_key(|(_, filed)| filed.received);
+        if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+            book.remove(&oldest);
+        }
     }
     let acw = body.after_call_work;
     let filed = Filed {

@@ -176,7 +176,7 @@ _genesys__gateway() {
             return 0
             ;;
         genesys__subcmd__gateway__subcmd__demo)
-            opts="-h --config --help"
+            opts="-h --desktop --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -93,6 +93,7 @@ complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand listen" 
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand listen" -l all -d 'Also print heartbeats, gaps, and what is subscribed or refused'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand listen" -s h -l help -d 'Print help'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand demo" -l config -d 'The configuration file' -r -F
+complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand demo" -l desktop -d 'Keep running, with a simulated desktop that embeds the page; prints the address to open'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand simulate" -l port -d 'Port of the platform\'s API on 127.0.0.1; 0 takes a free one' -r
 complete -c genesys-gateway -n "__fish_genesys_gateway_using_subcommand simulate" -l control-port -d 'Port of the control interface on 127.0.0.1; 0 takes a free one' -r

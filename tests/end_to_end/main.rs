@@ -8,6 +8,7 @@ mod support;
 
 mod callers;
 mod chaos;
+mod desktop_demo;
 mod echoes;
 mod events;
 mod hostile_hour;

@@ -259,6 +259,28 @@ impl Platform {
         Ok(())
     }
 
+    /// The agent of a leg is this user, and not the one that was drawn by lot: for who plays
+    /// certain people.
+    ///
+    /// # Errors
+    /// There is no such conversation, or no such leg.
+    pub fn agent_is(
+        &mut self,
+        id: ConversationId,
+        leg: usize,
+        user: Uuid,
+    ) -> Result<(), ControlError> {
+        let c = self.known(id)?;
+        let participant = c.agent_legs.get(leg).map(|(participant, _)| *participant);
+        match participant.and_then(|n| c.participants.get_mut(n)) {
+            Some(participant) => {
+                participant.user = Some(user);
+                Ok(())
+            }
+            None => Err(ControlError::NotFound("no such agent leg".into())),
+        }
+    }
+
     pub(super) fn transfer(
         &mut self,
         id: ConversationId,
