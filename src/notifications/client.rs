@@ -22,6 +22,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::driver::Driver;
+use crate::available::{Asking, AvailableTopic};
+use crate::bearer::Bearer;
 use crate::clock::Clock;
 use crate::credentials::{Credentials, Grant};
 use crate::error::{Error, Reason};
@@ -83,6 +85,7 @@ pub struct Client {
     items: Items,
     commands: Sender<Command>,
     over: Arc<AtomicBool>,
+    asking: Asking,
 }
 
 enum Command {
@@ -178,6 +181,34 @@ impl Client {
         topics: impl IntoIterator<Item = T>,
     ) -> Result<(), Error> {
         self.command(Command::Unsubscribe(read_topics(topics)?))
+    }
+
+    /// The topics that the platform offers, with the permissions that each requires; schemas are
+    /// left out. Asked anew each time, in the caller's thread, with the client's own token: waits
+    /// for that, and tries again what may pass by itself (429 with its `Retry-After`, 5xx, no
+    /// answer), for so long at most. It costs one of the 300 requests a minute.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let platform = simulator::start(simulator::Options::default())?;
+    /// # let client = genesys_notifications::Client::builder()
+    /// #     .hosts(&platform.api_url, &platform.login_url)
+    /// #     .client_credentials(&platform.client_id, &platform.client_secret)
+    /// #     .connect()?;
+    /// for topic in client.available_topics(Duration::from_secs(30))? {
+    ///     if topic.on_websocket() {
+    ///         println!("{} requires {:?}", topic.name, topic.permissions);
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Reason::Login`] if no token can be had, [`Reason::Unauthorized`], [`Reason::Forbidden`],
+    /// [`Reason::Status`] or [`Reason::BadMessage`] by the answer, [`Reason::Handshake`] if there
+    /// is none, [`Reason::Closed`].
+    pub fn available_topics(&self, patience: Duration) -> Result<Vec<AvailableTopic>, Error> {
+        self.asking.available(patience)
     }
 
     /// Ends it. What was told before can still be read.
@@ -371,6 +402,14 @@ impl ClientBuilder {
         let (events, heard) = bounded(EVENTS_MAX);
         let answered = events.clone();
         let given_up = Arc::new(AtomicBool::new(false));
+        let agent = rest::agent_until(&http, Arc::clone(&given_up));
+        let bearer = Arc::new(Bearer::default());
+        let asking = Asking {
+            agent: agent.clone(),
+            api_url: self.api_url.trim_end_matches('/').to_owned(),
+            bearer: Arc::clone(&bearer),
+            clock: Arc::clone(&clock),
+        };
         let rest = RestPool::start(RestWorkers {
             workers: WORKERS,
             queue: proto::limits::CALLS_IN_FLIGHT_MAX,
@@ -378,7 +417,7 @@ impl ClientBuilder {
                 api_url: self.api_url.clone(),
                 login_url: self.login_url.clone(),
             },
-            agent: rest::agent_until(&http, Arc::clone(&given_up)).into(),
+            agent: agent.into(),
             token_request: Box::new(move |now| credentials.request(now)),
             // Who drives may have ended.
             outcomes: Box::new(move |ticket, outcome| {
@@ -418,6 +457,7 @@ impl ClientBuilder {
             told: BTreeMap::new(),
             name: self.name.clone(),
             over: Arc::clone(&over),
+            bearer,
         };
         let thread = std::thread::Builder::new().name(self.name);
         thread
@@ -427,6 +467,7 @@ impl ClientBuilder {
             items,
             commands,
             over,
+            asking,
         })
     }
 }

@@ -26,7 +26,7 @@ pub enum Reason {
     Status(u16),
     /// The address is no `wss` or `ws` address.
     BadUri,
-    /// What came is no notification channel.
+    /// What came is no notification channel, or an answer that cannot be read.
     BadMessage,
     /// The channel is gone: its life or its token has ended.
     Expired,

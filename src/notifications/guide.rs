@@ -68,6 +68,7 @@
 //! | `sendPing` | `ping()` | `a_ping_is_answered_by_a_heartbeat` |
 //! | `setWebSocketListener`: connected, disconnected, error | `is_connected()`, [`Item::Live`](crate::Item::Live), [`Item::Gap`](crate::Item::Gap) | `what_is_lost_is_a_gap_and_is_had_again` |
 //! | `channel.metadata`, `v2.system.socket_closing` | [`Item::Heartbeat`](crate::Item::Heartbeat), [`Item::Closing`](crate::Item::Closing) | `after_a_closing_notice_what_is_not_told_is_covered_by_a_gap` |
+//! | `getNotificationsAvailabletopics` of the API beside it | [`Client::available_topics`](crate::Client::available_topics) | `the_topics_that_the_platform_offers_come_with_the_permissions_that_they_require` |
 //! | `disconnect`, `Dispose` | `close()`, or dropping it | `a_dropped_client_ends_its_threads_within_a_second` |
 
 #[cfg(test)]

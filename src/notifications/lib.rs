@@ -67,6 +67,8 @@
 
 pub mod guide;
 
+mod available;
+mod bearer;
 mod client;
 mod error;
 mod item;
@@ -99,6 +101,7 @@ mod upgrade;
 #[cfg(any(test, feature = "windows"))]
 pub use upgrade::fuzz_upgrade;
 
+pub use available::{AvailableTopic, Requirement};
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, Reason};
 pub use item::Item;

@@ -121,18 +121,42 @@ enum Spoiled {
     TooLarge,
 }
 
+impl Spoiled {
+    fn fate(self) -> NoAnswer {
+        match self {
+            Spoiled::NoAnswer(no_answer) => no_answer,
+            Spoiled::TooLarge => NoAnswer::Garbled,
+        }
+    }
+}
+
 /// One exchange.
 ///
 /// # Errors
 /// No answer, with what is known of the request's fate. An answer of any status is no error.
 pub fn perform(agent: &Agent, request: &Request, body: Body) -> Result<Response, NoAnswer> {
-    exchange(agent, request, body).map_err(|spoiled| match spoiled {
-        Spoiled::NoAnswer(no_answer) => no_answer,
-        Spoiled::TooLarge => NoAnswer::Garbled,
-    })
+    exchange(agent, request, body, None).map_err(Spoiled::fate)
 }
 
-fn exchange(agent: &Agent, request: &Request, wanted: Body) -> Result<Response, Spoiled> {
+/// The same, for so long at most where the agent has more patience.
+///
+/// # Errors
+/// As [`perform`].
+pub fn perform_within(
+    agent: &Agent,
+    request: &Request,
+    body: Body,
+    patience: Duration,
+) -> Result<Response, NoAnswer> {
+    exchange(agent, request, body, Some(patience)).map_err(Spoiled::fate)
+}
+
+fn exchange(
+    agent: &Agent,
+    request: &Request,
+    wanted: Body,
+    patience: Option<Duration>,
+) -> Result<Response, Spoiled> {
     if request.url.parse::<http::Uri>().is_err() {
         let nowhere = NoAnswer::Unreached(Cause::NotAnAddress);
         return Err(Spoiled::NoAnswer(nowhere));
@@ -146,8 +170,11 @@ fn exchange(agent: &Agent, request: &Request, wanted: Body) -> Result<Response, 
     // An empty slice has a length, 0, which servers want of a POST; "no body" is
     // sent in chunks.
     let answer = match request.method {
-        "POST" | "PUT" | "PATCH" => run(agent, builder.body(request.body.as_slice()), wanted),
-        _ => run(agent, builder.body(()), wanted),
+        "POST" | "PUT" | "PATCH" => {
+            let request = builder.body(request.body.as_slice());
+            run(agent, request, wanted, patience)
+        }
+        _ => run(agent, builder.body(()), wanted, patience),
     };
     let (head, body) = answer.map_err(|e| Spoiled::NoAnswer(fate(e)))?.into_parts();
     let status = head.status.as_u16();
@@ -193,8 +220,14 @@ fn run(
     agent: &Agent,
     request: Result<http::Request<impl AsSendBody>, http::Error>,
     wanted: Body,
+    patience: Option<Duration>,
 ) -> Result<http::Response<ureq::Body>, Error> {
     let mut request = agent.configure_request(request?);
+    let timeout = agent.config().timeouts().global;
+    if let Some(patience) = patience.filter(|p| timeout.is_none_or(|t| *p < t)) {
+        // None at all would be no limit.
+        request = request.timeout_global(Some(patience.max(Duration::from_millis(1))));
+    }
     if let Body::Start(_) = wanted {
         // The status is the answer: nobody waits for the rest of it.
         request = request.timeout_recv_body(Some(START_MAX));
@@ -335,7 +368,7 @@ fn work(workers: &RestWorkers, job: &Job) -> Outcome {
         Op::Conversation(_) | Op::Conversations(_) => CONVERSATIONS_MAX,
         _ => ANSWER_MAX,
     };
-    match exchange(&workers.agent.get(), &request, Body::Whole(limit)) {
+    match exchange(&workers.agent.get(), &request, Body::Whole(limit), None) {
         Ok(response) => understood(&job.op, &response, workers.clock.now().wall),
         Err(Spoiled::NoAnswer(no_answer)) => failed(Failure::NoAnswer(no_answer)),
         // As if the platform had refused to send so much: who asked for many asks for fewer.

@@ -7,7 +7,7 @@ use notifications::{Client, ClientBuilder, Keeper, KeptChannel, Reason};
 
 use super::*;
 
-fn builder(platform: &Running) -> ClientBuilder {
+pub(super) fn builder(platform: &Running) -> ClientBuilder {
     Client::builder()
         .hosts(&platform.api_url, &platform.login_url)
         .client_credentials(&platform.client_id, &platform.client_secret)

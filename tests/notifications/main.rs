@@ -2,6 +2,7 @@
 //! made it.
 #![allow(clippy::unwrap_used)]
 
+mod available;
 mod client;
 mod one_channel;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::{Command, Event};
+use crate::bearer::Bearer;
 use crate::clock::Clock;
 use crate::dial::Connector;
 use crate::error::{Error, Reason};
@@ -26,7 +27,7 @@ use base::notice::{Level, Notice};
 use base::secret::Secret;
 use base::time::{Mono, Wall};
 use base::wire::NoAnswer;
-use proto::rest::{Failure, Outcome};
+use proto::rest::{Answer, Failure, Outcome};
 use proto::session::{self, Order, SessionSettings, SocketRef};
 use proto::twins::Twins;
 use proto::{CallId, Fact, Input, Output};
@@ -63,6 +64,8 @@ pub(super) struct Driver {
     pub(super) told: BTreeMap<&'static str, (String, Mono)>,
     pub(super) name: String,
     pub(super) over: Arc<AtomicBool>,
+    /// The token, for what the caller asks.
+    pub(super) bearer: Arc<Bearer>,
 }
 
 impl Driver {
@@ -113,10 +116,15 @@ impl Driver {
 
     fn event(&mut self, event: Event) -> Input {
         match event {
-            Event::Answered(ticket, outcome) => Input::Answered {
-                call: CallId(ticket),
-                outcome,
-            },
+            Event::Answered(ticket, outcome) => {
+                if let Ok(Answer::Token { access_token, .. }) = &outcome.result {
+                    self.bearer.given(access_token.clone());
+                }
+                Input::Answered {
+                    call: CallId(ticket),
+                    outcome,
+                }
+            }
             Event::Session(socket, fact) => {
                 match &fact {
                     session::Fact::Ended(_) => drop(self.sockets.remove(&socket)),
@@ -287,6 +295,9 @@ impl Driver {
             Level::Debug => log::Level::Debug,
         };
         log::log!(level, "{}: {}", notice.label, notice.text);
+        if matches!(notice.label, "token-refused" | "token-failed") {
+            self.bearer.refused(&notice.text);
+        }
         let reason = match notice.label {
             "token-refused" | "token-failed" => Reason::Login,
             "channel-not-made" | "connect-uri-refused" | "socket-refused" | "socket-unreached" => {
@@ -312,6 +323,7 @@ impl Driver {
     /// Sockets close politely, workers end; what does not in time is let go.
     fn farewell(mut self) {
         self.over.store(true, Ordering::Release);
+        self.bearer.over();
         self.outlet.finish(None);
         let until = Instant::now() + FAREWELL;
         for handle in self.sockets.values() {
