@@ -29,7 +29,7 @@ use crate::credentials::{Credentials, Grant};
 use crate::error::{Error, Reason};
 use crate::item::Item;
 use crate::keeper::{Forgetful, Keeper};
-use crate::outlet::{Items, Outlet, within};
+use crate::outlet::{self, Items, Limits, Outlet};
 use crate::proxy::Proxy;
 use crate::rest::{self, HttpSettings, RestPool, RestWorkers};
 use crate::single::{connector, load, read_topics, seed};
@@ -44,8 +44,9 @@ use proto::twins::Twins;
 
 /// Commands that may wait for the driver, which takes them at once.
 const COMMANDS_MAX: usize = 64;
-/// Facts and answers that may wait for the driver; whoever brings them waits then.
-const EVENTS_MAX: usize = 1024;
+/// Facts and answers that may wait for the driver, each of up to a MiB; whoever brings them waits
+/// then.
+const EVENTS_MAX: usize = 64;
 /// REST workers: two are enough for 300 requests a minute.
 const WORKERS: usize = 2;
 
@@ -109,7 +110,7 @@ pub struct ClientBuilder {
     channels: u8,
     topics_per_channel: usize,
     session: SessionSettings,
-    capacity: usize,
+    limits: Limits,
     trust: Option<Trust>,
     ca_file: Option<PathBuf>,
     proxy: Option<Proxy>,
@@ -130,7 +131,10 @@ impl Client {
             channels: CHANNELS_MAX,
             topics_per_channel: TOPICS_PER_CHANNEL_MAX,
             session: SessionSettings::default(),
-            capacity: 4096,
+            limits: Limits {
+                items: 4096,
+                bytes: outlet::BYTES,
+            },
             trust: None,
             ca_file: None,
             proxy: None,
@@ -143,7 +147,7 @@ impl Client {
     /// The next item; blocks until there is one. `None` once the client is closed and everything
     /// was told.
     pub fn recv(&self) -> Option<Result<Item, Error>> {
-        self.items.recv().ok()
+        self.items.recv()
     }
 
     /// The same, for so long at most: `Ok(None)` if nothing came.
@@ -151,13 +155,15 @@ impl Client {
     /// # Errors
     /// A failure that was told, or [`Reason::Closed`] once everything was told.
     pub fn recv_timeout(&self, patience: Duration) -> Result<Option<Item>, Error> {
-        within(&self.items, patience).unwrap_or_else(|| Err(closed()))
+        self.items.within(patience).unwrap_or_else(|| Err(closed()))
     }
 
-    /// The queue of items, for `crossbeam_channel::select!`.
+    /// The queue of items, for `crossbeam_channel::select!`. What was lost while it was full is
+    /// told up to five seconds after there is room again, and at once to whoever reads by the
+    /// other ways.
     #[must_use]
     pub fn receiver(&self) -> &Receiver<Result<Item, Error>> {
-        &self.items
+        self.items.queue()
     }
 
     /// Subscribes topics, too. Each that is not wanted yet, in any letter case, is told
@@ -323,7 +329,16 @@ impl ClientBuilder {
     /// ([`Item::Overflow`]). 4,096 unless said otherwise.
     #[must_use]
     pub fn capacity(mut self, notifications: usize) -> ClientBuilder {
-        self.capacity = notifications;
+        self.limits.items = notifications;
+        self
+    }
+
+    /// So many bytes wait for the reader at most, in notifications and the names of topics; a
+    /// notification that is larger than this comes if nothing else waits. 16 MiB unless said
+    /// otherwise.
+    #[must_use]
+    pub fn capacity_bytes(mut self, bytes: usize) -> ClientBuilder {
+        self.limits.bytes = bytes;
         self
     }
 
@@ -435,7 +450,7 @@ impl ClientBuilder {
             streaming: Streaming::new(&self.api_url, &self.domain, &self.streaming_hosts),
         };
         let kept: Vec<_> = self.keeper.load().into_iter().map(|k| k.0).collect();
-        let (outlet, items) = Outlet::new(self.capacity);
+        let (outlet, items) = Outlet::new(self.limits);
         let (commands, taken) = bounded(COMMANDS_MAX);
         let over = Arc::new(AtomicBool::new(false));
         let driver = Driver {
@@ -453,6 +468,7 @@ impl ClientBuilder {
             outlet,
             twins: Twins::default(),
             live: BTreeSet::new(),
+            went_live: Vec::new(),
             keeper: self.keeper,
             told: BTreeMap::new(),
             name: self.name.clone(),

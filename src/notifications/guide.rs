@@ -27,7 +27,7 @@
 //! | a topic that is refused is a `SubscriptionFailure` | [`Item::Refused`](crate::Item::Refused); the others are subscribed | `a_topic_that_the_platform_refuses_is_told_and_spoils_no_other` |
 //! | why a topic is refused is not told | `missing` of [`Item::Refused`](crate::Item::Refused) names the permissions, `detail` has the platform's words | `the_permission_that_a_refused_topic_lacks_is_told_by_its_name` |
 //! | events while it reconnects are lost without a word | told as a gap of these topics | `whatever_happens_an_event_of_a_live_topic_is_told_once_or_covered_by_a_gap` |
-//! | a reader that does not read | bounded memory, [`Item::Overflow`](crate::Item::Overflow) | `a_reader_that_sleeps_loses_notifications_and_hears_which` |
+//! | a reader that does not read | memory bounded in number and bytes, [`Item::Overflow`](crate::Item::Overflow) | `a_reader_that_sleeps_loses_notifications_and_hears_which` |
 //! | the token is not refreshed | [`Client`](crate::Client) | `a_revoked_token_is_replaced_under_flow` |
 //! | one channel, 1,000 topics | [`Client`](crate::Client): 20 channels, 20,000 topics | `a_thousand_and_one_topics_are_one_stream_from_several_channels` |
 //! | one connection for each channel is not seen to | [`Reason::Replaced`](crate::Reason::Replaced) | `two_who_take_a_channel_from_each_other_are_told_so` |
@@ -70,6 +70,25 @@
 //! | `channel.metadata`, `v2.system.socket_closing` | [`Item::Heartbeat`](crate::Item::Heartbeat), [`Item::Closing`](crate::Item::Closing) | `after_a_closing_notice_what_is_not_told_is_covered_by_a_gap` |
 //! | `getNotificationsAvailabletopics` of the API beside it | [`Client::available_topics`](crate::Client::available_topics) | `the_topics_that_the_platform_offers_come_with_the_permissions_that_they_require` |
 //! | `disconnect`, `Dispose` | `close()`, or dropping it | `a_dropped_client_ends_its_threads_within_a_second` |
+//!
+//! # What a client costs
+//!
+//! Measured by `a_client_with_twenty_thousand_topics_whose_reader_sleeps_is_small_and_quiet`, in a
+//! process that does nothing else (Linux on x86-64, two processors, a debug build; the test prints
+//! the figures with `--nocapture`):
+//!
+//! | | |
+//! |---|---|
+//! | 20,000 topics live on 20 channels | 19 MiB more than before `connect` |
+//! | the same, its reader asleep, 200 MB of notifications of 500 KiB and 5,000 small ones come | 52 MiB more than before `connect`, of which 16 MiB are the [limit](crate::ClientBuilder::capacity_bytes) |
+//! | threads | 23: a driver, two for REST, one for each socket; never one for a reader |
+//! | the driver while its reader sleeps | wakes for what comes from the platform, and for nothing else: 1 to 7 times in five seconds, for the signs of life of 20 sockets |
+//! | from `drop` until the last thread has ended | 41 to 183 ms |
+//!
+//! What waits for a reader is bounded in number ([`capacity`](crate::ClientBuilder::capacity)) and
+//! in bytes ([`capacity_bytes`](crate::ClientBuilder::capacity_bytes)); what is remembered of that
+//! which found no room is bounded by 32 MiB. Between the sockets and the driver 64 frames of up to
+//! a MiB may wait, after which sockets are not read.
 
 #[cfg(test)]
 mod tests {
@@ -97,6 +116,9 @@ mod tests {
         sources(&root.join("../notifications-proto/single"), &mut all);
         let mut rows = 0;
         for line in include_str!("guide.rs").lines() {
+            if line == "//! # What a client costs" {
+                break;
+            }
             let Some(row) = line
                 .strip_prefix("//! | ")
                 .filter(|r| !r.starts_with("There"))

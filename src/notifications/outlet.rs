@@ -1,72 +1,212 @@
-//! From a driver to a reader who may be slow: a bounded queue that loses notifications rather
-//! than time, and says what it lost.
+//! From a driver to a reader who may be slow: a queue that loses notifications rather than time,
+//! and says what it lost.
 //!
-//! Invariant: never more than the limit of notifications wait; what was dropped is told as
+//! A reader that sleeps costs nothing but what waits: the driver is told when room was made, by
+//! whoever reads through the handle. Who reads the queue itself tells nobody, and is looked
+//! after, ever more seldom.
+//!
+//! Invariant: never more than the limits of number and bytes wait; what was dropped is told as
 //! [`Item::Overflow`] and a gap of its topics before anything that came later.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::error::Error;
 use crate::item::Item;
 
-/// Room beyond the limit for what is not a notification: gaps, failures, the end.
-const SPARE: usize = 28;
-/// Of that, what is kept for saying what was lost, and for the end.
-const KEPT: usize = 16;
+/// What may wait in bytes unless said otherwise: a body has up to 512 KiB.
+pub(crate) const BYTES: usize = 16 * 1024 * 1024;
+/// Failures that wait beside the limit; those beyond it are logged.
+const FAILURES: usize = 12;
 /// Sets of missing permissions that are told apart while nobody reads.
 const REFUSALS_MAX: usize = 4;
-/// Topics of one gap that an overflow remembers; a client has at most 20,000.
-const TOPICS_MAX: usize = 20_000;
+/// What is remembered of things that found no room, in bytes: the names of 20,000 topics with
+/// their parts, and more.
+const LOST_MAX: usize = 32 * 1024 * 1024;
+/// Names of topics have at most so many characters (protocol, section 12).
+const NAME_MAX: usize = 200;
+/// For a text beside its characters, and for an item beside its texts.
+const TEXT: usize = 48;
+const ITEM: usize = 160;
+/// Between looks at a queue that is read beside the handle.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// What waits for a reader.
-pub(crate) type Items = Receiver<Result<Item, Error>>;
+type Told = Result<Item, Error>;
 
-/// The next item, for so long at most: `Ok(None)` if nothing came, `None` once everything was told.
-pub(crate) fn within(items: &Items, patience: Duration) -> Option<Result<Option<Item>, Error>> {
-    match items.recv_timeout(patience) {
-        Ok(item) => Some(item.map(Some)),
-        Err(RecvTimeoutError::Timeout) => Some(Ok(None)),
-        Err(RecvTimeoutError::Disconnected) => None,
+/// How much may wait for a reader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
+/// The reader's end.
+pub(crate) struct Items {
+    queue: Receiver<Told>,
+    room: Arc<Room>,
+}
+
+/// How the driver learns that room was made.
+struct Room {
+    /// It wants to know.
+    wanted: AtomicBool,
+    /// The queue may be read where nobody says so.
+    unseen: AtomicBool,
+    bell: Sender<()>,
+}
+
+impl Room {
+    fn ring(&self) {
+        // The driver asks for the bell before it looks at the queue, a reader takes from the queue
+        // before it looks whether to ring: one of them sees the other.
+        fence(Ordering::SeqCst);
+        if self.wanted.load(Ordering::SeqCst) {
+            // One that has been rung and not heard will do.
+            let _ = self.bell.try_send(());
+        }
+    }
+}
+
+impl Items {
+    /// The next; `None` once everything was told.
+    pub(crate) fn recv(&self) -> Option<Told> {
+        let item = self.queue.recv().ok();
+        self.room.ring();
+        item
+    }
+
+    /// The next, for so long at most: `Ok(None)` if nothing came, `None` once everything was told.
+    pub(crate) fn within(&self, patience: Duration) -> Option<Result<Option<Item>, Error>> {
+        let item = match self.queue.recv_timeout(patience) {
+            Ok(item) => Some(item.map(Some)),
+            Err(RecvTimeoutError::Timeout) => Some(Ok(None)),
+            Err(RecvTimeoutError::Disconnected) => None,
+        };
+        self.room.ring();
+        item
+    }
+
+    /// The queue itself.
+    pub(crate) fn queue(&self) -> &Receiver<Told> {
+        self.room.unseen.store(true, Ordering::SeqCst);
+        self.room.ring();
+        &self.queue
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
     }
 }
 
 /// What found no room.
 struct Lost {
     notifications: u64,
+    /// Of which something may be missing.
     topics: BTreeSet<String>,
+    /// Which became live, and nothing of them is missing.
+    live: BTreeSet<String>,
+    /// There were more than can be remembered.
+    more: bool,
+    bytes: usize,
     since: SystemTime,
     /// By the permissions that are missing, with the last words about them.
     refused: BTreeMap<Vec<String>, (BTreeSet<String>, String)>,
     expiring: Option<SystemTime>,
     closing: bool,
+    began: Instant,
+}
+
+impl Lost {
+    /// Whether there is room to remember one more.
+    fn room(&mut self, text: &str) -> bool {
+        let room = self.bytes + text.len() + TEXT <= LOST_MAX;
+        match room {
+            true => self.bytes += text.len() + TEXT,
+            false => self.more = true,
+        }
+        room
+    }
+
+    fn missing(&mut self, topics: Vec<String>) {
+        for topic in topics {
+            // Nothing longer was ever subscribed, or told to be live.
+            if topic.len() <= NAME_MAX && !self.topics.contains(&topic) && self.room(&topic) {
+                self.topics.insert(topic);
+            }
+        }
+    }
+
+    fn went_live(&mut self, topics: Vec<String>) {
+        for topic in topics {
+            if !self.live.contains(&topic) && self.room(&topic) {
+                self.live.insert(topic);
+            }
+        }
+    }
+
+    fn refused(&mut self, topics: Vec<String>, mut missing: Vec<String>, detail: String) {
+        // Few different ones are told apart; of the others none is named.
+        if self.refused.len() >= REFUSALS_MAX && !self.refused.contains_key(&missing) {
+            missing.clear();
+        }
+        for topic in topics {
+            if self.room(&topic) {
+                let (all, _) = self.refused.entry(missing.clone()).or_default();
+                all.insert(topic);
+            }
+        }
+        if let Some((_, words)) = self.refused.get_mut(&missing) {
+            *words = detail;
+        }
+    }
 }
 
 /// The driver's end.
 pub(crate) struct Outlet {
-    items: Sender<Result<Item, Error>>,
-    limit: usize,
+    items: Sender<Told>,
+    limits: Limits,
+    /// Of what waits: how large each is, and whether it is a heartbeat.
+    waiting: VecDeque<(usize, bool)>,
+    bytes: usize,
+    heartbeats: usize,
     lost: Option<Lost>,
     /// When something was told last: nothing before is missing.
     told: SystemTime,
     gone: bool,
+    room: Arc<Room>,
+    bell: Receiver<()>,
 }
 
 impl Outlet {
-    /// For at most `limit` notifications that wait.
-    pub(crate) fn new(limit: usize) -> (Outlet, Items) {
-        let limit = limit.max(1);
-        let (items, taken) = bounded(limit + SPARE);
+    /// For at most so much that waits.
+    pub(crate) fn new(limits: Limits) -> (Outlet, Items) {
+        let (items, queue) = unbounded();
+        let (ring, bell) = bounded(1);
+        let room = Arc::new(Room {
+            wanted: AtomicBool::new(false),
+            unseen: AtomicBool::new(false),
+            bell: ring,
+        });
         let outlet = Outlet {
             items,
-            limit,
+            limits: Limits {
+                items: limits.items.max(1),
+                bytes: limits.bytes,
+            },
+            waiting: VecDeque::new(),
+            bytes: 0,
+            heartbeats: 0,
             lost: None,
             told: SystemTime::now(),
             gone: false,
+            room: Arc::clone(&room),
+            bell,
         };
-        (outlet, taken)
+        (outlet, Items { queue, room })
     }
 
     /// Nobody will read what is told.
@@ -74,258 +214,201 @@ impl Outlet {
         self.gone
     }
 
-    /// Something was dropped and is not told yet: come back soon.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.lost.is_some()
+    /// Rings when room was made for what found none.
+    pub(crate) fn bell(&self) -> &Receiver<()> {
+        &self.bell
     }
 
-    /// Never blocks. `live` says which of some topics are live now.
-    pub(crate) fn tell(&mut self, item: Item, live: impl Fn(&str) -> bool) {
-        self.catch_up(&live);
-        if self.lost.is_none() && self.items.len() < self.limit {
+    /// When to look whether there is room, where nobody may ring.
+    pub(crate) fn look_within(&self) -> Option<Duration> {
+        let lost = self.lost.as_ref()?;
+        let unseen = self.room.unseen.load(Ordering::SeqCst);
+        unseen.then(|| (lost.began.elapsed() / 4).clamp(LOOKS.0, LOOKS.1))
+    }
+
+    /// Never blocks. `live` holds the topics that are live now, in lower case.
+    pub(crate) fn tell(&mut self, item: Item, live: &BTreeSet<String>) {
+        self.catch_up(live);
+        let size = size_of_item(&item);
+        self.look();
+        if item == Item::Heartbeat && self.heartbeats > 0 {
+            // One that waits says as much as two.
+            return;
+        }
+        if self.lost.is_none() && self.fits(size) {
             self.told = SystemTime::now();
-            self.send(Ok(item));
+            self.send(Ok(item), size);
             return;
         }
         let told = self.told;
         let lost = self.lost.get_or_insert_with(|| Lost {
             notifications: 0,
             topics: BTreeSet::new(),
+            live: BTreeSet::new(),
+            more: false,
+            bytes: 0,
             since: told,
             refused: BTreeMap::new(),
             expiring: None,
             closing: false,
+            began: Instant::now(),
         });
-        let mut remember = |topics: Vec<String>| {
-            for topic in topics {
-                if lost.topics.len() < TOPICS_MAX {
-                    lost.topics.insert(topic);
-                }
-            }
-        };
         match item {
             Item::Notification { topic, .. } => {
-                remember(vec![topic]);
+                lost.missing(vec![topic]);
                 lost.notifications += 1;
             }
             Item::Gap { topics, since, .. } => {
-                remember(topics);
+                lost.missing(topics);
                 lost.since = lost.since.min(since);
             }
-            // What is live is told anew after the gap.
-            Item::Live { topics } => remember(topics),
+            Item::Live { topics } => lost.went_live(topics),
             Item::Refused {
                 topics,
-                mut missing,
+                missing,
                 detail,
-            } => {
-                // Few different ones are told apart; of the others none is named.
-                if lost.refused.len() >= REFUSALS_MAX && !lost.refused.contains_key(&missing) {
-                    missing.clear();
-                }
-                let (all, words) = lost.refused.entry(missing).or_default();
-                all.extend(topics);
-                *words = detail;
-            }
+            } => lost.refused(topics, missing, detail),
             Item::Expiring { at } => lost.expiring = Some(at),
             Item::Closing => lost.closing = true,
             Item::Heartbeat | Item::Overflow { .. } => {}
+        }
+        if !self.room.wanted.swap(true, Ordering::SeqCst) {
+            // Who made room before nobody wanted to know has not rung.
+            fence(Ordering::SeqCst);
+            self.catch_up(live);
         }
     }
 
     /// A failure between the items. One for which there is no room is logged.
     pub(crate) fn fail(&mut self, error: Error) {
-        match self.items.len() < self.limit + SPARE - KEPT {
-            true => drop(self.send(Err(error))),
+        self.look();
+        match self.waiting.len() < self.limits.items.saturating_add(FAILURES) {
+            true => self.send(Err(error), ITEM),
             false => log::warn!("nobody reads what failed: {error}"),
         }
     }
 
     /// The last word: what was lost, and why it ends.
-    pub(crate) fn finish(&mut self, error: Option<Error>) {
-        if self.lost.is_some() {
-            self.tell_lost(|_| false);
-        }
+    pub(crate) fn finish(&mut self, live: &BTreeSet<String>, error: Option<Error>) {
+        self.tell_lost(live, false);
         if let Some(error) = error {
-            self.send(Err(error));
+            self.send(Err(error), ITEM);
         }
     }
 
     /// Says what was lost, if there is room by now.
-    pub(crate) fn catch_up(&mut self, live: impl Fn(&str) -> bool) {
-        if self.items.len() + 3 <= self.limit.max(3) {
-            self.tell_lost(live);
+    pub(crate) fn catch_up(&mut self, live: &BTreeSet<String>) {
+        let Some(lost) = self.lost.as_ref().map(|lost| lost.bytes) else {
+            return;
+        };
+        self.look();
+        // Half of the room: otherwise a reader who is always too slow would hear of nothing but
+        // what it lost.
+        let few = self.waiting.len() <= self.limits.items / 2;
+        let light = self.bytes + lost <= self.limits.bytes / 2;
+        if self.waiting.is_empty() || few && light {
+            self.tell_lost(live, true);
         }
     }
 
-    fn tell_lost(&mut self, live: impl Fn(&str) -> bool) {
-        let Some(lost) = self.lost.take() else {
+    /// What was read meanwhile waits no more.
+    fn look(&mut self) {
+        let left = self.items.len();
+        while self.waiting.len() > left
+            && let Some((size, heartbeat)) = self.waiting.pop_front()
+        {
+            self.bytes -= size;
+            self.heartbeats -= usize::from(heartbeat);
+        }
+    }
+
+    fn fits(&mut self, size: usize) -> bool {
+        self.look();
+        // One that is larger than the limit must come through all the same.
+        let light = self.bytes.saturating_add(size) <= self.limits.bytes;
+        self.waiting.len() < self.limits.items && (light || self.waiting.is_empty())
+    }
+
+    fn tell_lost(&mut self, live: &BTreeSet<String>, goes_on: bool) {
+        let Some(mut lost) = self.lost.take() else {
             return;
         };
+        self.room.wanted.store(false, Ordering::SeqCst);
         if lost.notifications > 0 {
-            self.send(Ok(Item::Overflow {
-                lost: lost.notifications,
-            }));
+            let lost = lost.notifications;
+            self.item(Item::Overflow { lost });
         }
+        if lost.more {
+            // Not all could be remembered: it may have been any.
+            lost.topics.extend(live.iter().cloned());
+        }
+        let is_live = |topic: &&String| goes_on && live.contains(&topic.to_ascii_lowercase());
+        let again = lost.topics.union(&lost.live).filter(is_live);
+        let again: Vec<String> = again.cloned().collect();
         if !lost.topics.is_empty() {
-            let topics: Vec<String> = lost.topics.into_iter().collect();
-            let again: Vec<String> = topics.iter().filter(|t| live(t)).cloned().collect();
-            self.send(Ok(Item::Gap {
-                topics,
+            self.item(Item::Gap {
+                topics: lost.topics.into_iter().collect(),
                 since: lost.since,
                 cause: "overflow",
-            }));
-            if !again.is_empty() {
-                self.send(Ok(Item::Live { topics: again }));
-            }
+            });
+        }
+        // What is live is told anew after the gap.
+        if !again.is_empty() {
+            self.item(Item::Live { topics: again });
         }
         for (missing, (topics, detail)) in lost.refused {
-            self.send(Ok(Item::Refused {
+            self.item(Item::Refused {
                 topics: topics.into_iter().collect(),
                 missing,
                 detail,
-            }));
+            });
         }
         if let Some(at) = lost.expiring {
-            self.send(Ok(Item::Expiring { at }));
+            self.item(Item::Expiring { at });
         }
         if lost.closing {
-            self.send(Ok(Item::Closing));
+            self.item(Item::Closing);
         }
         self.told = SystemTime::now();
     }
 
-    fn send(&mut self, item: Result<Item, Error>) -> bool {
-        match self.items.try_send(item) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => false,
-            Err(TrySendError::Disconnected(_)) => {
-                self.gone = true;
-                true
-            }
+    fn item(&mut self, item: Item) {
+        let size = size_of_item(&item);
+        self.send(Ok(item), size);
+    }
+
+    fn send(&mut self, told: Told, size: usize) {
+        let heartbeat = matches!(told, Ok(Item::Heartbeat));
+        if self.items.send(told).is_err() {
+            self.gone = true;
+            return;
         }
+        self.waiting.push_back((size, heartbeat));
+        self.bytes += size;
+        self.heartbeats += usize::from(heartbeat);
+    }
+}
+
+/// What it costs to have it wait, about.
+fn size_of_item(item: &Item) -> usize {
+    let all = |topics: &[String]| topics.iter().map(|t| t.len() + TEXT).sum::<usize>();
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    ITEM + match item {
+        Item::Notification {
+            topic,
+            body,
+            correlation_id,
+            version,
+        } => topic.len() + body.len() + text(correlation_id) + text(version),
+        Item::Live { topics } | Item::Gap { topics, .. } => all(topics),
+        Item::Refused {
+            topics,
+            missing,
+            detail,
+        } => all(topics) + all(missing) + detail.len(),
+        _ => 0,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Reason;
-
-    fn event(n: usize) -> Item {
-        Item::Notification {
-            topic: format!("t{}", n % 3),
-            body: n.to_string(),
-            correlation_id: None,
-            version: None,
-        }
-    }
-
-    #[test]
-    fn a_reader_that_sleeps_costs_bounded_memory_and_hears_what_it_lost() {
-        let (mut outlet, items) = Outlet::new(10);
-        for n in 0..100_000 {
-            outlet.tell(event(n), |_| true);
-        }
-        assert!(items.len() <= 10 && outlet.is_behind());
-        let first: Vec<_> = items.try_iter().map(Result::unwrap).collect();
-        assert_eq!(first, (0..10).map(event).collect::<Vec<_>>());
-        outlet.tell(event(7), |topic| topic != "t2");
-        let rest: Vec<_> = items.try_iter().map(Result::unwrap).collect();
-        let [
-            Item::Overflow { lost: 99_990 },
-            Item::Gap { topics, cause, .. },
-            Item::Live { topics: again },
-            last,
-        ] = &rest[..]
-        else {
-            panic!("{rest:?}");
-        };
-        assert_eq!((topics.len(), *cause, again.len()), (3, "overflow", 2));
-        assert_eq!(*last, event(7));
-    }
-
-    #[test]
-    fn a_gap_that_finds_no_room_is_told_with_what_was_lost() {
-        let (mut outlet, items) = Outlet::new(4);
-        for n in 0..4 {
-            outlet.tell(event(n), |_| false);
-        }
-        let early = SystemTime::UNIX_EPOCH;
-        outlet.tell(
-            Item::Gap {
-                topics: vec!["x".into()],
-                since: early,
-                cause: "broken",
-            },
-            |_| false,
-        );
-        outlet.fail(Error::of_failure(proto::single::Failure::Expired));
-        let told: Vec<_> = items.try_iter().collect();
-        assert!(told[4].is_err() && told.len() == 5, "{told:?}");
-        outlet.catch_up(|_| false);
-        let told: Vec<_> = items.try_iter().map(Result::unwrap).collect();
-        let [Item::Gap { topics, since, .. }] = &told[..] else {
-            panic!("{told:?}");
-        };
-        assert_eq!((topics.as_slice(), *since), (&["x".to_owned()][..], early));
-    }
-
-    #[test]
-    fn what_is_told_once_is_told_however_full_it_was_and_so_is_the_end() {
-        let (mut outlet, items) = Outlet::new(2);
-        for n in 0..5 {
-            outlet.tell(event(n), |_| false);
-        }
-        let before = SystemTime::now();
-        for n in 0..20 {
-            outlet.tell(Item::Heartbeat, |_| false);
-            let topics = vec![format!("refused-{n}")];
-            let missing = vec![format!("a:b:{}", n / 10)];
-            let detail = "no".to_owned();
-            outlet.tell(
-                Item::Refused {
-                    topics,
-                    missing,
-                    detail,
-                },
-                |_| false,
-            );
-            outlet.fail(Error::new(Reason::ExtensionFailed, "again"));
-        }
-        outlet.tell(Item::Expiring { at: before }, |_| false);
-        outlet.tell(Item::Closing, |_| false);
-        outlet.finish(Some(Error::new(Reason::Expired, "over")));
-        let told: Vec<_> = items.try_iter().collect();
-        assert_eq!(
-            told.last().unwrap().as_ref().unwrap_err().reason(),
-            Reason::Expired
-        );
-        let told: Vec<Item> = told.into_iter().filter_map(Result::ok).collect();
-        let [
-            _,
-            _,
-            Item::Overflow { lost: 3 },
-            Item::Gap { since, .. },
-            Item::Refused {
-                topics, missing, ..
-            },
-            Item::Refused { topics: others, .. },
-            Item::Expiring { .. },
-            Item::Closing,
-        ] = &told[..]
-        else {
-            panic!("{told:?}");
-        };
-        assert!(*since <= before && topics.len() == 10 && others.len() == 10);
-        assert_eq!(missing.as_slice(), ["a:b:0"]);
-    }
-
-    #[test]
-    fn whom_nobody_hears_notices() {
-        let (mut outlet, items) = Outlet::new(4);
-        drop(items);
-        outlet.tell(event(1), |_| true);
-        assert!(outlet.is_gone());
-    }
-}
+mod tests;

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::dial::Connector;
 use crate::error::{Error, Reason};
 use crate::item::Item;
-use crate::outlet::{Items, Outlet, within};
+use crate::outlet::{self, Items, Limits, Outlet};
 use crate::proxy::Proxy;
 use crate::tls::Trust;
 use base::cause::Cause;
@@ -40,8 +40,9 @@ use proto::single::{self, Input, Single};
 
 /// Commands that may wait for the driver, which takes them at once.
 const COMMANDS_MAX: usize = 64;
-/// Facts of sockets that may wait for the driver; the socket's thread waits then.
-const FACTS_MAX: usize = 256;
+/// Facts of sockets that may wait for the driver, each of up to a MiB; the socket's thread waits
+/// then.
+const FACTS_MAX: usize = 64;
 
 /// One notification channel, for whoever has its `connectUri` and nothing else.
 ///
@@ -80,7 +81,7 @@ pub struct Builder {
     topics: Vec<String>,
     single: single::Settings,
     session: SessionSettings,
-    capacity: usize,
+    limits: Limits,
     ca_file: Option<PathBuf>,
     proxy: Option<Proxy>,
     name: String,
@@ -112,7 +113,10 @@ impl Channel {
             topics: Vec::new(),
             single: single::Settings::default(),
             session: SessionSettings::default(),
-            capacity: 1024,
+            limits: Limits {
+                items: 1024,
+                bytes: outlet::BYTES,
+            },
             ca_file: None,
             proxy: None,
             name: "notifications".into(),
@@ -122,7 +126,7 @@ impl Channel {
     /// The next item; blocks until there is one. `None` once the channel is over and everything
     /// was told: the last item before is the error that ended it, if one did.
     pub fn recv(&self) -> Option<Result<Item, Error>> {
-        self.items.recv().ok()
+        self.items.recv()
     }
 
     /// The same, for so long at most: `Ok(None)` if nothing came.
@@ -130,13 +134,15 @@ impl Channel {
     /// # Errors
     /// What ended the channel, or [`Reason::Closed`] once everything was told.
     pub fn recv_timeout(&self, patience: Duration) -> Result<Option<Item>, Error> {
-        within(&self.items, patience).unwrap_or_else(|| Err(closed()))
+        self.items.within(patience).unwrap_or_else(|| Err(closed()))
     }
 
-    /// The queue of items, for `crossbeam_channel::select!`.
+    /// The queue of items, for `crossbeam_channel::select!`. What was lost while it was full is
+    /// told up to five seconds after there is room again, and at once to whoever reads by the
+    /// other ways.
     #[must_use]
     pub fn receiver(&self) -> &Receiver<Result<Item, Error>> {
-        &self.items
+        self.items.queue()
     }
 
     /// Subscribes topics, too. Each that is not wanted yet, in any letter case, is told
@@ -268,7 +274,16 @@ impl Builder {
     /// ([`Item::Overflow`]). 1,024 unless said otherwise.
     #[must_use]
     pub fn capacity(mut self, notifications: usize) -> Builder {
-        self.capacity = notifications;
+        self.limits.items = notifications;
+        self
+    }
+
+    /// So many bytes wait for the reader at most, in notifications and the names of topics; a
+    /// notification that is larger than this comes if nothing else waits. 16 MiB unless said
+    /// otherwise.
+    #[must_use]
+    pub fn capacity_bytes(mut self, bytes: usize) -> Builder {
+        self.limits.bytes = bytes;
         self
     }
 
@@ -333,7 +348,7 @@ impl Builder {
         let clock = Arc::new(Clock::new());
         let now = clock.now();
         let single = Single::new(connect_uri, topics, self.single, now, seed());
-        let (outlet, items) = Outlet::new(self.capacity);
+        let (outlet, items) = Outlet::new(self.limits);
         let (commands, taken) = bounded(COMMANDS_MAX);
         let (facts, heard) = bounded(FACTS_MAX);
         let (met, first) = bounded(1);

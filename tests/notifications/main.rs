@@ -5,6 +5,7 @@
 mod available;
 mod client;
 mod one_channel;
+mod sleeping;
 
 use std::time::{Duration, Instant};
 

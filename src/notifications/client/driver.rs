@@ -32,8 +32,6 @@ use proto::session::{self, Order, SessionSettings, SocketRef};
 use proto::twins::Twins;
 use proto::{CallId, Fact, Input, Output};
 
-/// Something that was dropped is told within this, once there is room.
-const CATCH_UP: Duration = Duration::from_millis(50);
 /// How long sockets and workers are given once the handle is gone.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// The same trouble with signing in is told again after this.
@@ -59,6 +57,8 @@ pub(super) struct Driver {
     pub(super) twins: Twins,
     /// Topics that are live, in lower case.
     pub(super) live: BTreeSet<String>,
+    /// Those of them that are to be told.
+    pub(super) went_live: Vec<String>,
     pub(super) keeper: Box<dyn Keeper>,
     /// What was said of each trouble that keeps everything from coming, and when.
     pub(super) told: BTreeMap<&'static str, (String, Mono)>,
@@ -77,6 +77,7 @@ impl Driver {
                 self.client.handle(input, self.clock.now());
                 self.obey();
             }
+            self.outlet.catch_up(&self.live);
             if self.outlet.is_gone() {
                 break;
             }
@@ -91,8 +92,8 @@ impl Driver {
             .client
             .next_deadline(now)
             .map(|d| self.clock.until(d.at));
-        let behind = self.outlet.is_behind().then_some(CATCH_UP);
-        let timeout = match due.into_iter().chain(behind).min() {
+        let look = self.outlet.look_within();
+        let timeout = match due.into_iter().chain(look).min() {
             Some(patience) => crossbeam_channel::after(patience),
             None => crossbeam_channel::never(),
         };
@@ -110,6 +111,7 @@ impl Driver {
                 Ok(Command::Close) | Err(_) => None,
             },
             recv(self.heard) -> event => Some(event.map(|e| self.event(e)).into_iter().collect()),
+            recv(self.outlet.bell()) -> _ => Some(Vec::new()),
             recv(timeout) -> _ => Some(vec![Input::Tick]),
         }
     }
@@ -155,9 +157,8 @@ impl Driver {
             };
             self.client.handle(input, self.clock.now());
         }
-        let live = &self.live;
-        self.outlet
-            .catch_up(|topic| live.contains(&topic.to_ascii_lowercase()));
+        self.tell_live();
+        self.outlet.catch_up(&self.live);
         // Gaps that their ends brought have been told.
         let sockets = &self.sockets;
         self.signs.retain(|socket, _| sockets.contains_key(socket));
@@ -238,9 +239,7 @@ impl Driver {
         match fact {
             Fact::Live { topic } => {
                 self.live.extend(parts_of(&topic));
-                self.tell(Item::Live {
-                    topics: vec![name(&topic)],
-                });
+                self.went_live.push(name(&topic));
             }
             Fact::Gap { topics, cause } => {
                 for part in topics.iter().flat_map(parts_of) {
@@ -311,20 +310,29 @@ impl Driver {
             return;
         }
         self.told.insert(notice.label, (notice.text.clone(), now));
+        self.tell_live();
         self.outlet.fail(Error::new(reason, &*notice.text));
     }
 
     fn tell(&mut self, item: Item) {
-        let live = &self.live;
-        self.outlet
-            .tell(item, |topic| live.contains(&topic.to_ascii_lowercase()));
+        self.tell_live();
+        self.outlet.tell(item, &self.live);
+    }
+
+    /// Topics that became live at one time are one item.
+    fn tell_live(&mut self) {
+        let topics = std::mem::take(&mut self.went_live);
+        if !topics.is_empty() {
+            self.outlet.tell(Item::Live { topics }, &self.live);
+        }
     }
 
     /// Sockets close politely, workers end; what does not in time is let go.
     fn farewell(mut self) {
         self.over.store(true, Ordering::Release);
         self.bearer.over();
-        self.outlet.finish(None);
+        self.tell_live();
+        self.outlet.finish(&self.live, None);
         let until = Instant::now() + FAREWELL;
         for handle in self.sockets.values() {
             let _ = handle.send(Order::Close);

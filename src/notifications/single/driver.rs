@@ -22,8 +22,6 @@ use base::secret::Secret;
 use proto::session::{self, Order, SessionSettings, SocketRef};
 use proto::single::{self, Input, Output, Single};
 
-/// Something that was dropped is told within this, once there is room.
-const CATCH_UP: Duration = Duration::from_millis(50);
 /// How long a socket is given to say goodbye once its handle is gone.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -69,8 +67,8 @@ impl Driver {
 
     fn wait(&mut self) -> Input {
         let due = self.single.next_deadline().map(|d| self.clock.until(d.at));
-        let behind = self.outlet.is_behind().then_some(CATCH_UP);
-        let patience = due.into_iter().chain(behind).min();
+        let look = self.outlet.look_within();
+        let patience = due.into_iter().chain(look).min();
         let timeout = match patience {
             Some(patience) => crossbeam_channel::after(patience),
             None => crossbeam_channel::never(),
@@ -92,6 +90,7 @@ impl Driver {
                 // We hold a sender ourselves.
                 Err(_) => Input::Close,
             },
+            recv(self.outlet.bell()) -> _ => Input::Tick,
             recv(timeout) -> _ => Input::Tick,
         }
     }
@@ -109,9 +108,7 @@ impl Driver {
                 Output::Over(failure) => self.end(failure.map(Error::of_failure)),
             }
         }
-        let live = &self.live;
-        self.outlet
-            .catch_up(|topic| live.contains(&topic.to_ascii_lowercase()));
+        self.outlet.catch_up(&self.live);
         if self.outlet.is_gone() && !self.over {
             self.single.handle(Input::Close, self.clock.now());
             return self.obey();
@@ -226,16 +223,14 @@ impl Driver {
             single::Item::Expiring(at) => Item::Expiring { at: instant(at) },
             single::Item::Closing => Item::Closing,
         };
-        let live = &self.live;
-        self.outlet
-            .tell(item, |topic| live.contains(&topic.to_ascii_lowercase()));
+        self.outlet.tell(item, &self.live);
     }
 
     fn end(&mut self, error: Option<Error>) {
         self.over = true;
         match (self.met.take(), error) {
             (Some(met), error) => drop(met.send(Err(error.unwrap_or_else(closed)))),
-            (None, error) => self.outlet.finish(error),
+            (None, error) => self.outlet.finish(&self.live, error),
         }
     }
 
