@@ -49,6 +49,7 @@ impl<In: Transport> Connector<In> for Answers {
             inner,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             stage: Stage::Fresh,
+            held: Vec::new(),
             broken: None,
         }))
     }
@@ -75,6 +76,8 @@ pub struct Answer<In> {
     inner: In,
     buffers: LazyBuffers,
     stage: Stage,
+    /// The head of a request whose body follows at once: both leave together.
+    held: Vec<u8>,
     /// The request could not be sent to its end. Perhaps it was answered before.
     broken: Option<Error>,
 }
@@ -137,6 +140,40 @@ impl<In: Transport> Answer<In> {
         Ok(true)
     }
 
+    /// Sends what is held, and so much of what the library has written.
+    fn pass_out(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let output = self.buffers.output();
+        let body = output.get(..amount).unwrap_or_default();
+        let mut rest = body;
+        let mut held = std::mem::take(&mut self.held);
+        if !held.is_empty() {
+            held.extend_from_slice(body);
+            rest = &held;
+        }
+        let began = Instant::now();
+        while !rest.is_empty() && self.broken.is_none() {
+            let room = self.inner.buffers().output();
+            let n = room.len().min(rest.len());
+            let (now, later) = rest.split_at(n);
+            for (to, from) in room.iter_mut().zip(now) {
+                *to = *from;
+            }
+            rest = later;
+            match self
+                .inner
+                .transmit_output(n, less(timeout, began.elapsed()))
+            {
+                Ok(()) => {}
+                // Whoever refuses a large body answers and closes without reading it.
+                Err(Error::Io(e)) if gone(&e) && !matches!(self.stage, Stage::Raw) => {
+                    self.broken = Some(Error::Io(e));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn pass_on(&mut self, timeout: NextTimeout, endless: bool) -> Result<bool, Error> {
         let wait = if endless { at_most(timeout) } else { timeout };
         match self.more(wait) {
@@ -155,6 +192,18 @@ impl<In: Transport> Answer<In> {
         self.buffers.input_appended(n);
         Ok(n > 0)
     }
+}
+
+/// Whether this is the head of a request, whole, that says that a body follows at once.
+fn body_follows(output: &[u8]) -> bool {
+    let has = |name: &[u8]| {
+        let mut starts = output.windows(name.len());
+        starts.any(|w| w.eq_ignore_ascii_case(name))
+    };
+    output.ends_with(b"\r\n\r\n")
+        && (has(b"\r\ncontent-length: ") || has(b"\r\ntransfer-encoding: "))
+        && !has(b"\r\ncontent-length: 0\r\n")
+        && !has(b"\r\nexpect: ")
 }
 
 /// What the library refuses as no HTTP at all.
@@ -186,37 +235,26 @@ impl<In: Transport> Transport for Answer<In> {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let output = self.buffers.output();
-        let mut output = output.get(..amount).unwrap_or_default();
+        let output = output.get(..amount).unwrap_or_default();
         match self.stage {
             Stage::Fresh if output.starts_with(b"CONNECT ") => self.stage = Stage::Raw,
-            Stage::Fresh | Stage::Body { .. } => self.stage = Stage::Head(Head::default()),
+            Stage::Fresh | Stage::Body { .. } => {
+                self.stage = Stage::Head(Head::default());
+                if body_follows(output) {
+                    self.held = output.to_vec();
+                    return Ok(());
+                }
+            }
             Stage::Raw | Stage::Head(_) => {}
         }
-        let began = Instant::now();
-        while !output.is_empty() && self.broken.is_none() {
-            let room = self.inner.buffers().output();
-            let n = room.len().min(output.len());
-            let (now, later) = output.split_at(n);
-            for (to, from) in room.iter_mut().zip(now) {
-                *to = *from;
-            }
-            output = later;
-            match self
-                .inner
-                .transmit_output(n, less(timeout, began.elapsed()))
-            {
-                Ok(()) => {}
-                // Whoever refuses a large body answers and closes without reading it.
-                Err(Error::Io(e)) if gone(&e) && !matches!(self.stage, Stage::Raw) => {
-                    self.broken = Some(Error::Io(e));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.pass_out(amount, timeout)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        if !self.held.is_empty() {
+            // The body did not follow: whoever is asked decides whether it does.
+            self.pass_out(0, timeout)?;
+        }
         match self.stage {
             Stage::Head(_) => self.read_head(timeout),
             Stage::Body { endless } => self.pass_on(timeout, endless),

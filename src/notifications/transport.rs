@@ -3,13 +3,16 @@
 //!
 //! Invariant: an error of a connector is an [`Unreached`]: nothing was sent.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use http::Uri;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -221,19 +224,19 @@ impl Transport for Tcp {
         if let Some(broken) = self.broken {
             return Err(io::Error::from(broken).into());
         }
-        let mut stream = &self.stream.0;
+        let stream = &self.stream.0;
         let mut rest = &self.buffers.output()[..amount];
         while !rest.is_empty() {
-            stream.set_write_timeout(patience(until, &timeout)?)?;
-            match stream.write(rest) {
+            match send(stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(n) => rest = &rest[n..],
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if gone(&e) => {
-                    self.broken = Some(e.kind());
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => wait(stream, PollFlags::OUT, until, &timeout)?,
+                Err(e) if gone(&e.into()) => {
+                    self.broken = Some(io::Error::from(e).kind());
                     return Ok(());
                 }
-                Err(e) => return Err(failed(e, &timeout)),
+                Err(e) => return Err(failed(e.into(), &timeout)),
             }
         }
         Ok(())
@@ -242,14 +245,16 @@ impl Transport for Tcp {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let timeout = timeout.for_read();
         let until = until(&timeout)?;
-        let mut stream = &self.stream.0;
+        let stream = &self.stream.0;
         let amount = loop {
-            stream.set_read_timeout(patience(until, &timeout)?)?;
-            match (stream.read(self.buffers.input_append_buf()), self.broken) {
-                (Ok(0) | Err(_), Some(broken)) => return Err(io::Error::from(broken).into()),
-                (Ok(n), _) => break n,
-                (Err(e), _) if e.kind() == io::ErrorKind::Interrupted => {}
-                (Err(e), _) => return Err(failed(e, &timeout)),
+            // Mostly it has not come yet: asked first, each answer would cost a call more.
+            wait(stream, PollFlags::IN, until, &timeout)?;
+            let room = self.buffers.input_append_buf();
+            match (recv(stream, room, RecvFlags::DONTWAIT), self.broken) {
+                (Err(Errno::AGAIN | Errno::INTR), _) => {}
+                (Ok((0, _)) | Err(_), Some(broken)) => return Err(io::Error::from(broken).into()),
+                (Ok((n, _)), _) => break n,
+                (Err(e), _) => return Err(failed(e.into(), &timeout)),
             }
         };
         self.buffers.input_appended(amount);
@@ -258,16 +263,26 @@ impl Transport for Tcp {
 
     /// Idle, neither closed nor with bytes that nobody asked for.
     fn is_open(&mut self) -> bool {
-        let stream = &self.stream.0;
-        let idle = |stream: &TcpStream| {
-            stream.set_nonblocking(true)?;
-            let quiet = match stream.peek(&mut [0]) {
-                Err(e) => e.kind() == io::ErrorKind::WouldBlock,
-                Ok(_) => false,
-            };
-            stream.set_nonblocking(false)?;
-            io::Result::Ok(quiet)
-        };
-        self.broken.is_none() && idle(stream).unwrap_or(false)
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let quiet = recv(&self.stream.0, &mut [0; 1], flags);
+        self.broken.is_none() && matches!(quiet, Err(Errno::AGAIN))
+    }
+}
+
+/// Until something can be read or written, or it turns out that nothing ever will.
+fn wait(
+    stream: &TcpStream,
+    what: PollFlags,
+    until: Option<Instant>,
+    timeout: &NextTimeout,
+) -> Result<(), Error> {
+    let left = patience(until, timeout)?.map(|left| Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    });
+    match poll(&mut [PollFd::new(stream, what)], left.as_ref()) {
+        Ok(0) => Err(Error::Timeout(timeout.reason)),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(e) => Err(failed(e.into(), timeout)),
     }
 }

@@ -226,3 +226,45 @@ fn who_wants_the_whole_answer_is_told_when_its_head_breaks_off() {
         assert_eq!(answer, Err(NoAnswer::Unknown), "{text}");
     }
 }
+
+#[test]
+fn head_and_body_of_a_request_leave_together() {
+    // Whoever reads once has all of it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let mut block = [0; 64 * 1024];
+            let n = std::io::Read::read(&mut stream, &mut block).unwrap();
+            seen.push(String::from_utf8(block[..n].to_vec()).unwrap());
+            let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            std::io::Write::write_all(&mut stream, ok).unwrap();
+        }
+        seen
+    });
+    let client = client();
+    let ask = |method, body: &[u8]| {
+        let request = Request {
+            method,
+            url: format!("http://127.0.0.1:{port}/x"),
+            headers: vec![],
+            body: body.to_vec(),
+        };
+        perform(&client, &request, Body::Start(100)).unwrap().status
+    };
+    assert_eq!(ask("POST", b"{\"a\":1}"), 200);
+    assert_eq!(ask("POST", b""), 200);
+    assert_eq!(ask("GET", b""), 200);
+    let seen = server.join().unwrap();
+    assert!(seen[0].ends_with("\r\n\r\n{\"a\":1}"), "{seen:?}");
+    assert!(
+        seen[1].starts_with("POST ") && seen[1].ends_with("\r\n\r\n"),
+        "{seen:?}"
+    );
+    assert!(
+        seen[2].starts_with("GET ") && seen[2].ends_with("\r\n\r\n"),
+        "{seen:?}"
+    );
+}
