@@ -50,7 +50,7 @@ use notifications::rest::{self, HttpSettings, RestPool, RestWorkers};
 use notifications::tls::{Identity, TlsError};
 use proto::CallId;
 use proto::limits::CALLS_IN_FLIGHT_MAX;
-use store::{OpenOptions, Store, StoreError};
+use store::{OpenOptions, Recent, Store, StoreError};
 
 /// How long the loop may take to end what is under way.
 const LOOP_STOP: Duration = Duration::from_secs(4);
@@ -257,7 +257,7 @@ fn start_rest(outside: &Outside, events: &Sender<Event>) -> io::Result<RestPool>
 fn start_forward(
     config: &Config,
     renderer: Renderer,
-    database: &Path,
+    (database, recent): (&Path, Recent),
     events: &Sender<Event>,
     clock: &Arc<Clock>,
     published: &Arc<Published>,
@@ -273,7 +273,10 @@ fn start_forward(
         bearer_token_file: history.bearer_token_file.clone(),
         agent: rest::agent(&http).into(),
         load: Box::new(move |id| {
-            let stored = readers.read(|r| r.record(id))?;
+            let stored = match recent.take(id) {
+                Some(stored) => Some(stored),
+                None => readers.read(|r| r.record(id))?,
+            };
             Ok(stored.map(|s| (s.row, s.body, s.members)))
         }),
         render: Box::new(move |row, body, members| {
@@ -429,6 +432,7 @@ impl Daemon {
         let (http_at, status_at) = (intake.address(), operators.address());
         say_recovered(&recovered);
         let path = store.path().to_path_buf();
+        let recent = store.recent();
         let published = Arc::new(Published::new(clock.now(), &recovered, &path));
 
         let (events, taken) = bounded(EVENTS_MAX);
@@ -447,7 +451,7 @@ impl Daemon {
             outside,
             renderer,
             (&events, taken, store_orders),
-            (&recovered, &path, &published),
+            (&recovered, &path, recent, &published),
         );
         let (main_loop, served, reloaded) = match begun {
             Ok(begun) => begun,
@@ -481,10 +485,10 @@ impl Daemon {
         outside: Outside,
         renderer: Renderer,
         (events, taken, store): (&Sender<Event>, Receiver<Event>, Sender<StoreOrder>),
-        (recovered, path, published): (&Recovered, &Path, &Arc<Published>),
+        (recovered, path, recent, published): (&Recovered, &Path, Recent, &Arc<Published>),
     ) -> Result<(JoinHandle<main_loop::Ended>, Vec<Served>, Reloaded), StartError> {
         let clock = outside.clock.clone();
-        let forward = start_forward(config, renderer, path, events, &clock, published)?;
+        let forward = start_forward(config, renderer, (path, recent), events, &clock, published)?;
         let reloaded = Reloaded {
             http: tokens(&config.http.api_tokens),
             status: tokens(&config.status.api_tokens),

@@ -3,7 +3,8 @@
 //! ```text
 //!   StoreOrder ──► Store::execute ──► one transaction, synced ──► StoreFact
 //!                  (store thread)
-//!   forwarders, callers ──► Reader (own read-only connection per thread)
+//!   forwarders ──► Recent (what was committed a moment ago), else Reader
+//!   callers ──► Reader (own read-only connection per thread)
 //!   command line        ──► inspect (works beside the daemon, or without it)
 //! ```
 //!
@@ -34,6 +35,7 @@ mod odd;
 mod open;
 mod pages;
 mod reader;
+mod recent;
 mod salvage;
 mod schema;
 pub mod shards;
@@ -44,6 +46,7 @@ mod writer;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -56,6 +59,7 @@ pub use members::{MEMBERS_BYTES_MAX, NotMerged, merge};
 #[cfg(feature = "windows")]
 pub use odd::odd_rows;
 pub use reader::{Reader, StoredInteraction, StoredRecord};
+pub use recent::Recent;
 pub use salvage::{Salvaged, acknowledge};
 
 use error::trouble_of;
@@ -75,8 +79,11 @@ pub struct OpenOptions {
 /// Pages that one step of shrinking frees: a few milliseconds of the store thread.
 const VACUUM_STEP_PAGES: i64 = 256;
 
+/// How old the known size of the log may be while orders come.
+const LOG_LOOK: Duration = Duration::from_millis(250);
+
 /// A log that a reader holds is tried again after this.
-const CUT_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+const CUT_AGAIN: Duration = Duration::from_secs(1);
 
 /// The write-ahead log as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -99,10 +106,13 @@ pub struct Store {
     put_back: Option<PathBuf>,
     /// Number of the last commit.
     rev: i64,
+    recent: Recent,
+    /// The size of the write-ahead log, and when it was looked at.
+    log_looked: Option<(u64, Instant)>,
     /// Erased content is still in the write-ahead log.
     log_holds_erased: bool,
     /// When a reader was last found in the way of cutting a log that is large.
-    log_held: Option<std::time::Instant>,
+    log_held: Option<Instant>,
     salvaged: Option<Salvaged>,
     /// The damaged file that was set aside and that nobody has acknowledged.
     aside: Option<PathBuf>,
@@ -163,6 +173,8 @@ impl Store {
             bearings,
             put_back: None,
             rev,
+            recent: Recent::default(),
+            log_looked: None,
             log_holds_erased: false,
             log_held: None,
             salvaged,
@@ -215,6 +227,12 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What was committed a moment ago.
+    #[must_use]
+    pub fn recent(&self) -> Recent {
+        self.recent.clone()
     }
 
     /// What was carried over at this start, if the file was damaged.
@@ -363,8 +381,21 @@ impl Store {
     }
 
     fn log_bytes(&self) -> u64 {
+        self.log_looked.map_or(0, |(bytes, _)| bytes)
+    }
+
+    fn look_at_log(&mut self) {
         // What cannot be looked at is not known to be large.
-        files::size_of(&files::wal_of(&self.path)).unwrap_or(0)
+        let bytes = files::size_of(&files::wal_of(&self.path)).unwrap_or(0);
+        self.log_looked = Some((bytes, Instant::now()));
+    }
+
+    /// While orders come one after the other, the log is looked at now and then only.
+    fn look_at_log_sometimes(&mut self) {
+        let fresh = |(_, at): (u64, Instant)| at.elapsed() < LOG_LOOK;
+        if !self.log_looked.is_some_and(fresh) {
+            self.look_at_log();
+        }
     }
 
     fn log_is_large(&self) -> bool {
@@ -411,6 +442,7 @@ impl Store {
                 .iter()
                 .zip(outcomes)
                 .map(|(of, outcome)| {
+                    self.recent.committed(of.changes, outcome.taken);
                     for (position, why) in &outcome.refused {
                         log::error!("the database refused change {position} of a commit: {why}");
                     }
@@ -461,13 +493,15 @@ impl Store {
         now: Wall,
         work: impl Fn(&Batch<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        match self.attempt(now, &work) {
+        let done = match self.attempt(now, &work) {
             Err(e) if trouble_of(&e) == StoreTrouble::Full => {
                 self.checkpoint("PASSIVE")?;
                 self.attempt(now, &work)
             }
             other => other,
-        }
+        };
+        self.look_at_log_sometimes();
+        done
     }
 
     fn attempt<T>(
@@ -497,6 +531,7 @@ impl Store {
     }
 
     fn upkeep_step(&mut self) -> rusqlite::Result<bool> {
+        self.look_at_log();
         let free = schema::integer(&self.conn, "freelist_count")?;
         let surplus = free - schema::FREE_PAGES_KEPT;
         // A few pages come and go all the time; only a backlog is worth the writing.
@@ -515,11 +550,13 @@ impl Store {
         // Each try writes back what can be: not with every order.
         let due = self.log_held.is_none_or(|at| at.elapsed() >= CUT_AGAIN);
         if self.log_holds_erased || large && due {
-            if self.cut_log()? {
+            let cut = self.cut_log()?;
+            self.look_at_log();
+            if cut {
                 self.log_holds_erased = false;
                 self.log_held = None;
             } else if large {
-                self.log_held = Some(std::time::Instant::now());
+                self.log_held = Some(Instant::now());
             }
         }
         if !large {
@@ -531,7 +568,7 @@ impl Store {
     /// Writes the whole log back and cuts it to nothing; false if a reader was in the way.
     fn cut_log(&mut self) -> rusqlite::Result<bool> {
         // Not worth holding up commits for: it comes round again.
-        self.conn.busy_timeout(std::time::Duration::ZERO)?;
+        self.conn.busy_timeout(Duration::ZERO)?;
         let done = self.checkpoint("TRUNCATE");
         self.conn.busy_timeout(schema::BUSY_TIMEOUT)?;
         done
@@ -576,6 +613,8 @@ struct Changed {
     refused: Vec<(usize, String)>,
     outgrown: Vec<usize>,
     maintained: Maintained,
+    /// Records that were added, with the members that were copied.
+    taken: Vec<(usize, Option<String>)>,
 }
 
 fn changed(batch: &Batch<'_>, changes: &[Change]) -> rusqlite::Result<Changed> {
@@ -583,6 +622,7 @@ fn changed(batch: &Batch<'_>, changes: &[Change]) -> rusqlite::Result<Changed> {
     for (position, change) in changes.iter().enumerate() {
         match batch.apply(change) {
             Ok(Applied::Done) => {}
+            Ok(Applied::Taken(members)) => done.taken.push((position, members)),
             Ok(Applied::Maintained(m)) => done.maintained.add(m),
             Ok(Applied::Outgrown) => done.outgrown.push(position),
             Ok(Applied::Refused(why)) => done.refused.push((position, why)),

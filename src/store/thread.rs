@@ -27,6 +27,10 @@ const HEARTBEAT_AGAIN: Duration = Duration::from_secs(5);
 /// A checkpoint that a reader held up is tried again after this.
 const UPKEEP_AGAIN: Duration = Duration::from_secs(2);
 
+/// After orders, housekeeping is looked at this often, unless something is known to be due: a
+/// step of it costs as many calls of the system as a look-up.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// Whether a damaged file that was set aside is still there is looked at this often, while
 /// there is one: one call of the system.
 const ASIDE_LOOK: Duration = Duration::from_secs(2);
@@ -118,6 +122,8 @@ pub fn spawn_shards<O: Into<Ask> + Send + 'static>(
             asides,
             beaten: Instant::now(),
             looked: Instant::now(),
+            upkept: None,
+            ordered: false,
             pulse: Ok(()),
             damaged: false,
             log: Log::default(),
@@ -139,6 +145,10 @@ struct Body<F, A> {
     beaten: Instant,
     /// When the damaged file was last looked for.
     looked: Instant,
+    /// When housekeeping was last looked at.
+    upkept: Option<Instant>,
+    /// Something was ordered since.
+    ordered: bool,
     pulse: Result<(), StoreTrouble>,
     damaged: bool,
     /// As it was last told.
@@ -168,12 +178,18 @@ impl<F: Fn(usize, StoreFact), A: Fn(Aside)> Body<F, A> {
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {
                     // Housekeeping only while nobody waits, a small step at a time.
-                    let upkeep = self.store.upkeep();
-                    if upkeep == Ok(true) {
-                        continue;
-                    }
-                    if upkeep == Err(StoreTrouble::Damaged) {
-                        self.felt(Err(StoreTrouble::Damaged));
+                    let rests = self.upkept.is_some_and(|at| at.elapsed() < UPKEEP_EVERY);
+                    if !rests || self.store.upkeep_due() {
+                        let upkeep = self.store.upkeep();
+                        if upkeep == Ok(true) {
+                            self.upkept = None;
+                            continue;
+                        }
+                        if upkeep == Err(StoreTrouble::Damaged) {
+                            self.felt(Err(StoreTrouble::Damaged));
+                        }
+                        self.upkept = Some(Instant::now());
+                        self.ordered = false;
                     }
                     self.beat();
                     self.tell_log();
@@ -187,6 +203,7 @@ impl<F: Fn(usize, StoreFact), A: Fn(Aside)> Body<F, A> {
             if self.names.len() > 1 {
                 self.waiting.extend(orders.try_iter().map(Into::into));
             }
+            self.ordered = true;
             let (writes, felt) = self.obey(ask);
             self.tell_log();
             if writes {
@@ -372,6 +389,8 @@ impl<F: Fn(usize, StoreFact), A: Fn(Aside)> Body<F, A> {
         };
         let upkeep = if self.store.upkeep_due() {
             UPKEEP_AGAIN
+        } else if self.ordered {
+            UPKEEP_EVERY
         } else {
             HEARTBEAT
         };

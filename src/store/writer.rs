@@ -34,6 +34,8 @@ pub(super) struct Batch<'c> {
 pub(super) enum Applied {
     /// Done, or done before.
     Done,
+    /// A record was added, with these members of its interaction.
+    Taken(Option<String>),
     /// Left out, and why.
     Refused(String),
     /// Left out: the members of the interaction would grow too large.
@@ -221,9 +223,11 @@ impl<'c> Batch<'c> {
                     CASE WHEN :with_members THEN
                         (SELECT i.members FROM interaction i WHERE i.conversation = :conversation)
                     END, :shard)
-                ON CONFLICT (record) DO NOTHING",
+                ON CONFLICT (record) DO NOTHING
+                RETURNING members",
             )?
-            .execute(named_params! {
+            .query_row(
+                named_params! {
                 ":record": Col(row.record),
                 ":kind": Col(row.kind),
                 ":conversation": row.conversation.map(Col),
@@ -248,9 +252,12 @@ impl<'c> Batch<'c> {
                 ":body": body,
                 ":with_members": with_members,
                 ":shard": self.shard,
-            })?;
-        if inserted == 1 {
-            return Ok(Applied::Done);
+                },
+                |r| r.get(0),
+            )
+            .optional()?;
+        if let Some(members) = inserted {
+            return Ok(Applied::Taken(members));
         }
         // The id is there already. The same wrap-up or result once more is done before, and
         // what has happened to it since stays; anything else under that id is a defect.
