@@ -19,7 +19,7 @@ use super::channel::Channel;
 use super::client::Client;
 use super::limits::{
     ABANDONED_MAX, CHANNEL_LIFE, CHANNELS_MAX, EMPTIED_FOR_GOOD, EMPTYING_PAUSE_MAX,
-    EMPTYING_PRECEDES, VAGUE_ANSWERS_MAX,
+    EMPTYING_PRECEDES,
 };
 use super::rest::{Answer, Failure, Op, Outcome};
 use base::notice::{Level, Notice};
@@ -40,8 +40,8 @@ struct Given {
     until: Mono,
     next: Mono,
     tries: u32,
-    /// Good answers that did not say that it is empty.
-    vague: u32,
+    /// The last answer was a good one that did not say whether it is empty: it is looked at.
+    vague: bool,
     asked: bool,
     /// The last try brought no answer.
     unheard: bool,
@@ -90,7 +90,7 @@ impl Abandoned {
             until: now.mono + CHANNEL_LIFE,
             next: now.mono,
             tries: 0,
-            vague: 0,
+            vague: false,
             asked: false,
             unheard: false,
             emptied: false,
@@ -209,6 +209,7 @@ impl Client {
                 let id = given.row.id.clone();
                 // Two ways, in turn: what keeps failing may be one of them alone.
                 let op = match given.tries % 2 {
+                    _ if given.vague => Op::Subscriptions(id.clone()),
                     0 => Op::Empty(id.clone()),
                     _ => Op::RemoveAll(id.clone()),
                 };
@@ -227,12 +228,11 @@ impl Client {
             return;
         };
         given.asked = false;
+        given.vague = matches!(outcome.result, Ok(Answer::Done));
         let again = match &outcome.result {
-            // A good answer without a list may be a proxy's.
-            Ok(Answer::Done) => {
-                given.vague += 1;
-                given.vague < VAGUE_ANSWERS_MAX && !given.emptied
-            }
+            Ok(Answer::Topics(left)) => !left.is_empty(),
+            // A good answer without a list may be a proxy's, as often as it comes.
+            Ok(_) => true,
             Err(
                 Failure::Server { .. }
                 | Failure::NoAnswer(_)

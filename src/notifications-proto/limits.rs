@@ -133,9 +133,6 @@ pub const EMPTIED_FOR_GOOD: Duration = Duration::from_secs(60);
 /// was heard again, if it cannot be emptied sooner.
 pub const EMPTYING_PRECEDES: Duration = Duration::from_secs(20);
 
-/// So many good answers that do not say that the channel is empty are believed.
-pub const VAGUE_ANSWERS_MAX: u32 = 10;
-
 /// A channel on which nothing has been confirmed for this long is asked to confirm one of
 /// its topics: one that expired may beat on, and only a request tells (protocol, section 8).
 pub const PROBE_AFTER: Duration = Duration::from_secs(120);

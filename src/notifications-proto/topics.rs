@@ -370,7 +370,9 @@ impl Client {
         if channel.kept() < self.settings.topics_per_channel {
             return true;
         }
-        let meant = |t: &&Topic| channel.subs.get(*t) == Some(&Sub::Want);
+        // What the platform holds there already would stay, and be in nobody's books.
+        let meant =
+            |t: &&Topic| channel.subs.get(*t) == Some(&Sub::Want) && !channel.told.contains(*t);
         let Some(other) = channel.want.iter().find(meant).cloned() else {
             return false;
         };

@@ -4,6 +4,7 @@ mod changes;
 mod damage;
 mod environment;
 mod moved;
+mod recent;
 mod shards;
 
 use std::path::{Path, PathBuf};

@@ -54,6 +54,31 @@ fn holds(b: &mut Bench, topics: &[Topic]) {
 }
 
 #[test]
+fn what_a_channel_of_an_earlier_run_holds_beyond_its_places_is_taken_off() {
+    let mut b = reattached();
+    for n in 2..=14 {
+        b.client.handle(Input::Watch(topic(n)), b.now);
+    }
+    b.drain();
+    b.orders.clear();
+    let held: Vec<Topic> = (1..=14).map(topic).collect();
+    holds(&mut b, &held);
+    b.pass(SECOND);
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    for (socket, order) in b.orders.iter().filter(|(s, _)| s.slot == 1) {
+        match order {
+            session::Order::Subscribe { topics, .. } => on.extend(topics.clone()),
+            session::Order::Unsubscribe { topics, .. } => off.extend(topics.clone()),
+            other => panic!("{socket:?}: {other:?}"),
+        }
+    }
+    assert_eq!(on.len() + off.len(), 14, "on {on:?}, off {off:?}");
+    on.extend(off);
+    on.sort();
+    assert_eq!(on, held, "each is in the books, or taken off");
+}
+
+#[test]
 fn a_channel_that_is_gone_before_it_said_what_it_holds_is_emptied() {
     let mut b = reattached();
     b.end(b.sockets[0].0, End::refused(404));
