@@ -277,6 +277,14 @@ const NAMED: &[(u64, &str)] = &[
         100_146,
         "the platform forgets to announce, then refuses to show: finished after one refusal",
     ),
+    (
+        1_000_744,
+        "good answers without a word, for hours: a channel with topics was believed empty",
+    ),
+    (
+        1_001_125,
+        "a channel of an earlier run holds more than it may: topics in nobody's books",
+    ),
 ];
 
 /// The same, of the platform half.
