@@ -15,6 +15,7 @@
 //! |---|---|---|---|
 //! | Callers of the intake (`[http] listen`) | to name conversations that are none, to fill memory and tables, to read what others sent | tokens, looked at before a body is read; bounds and shares of the gate (below); strict JSON; bounds of every table | All tokens are equal: who has one may report, read and stop every conversation. One token for each caller, so that one can be taken back |
 //! | Whoever reaches the intake's address, without a token | to guess one; to hold seats and memory; to get a request past the gate that the server behind it reads otherwise | digests of equal length are compared to the end, wrong tokens are counted and slowed; who waits for nothing makes room; one request at a time goes on, in a canonical form | A firewall. `GET /openapi.json` and the page of Agent Desktop are answered without a token: they hold nothing of anybody |
+//! | Who reaches the intake where it has the page of Agent Desktop (`access = "page"`) | to be given a token of the page without being an agent; to read or report with it | a browser gives one to the page alone (`Sec-Fetch-Site`, `Origin`), and to 60 a minute of one address; it is good for ten minutes, for reporting, and for reading what was reported with it or the tokens before it; pages of other origins can do nothing with one they got hold of; tables of what was reported have a bound | Programs say what they like: the page belongs behind the company's network or its sign-on proxy, or has `access = "token"` |
 //! | Operators (`[status] listen`) | they may see states, errors and bodies of records, and retry or discard them | tokens as above; without them this machine alone; acts are refused to pages of other origins | Who may log in to the machine |
 //! | Other users of this machine | all that callers and operators may, where there is no token | nothing on a loopback address; on a unix socket its mode (0660) and the directory above it | See "Loopback without a token" |
 //! | Pages in a browser on this machine | to file or read through the browser, by a name of theirs that leads to 127.0.0.1 | without tokens only names of this machine are taken as `Host`; no page of another origin reads an answer unless `allowed-origins` lists it; a report has to be JSON, for which a browser asks beforehand | Do not browse on the machine |
@@ -49,6 +50,10 @@
 //! free beside one: seven eighths where it is alone, somewhat less than half each of two, and so on. The rest waits in line for 5 seconds, where those
 //! go first whose peer has fewest under way, and is answered `503` after that. So whoever fetches many
 //! large answers, or fills the line, keeps nobody else waiting.
+//!
+//! A request of the page for news waits, for 25 seconds at most, and has a place of its own for that:
+//! 600 in all, 525 for one peer, beside the seats, which it leaves to others. Beyond them the page is
+//! told to come again in two seconds.
 //!
 //! **Behind a reverse proxy or NAT all callers are one peer**: `Forwarded` and `X-Forwarded-For`
 //! are not believed, since anybody can send them. They share 128 seats, half of the memory and, while
@@ -95,6 +100,7 @@
 //! | What | Reckoned as | MiB |
 //! |---|---|---|
 //! | Intake: connections | (512 seats + 64 leaving) × 368 KiB: stack 256, head 2 × 16, buffers 16, body or answer 64 | 207 |
+//! | Intake: pages that wait for news, with `[agent-desktop]` | 600 × 368 KiB | 215 |
 //! | Intake: larger bodies and answers | `memory` | 64 |
 //! | Intake: requests behind the gate | 64 × (4 × `max-body` + members 4 MiB + answer 8 MiB) | 784 |
 //! | Operators: connections | (64 + 4 + 64) × 368 KiB | 47 |
@@ -106,7 +112,7 @@
 //! | Channels | 20 × (a frame of 1 MiB + 4 MiB unsent) | 100 |
 //! | REST | 4 calls × 3 × 8 MiB: text, tree, what is made of it | 96 |
 //! | Forwarders | `workers` × 3 × (members 4 MiB + event 1 MiB) | 60 |
-//! | Sum | | 2461 |
+//! | Sum | | 2676 |
 //!
 //! Stacks count as if they were used to the end; an ordinary day needs a small part of this. The unit
 //! sets `MemoryMax=` above the sum: beyond it is a defect or a flood that no bound foresaw, and

@@ -154,6 +154,7 @@ fn measure(turns: Option<Turns>, connections: usize) -> (usize, Duration) {
         accepts_per_minute: 0,
         conversation_id_at: Pointer::parse("/conversationId").unwrap(),
         pages: Pages::default(),
+        desktop: None,
         limits: GateLimits::default(),
         private_parent: None,
     };

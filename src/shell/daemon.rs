@@ -21,14 +21,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::board::Board;
 use super::desk::{Desk, Readers};
 use super::forward::{ForwardPool, Forwarders, StartError as ForwardError};
 use super::gate::{GateLimits, Listener};
 use super::http::assets::{Made, Pages};
 use super::http::auth::Tokens;
 use super::http::cors::Origins;
+use super::http::desktop::DesktopSettings;
 use super::http::intake::{self, IntakeSettings};
 use super::http::json::Pointer;
+use super::http::page_tokens::PageTokens;
 use super::http::served::Served;
 use super::main_loop::{self, EVENTS_MAX, Event, Hands, STORE_ORDERS_MAX};
 use super::operators::{self, OperatorsSettings};
@@ -51,6 +54,10 @@ use notifications::tls::{Identity, TlsError};
 use proto::CallId;
 use proto::limits::CALLS_IN_FLIGHT_MAX;
 use store::{OpenOptions, Recent, Store, StoreError};
+
+/// Pages for Agent Desktop whose requests for news may wait at once; the others come again every
+/// two seconds.
+pub const HELD_MAX: usize = 600;
 
 /// How long the loop may take to end what is under way.
 const LOOP_STOP: Duration = Duration::from_secs(4);
@@ -330,11 +337,28 @@ fn desktop_page(config: &Config) -> Pages {
     Pages::new(agent_desktop::assets(), vec![made], policy)
 }
 
+/// What the page may ask besides its files.
+fn desktop_settings(config: &Config, board: &Arc<Board>) -> io::Result<Option<DesktopSettings>> {
+    let Some(desktop) = &config.agent_desktop else {
+        return Ok(None);
+    };
+    let tokens = match desktop.access {
+        config::DesktopAccess::Page => {
+            Some(PageTokens::new().map_err(|_| io::Error::other("no random bytes for a key"))?)
+        }
+        config::DesktopAccess::Token => None,
+    };
+    Ok(Some(DesktopSettings {
+        tokens,
+        board: Arc::clone(board),
+    }))
+}
+
 fn serve(
     config: &Config,
-    intake: Listener,
-    operators: Listener,
+    (intake, operators): (Listener, Listener),
     reloaded: &Reloaded,
+    board: &Arc<Board>,
     desk: impl Fn(usize) -> Arc<dyn Port>,
 ) -> io::Result<Vec<Served>> {
     let private_parent = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
@@ -348,8 +372,13 @@ fn serve(
         )?,
         accepts_per_minute: u32::try_from(config.http.accepts_per_minute).unwrap_or(u32::MAX),
         pages: desktop_page(config),
+        desktop: desktop_settings(config, board)?,
         limits: GateLimits {
             body_bytes: config.http.max_body as u64,
+            held: match config.agent_desktop {
+                Some(_) => HELD_MAX,
+                None => 0,
+            },
             ..GateLimits::default()
         },
         private_parent: private_parent.clone(),
@@ -440,6 +469,7 @@ impl Daemon {
         let (facts, watching, telling) = (events.clone(), published.clone(), published.clone());
         let answered = move |fact| {
             watching.store_answered();
+            watching.board().answered(&fact);
             let _ = facts.send(Event::Core(Input::Store(fact)));
         };
         let asides = move |aside| telling.aside(aside);
@@ -519,7 +549,8 @@ impl Daemon {
         let desk = |workers| -> Arc<dyn Port> {
             Arc::new(Desk::new(events.clone(), published.clone(), path, workers))
         };
-        match serve(config, intake, operators, &reloaded, desk) {
+        let listeners = (intake, operators);
+        match serve(config, listeners, &reloaded, published.board(), desk) {
             Ok(served) => Ok((main_loop, served, reloaded)),
             Err(error) => {
                 let _ = events.send(Event::Stop);

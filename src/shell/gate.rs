@@ -34,7 +34,7 @@ mod seats;
 mod stream;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -101,6 +101,9 @@ pub struct GateLimits {
     pub per_peer: usize,
     /// Further connections, for what is answered at the head alone (health).
     pub reserved: usize,
+    /// Further connections whose requests wait for something ([`Held`]); seven eighths of them for
+    /// one peer. Lowered with `connections`.
+    pub held: usize,
     /// Bytes that bodies and answers may take in all, beyond 64 KiB of each; half
     /// of it for one peer.
     pub memory: usize,
@@ -138,6 +141,7 @@ impl Default for GateLimits {
             connections: 512,
             per_peer: 128,
             reserved: 0,
+            held: 0,
             memory: 64 * 1024 * 1024,
             in_flight: 64,
             head_bytes: 16 * 1024,
@@ -163,6 +167,13 @@ impl GateLimits {
         let each = CONNECTION_STACK + 2 * self.head_bytes + buffers + seats::ALLOWANCE;
         (self.connections + self.reserved + seats::LEAVING_MAX) * each
     }
+
+    /// Bytes that connections whose requests wait take at most by themselves.
+    #[must_use]
+    pub fn memory_of_held(&self) -> usize {
+        self.held * self.memory_of_connections()
+            / (self.connections + self.reserved + seats::LEAVING_MAX)
+    }
 }
 
 /// What a gate needs to start.
@@ -187,7 +198,29 @@ pub struct GateSettings {
 pub struct Reception(pub Arc<Judge>);
 
 /// What a [`Reception`] asks.
-pub type Judge = dyn Fn(&Exchange) -> Option<Reply> + Send + Sync;
+pub type Judge = dyn Fn(&Exchange) -> Welcome + Send + Sync;
+
+/// What becomes of a request by its head.
+pub enum Welcome {
+    /// This is the answer.
+    Answered(Reply),
+    /// It goes on to the server.
+    Passed,
+    /// It goes on once what it waits for is there.
+    Held(Box<dyn Held>),
+}
+
+/// What a request waits for, on its own connection, which leaves its seat to others meanwhile.
+pub trait Held {
+    /// Readable once it is there.
+    fn bell(&self) -> BorrowedFd<'_>;
+    /// It is not waited for any longer than this.
+    fn until(&self) -> Instant;
+    /// The answer where it did not come, or the gate stops.
+    fn nothing(&self) -> Reply;
+    /// The answer where no more requests may wait.
+    fn no_room(&self) -> Reply;
+}
 
 impl std::fmt::Debug for Reception {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -386,6 +419,9 @@ impl Gate {
         listener.set_nonblocking()?;
         rustix::net::listen(&listener, BACKLOG)?;
         let fitting = fitting_connections(limits.in_flight);
+        // Each takes two descriptors: its socket, and the bell.
+        limits.held = limits.held.min(fitting / 8);
+        let fitting = fitting.saturating_sub(2 * limits.held).max(8);
         if limits.connections > fitting {
             log::warn!(
                 "{name}: {fitting} connections at once instead of {}, because of the limit on open files",
@@ -399,6 +435,7 @@ impl Gate {
             seats: limits.connections,
             per_peer: limits.per_peer,
             reserved: limits.reserved,
+            held: limits.held,
             memory: limits.memory,
         });
         let shared = Arc::new(Shared {

@@ -357,17 +357,20 @@ impl Loop {
                     });
                 }
             }
-            Output::Store(order) => match self.hands.store.try_send(order) {
-                Ok(()) => {
-                    self.store_outstanding += 1;
-                    self.hands.published.store_ordered();
+            Output::Store(order) => {
+                self.hands.published.board().ordered(&order);
+                match self.hands.store.try_send(order) {
+                    Ok(()) => {
+                        self.store_outstanding += 1;
+                        self.hands.published.store_ordered();
+                    }
+                    Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                        // The core has at most one order of each kind outstanding; the thread is gone or we have a bug.
+                        log::error!("the store thread takes no orders; stopping");
+                        self.stopping = Some(Instant::now());
+                    }
                 }
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                    // The core has at most one order of each kind outstanding; the thread is gone or we have a bug.
-                    log::error!("the store thread takes no orders; stopping");
-                    self.stopping = Some(Instant::now());
-                }
-            },
+            }
             Output::Post { record } => {
                 if self.hands.forward.send(record).is_ok() {
                     self.posts_outstanding += 1;

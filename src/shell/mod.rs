@@ -1,6 +1,7 @@
 //! The thin blocking shell: thread bodies, sockets, queues. It does what the
 //! core says and holds no opinion of its own.
 
+pub mod board;
 pub mod daemon;
 pub mod private;
 pub mod reload;

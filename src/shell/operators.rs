@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::{GateLimits, Listener};
+use super::http::answers::{busy, outcome_unknown, unreadable, wrong_method};
 use super::http::assets::Pages;
 use super::http::auth::Tokens;
 use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
 use super::http::host;
-use super::http::intake::{busy, outcome_unknown, unreadable, wrong_method};
 use super::http::served::{Handler, Served, ServedSettings};
 use super::http::view;
 use super::port::{Act, Answer, CallerRequest, Health, Port};

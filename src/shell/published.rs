@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::board::Board;
 use super::http::served::Refusals;
 use crate::gateway::Gateway;
 use crate::service::logging;
@@ -61,6 +62,8 @@ pub struct Published {
     putting_back: AtomicBool,
     /// Counts of the listeners' refusals, asked when a snapshot is rendered.
     refusals: Mutex<Vec<Refusals>>,
+    /// Which conversations have changed.
+    board: Arc<Board>,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,6 +97,7 @@ impl Published {
             database: database.display().to_string(),
             putting_back: AtomicBool::new(false),
             refusals: Mutex::new(Vec::new()),
+            board: Arc::default(),
         }
     }
 
@@ -192,6 +196,12 @@ impl Published {
     /// A stop was asked for.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Where changes of conversations are told.
+    #[must_use]
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// Counts of refused requests come from here as well.

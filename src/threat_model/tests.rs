@@ -1,5 +1,6 @@
 //! The most memory: the table against the bounds in the code, and the unit against the table.
 
+use crate::shell::daemon::HELD_MAX;
 use crate::shell::gate::GateLimits;
 use crate::shell::main_loop::STORE_ORDERS_MAX;
 use crate::shell::operators;
@@ -21,10 +22,14 @@ fn behind(limits: &GateLimits) -> usize {
 
 /// The rows of the table, reckoned from the code.
 fn reckoned() -> Vec<usize> {
-    let intake = GateLimits::default();
+    let intake = GateLimits {
+        held: HELD_MAX,
+        ..GateLimits::default()
+    };
     let operators = operators::limits();
     vec![
         intake.memory_of_connections(),
+        intake.memory_of_held(),
         intake.memory,
         behind(&intake),
         operators.memory_of_connections(),

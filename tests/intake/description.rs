@@ -17,6 +17,8 @@ struct Case {
     slow: bool,
     /// Asked of a listener that has no page.
     no_page: bool,
+    /// As many tokens of the page were given as there may be.
+    spent: bool,
 }
 
 fn case(template: &'static str, method: &'static str, status: u16) -> Case {
@@ -33,6 +35,7 @@ fn case(template: &'static str, method: &'static str, status: u16) -> Case {
         busy: false,
         slow: false,
         no_page: false,
+        spent: false,
     }
 }
 
@@ -179,7 +182,46 @@ fn cases() -> Vec<Case> {
             });
         }
     }
+    let token = |status| Case {
+        headers: vec![("Sec-Fetch-Site", "same-origin")],
+        ..case(TOKEN, "POST", status)
+    };
+    all.push(stranger(TOKEN, "POST"));
+    all.push(token(200));
+    for method in ["GET", "HEAD"] {
+        let of = |status| Case {
+            path: format!("{NEWS}?ids={ID},{OTHER_ID}"),
+            ..case(NEWS, method, status)
+        };
+        all.push(stranger(NEWS, method));
+        all.extend([
+            of(200),
+            case(NEWS, method, 400),
+            Case {
+                headers: Vec::new(),
+                ..of(401)
+            },
+            Case {
+                busy: true,
+                ..of(503)
+            },
+        ]);
+    }
+    // Last: from here on this machine has had its tokens.
+    all.push(Case {
+        spent: true,
+        ..token(503)
+    });
     all
+}
+
+/// As every listener that has the page is.
+fn described(with: With) -> House {
+    let minutes = Duration::from_secs(600);
+    crate::house(With {
+        desktop: desktop(Some(minutes), &Arc::default()),
+        ..with
+    })
 }
 
 fn description() -> serde_json::Value {
@@ -274,11 +316,11 @@ fn check_answer(whole: &serde_json::Value, case: &Case, got: &Got) {
 
 #[test]
 fn every_documented_answer_is_given_and_no_other() {
-    let house = house(With {
+    let house = described(With {
         tokens: &["t"],
         ..With::default()
     });
-    let open = crate::house(With::default());
+    let open = described(With::default());
     let pageless = crate::house(With {
         tokens: &["t"],
         no_page: true,
@@ -297,6 +339,9 @@ fn every_documented_answer_is_given_and_no_other() {
             _ if case.no_page => pageless.address,
             _ => house.address,
         };
+        for _ in 0..if case.spent { 60 } else { 0 } {
+            call(address, case.method, &case.path, &case.headers, b"");
+        }
         let got = match &case.bytes {
             Some(bytes) => raw(address, bytes),
             None => call(
@@ -327,7 +372,7 @@ fn every_documented_answer_is_given_and_no_other() {
 
 #[test]
 fn methods_that_are_not_documented_are_refused_with_those_that_are() {
-    let house = house(With::default());
+    let house = described(With::default());
     let whole = description();
     let before = house.port.snapshot();
     for (path, item) in whole["paths"].as_object().unwrap() {

@@ -13,21 +13,27 @@ mod memory_port;
 mod callers;
 mod description;
 mod events;
+mod news;
+mod page_tokens;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use base::ids::ConversationId;
 use base::secret::Secret;
 use client::{Got, call, connect, raw, read_answer, request};
+use genesys_gateway::shell::board::Board;
 use genesys_gateway::shell::gate::GateLimits;
 use genesys_gateway::shell::http::assets::{Asset, Made, Pages};
 use genesys_gateway::shell::http::auth::{Tokens, sha256};
 use genesys_gateway::shell::http::cors::Origins;
+use genesys_gateway::shell::http::desktop::DesktopSettings;
 use genesys_gateway::shell::http::intake::{self, IntakeSettings, OPENAPI};
 use genesys_gateway::shell::http::json::Pointer;
+use genesys_gateway::shell::http::page_tokens::PageTokens;
 use genesys_gateway::shell::http::served::Served;
 use genesys_gateway::shell::port::{CallerRequest, InteractionView};
 use memory_port::{ACCEPTED_AT, MemoryPort, record_view};
@@ -37,6 +43,8 @@ const OTHER_ID: &str = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c48";
 const INTERACTIONS: &str = "/customers/supportInteraction";
 const RESULTS: &str = "/customers/supportResult";
 const EVENTS: &str = "/events/after-call-work";
+const TOKEN: &str = "/agent-desktop/token";
+const NEWS: &str = "/agent-desktop/news";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 static ASSETS: [Asset; 2] = [
@@ -57,7 +65,7 @@ const POLICY: &str = "default-src 'none'; frame-ancestors https://desktop.exampl
 struct House {
     address: SocketAddr,
     port: Arc<MemoryPort>,
-    _served: Served,
+    served: Served,
 }
 
 #[derive(Default)]
@@ -67,6 +75,7 @@ struct With {
     id_at: Option<&'static str>,
     accepts_per_minute: u32,
     no_page: bool,
+    desktop: Option<DesktopSettings>,
     port: Option<Arc<MemoryPort>>,
 }
 
@@ -93,17 +102,30 @@ fn house(with: With) -> House {
                 String::from(POLICY),
             ),
         },
-        limits: GateLimits::default(),
+        desktop: with.desktop,
+        limits: GateLimits {
+            held: 16,
+            ..GateLimits::default()
+        },
         private_parent: None,
     };
     House {
         address,
         port: Arc::clone(&port),
-        _served: intake::start(settings, port).unwrap(),
+        served: intake::start(settings, port).unwrap(),
     }
 }
 
 impl House {
+    fn served(&self) -> &Served {
+        &self.served
+    }
+
+    /// How many connections were left.
+    fn stop(self) -> usize {
+        self.served.stop(Duration::from_secs(5))
+    }
+
     fn post(&self, path: &str, body: &str) -> Got {
         call(self.address, "POST", path, &[JSON], body.as_bytes())
     }
@@ -119,4 +141,12 @@ fn id() -> ConversationId {
 
 fn with_id(rest: &str) -> String {
     format!("{{\"conversationId\":\"{ID}\"{rest}}}")
+}
+
+/// The page may ask for tokens of that lifetime, and for news.
+fn desktop(lifetime: Option<Duration>, board: &Arc<Board>) -> Option<DesktopSettings> {
+    Some(DesktopSettings {
+        tokens: lifetime.map(|lifetime| PageTokens::living(lifetime).unwrap()),
+        board: Arc::clone(board),
+    })
 }

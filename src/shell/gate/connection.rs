@@ -5,6 +5,7 @@
 //!  ▲ │                │              │           │             │                       │
 //!  │ └─ silence, stop └── refusal ───┼───────────┴─────────────┘── answered, lingering │
 //!  │                                 └── answered at the head ─────────────────────────┤
+//!  │                     held, aside ──┘ (once what it waits for is there)             │
 //!  └──────────────────────────── keep-alive ───────────────────────────────────────────┘
 //! ```
 //!
@@ -16,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Shared;
 use super::chunked::Chunked;
 use super::head::{self, Framing, Head, HeadRules, Reading};
 use super::refusal::{self, Refusal};
 use super::relay;
 use super::seats::{ALLOWANCE, Seat};
 use super::stream::{Peer, Stream};
+use super::{Held, Shared, Welcome};
 use crate::shell::http::exchange::{Exchange, Reply};
 
 pub(super) const CHUNK: usize = 8 * 1024;
@@ -130,11 +131,18 @@ impl Connection<'_> {
         if !self.seat.works() {
             return Err(Refused::of(&head, Refusal::Busy).into());
         }
-        if let Some(reply) = (self.shared.reception.0)(&asked(&head, self.peer)) {
-            return self.answer_at_head(&head, &reply);
-        }
+        let held = match (self.shared.reception.0)(&asked(&head, self.peer)) {
+            Welcome::Answered(reply) => return self.answer_at_head(&head, &reply),
+            Welcome::Passed => None,
+            Welcome::Held(held) => Some(held),
+        };
         if self.seat.is_reserved() {
             return Err(Refused::of(&head, Refusal::Busy).into());
+        }
+        if let Some(held) = held
+            && let Some(reply) = self.wait_for(&*held)?
+        {
+            return self.answer_at_head(&head, &reply);
         }
         let body = self.take_body(&head)?;
         let answer = relay::exchange(
@@ -147,7 +155,7 @@ impl Connection<'_> {
             Instant::now() + limits.answer,
         )
         .map_err(|refusal| Refused::of(&head, refusal))?;
-        let close = !head.keep_alive || self.shared.stopping();
+        let close = !head.keep_alive || self.shared.stopping() || !self.seat.comes_back();
         let mut out = answer.head;
         if answer.sized {
             out.push_str(&format!("Content-Length: {}\r\n", answer.length));
@@ -210,8 +218,42 @@ impl Connection<'_> {
             out.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
         }
         let unread = head.body != Framing::Length(0);
-        let close = unread || !head.keep_alive || self.seat.is_reserved() || self.shared.stopping();
+        let close = unread
+            || !head.keep_alive
+            || self.seat.is_reserved()
+            || self.shared.stopping()
+            || !self.seat.comes_back();
         self.send(out, body, close)
+    }
+
+    /// Waits aside until what the request waits for is there; else the answer.
+    fn wait_for(&self, held: &dyn Held) -> Result<Option<Reply>, End> {
+        if !self.seat.goes_aside() {
+            self.shared
+                .complain(|| String::from("no more requests may wait; they come again"));
+            return Ok(Some(held.no_room()));
+        }
+        loop {
+            let left = held.until().saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Some(held.nothing()));
+            }
+            let mut all = [
+                // What else it says can wait; that it goes away cannot.
+                PollFd::new(self.stream, PollFlags::RDHUP),
+                PollFd::from_borrowed_fd(self.shared.stop_signal.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(held.bell(), PollFlags::IN),
+            ];
+            let outcome = poll(&mut all, Some(&timespec(left)));
+            let [socket, stop, bell] = &all;
+            match outcome {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) if !socket.revents().is_empty() => return Err(End::Over),
+                Ok(_) if !bell.revents().is_empty() => return Ok(None),
+                Ok(_) if !stop.revents().is_empty() => return Ok(Some(held.no_room())),
+                Ok(_) | Err(_) => return Ok(Some(held.no_room())),
+            }
+        }
     }
 
     /// The pause before the answer to a wrong token, during which the seat may be taken.

@@ -10,11 +10,14 @@
 //! Nor does haste: one that has just moved something, or stands in line with a whole request,
 //! makes room only for peers that have less than its own, and always for those.
 //!
+//! A request that waits for something to happen waits aside: its connection leaves its seat to
+//! others, and takes one again for the next request, if there is one.
+//!
 //! Invariants: never more seats than the limits allow, and no more memory beyond
 //! the small allowance of each; what leaves is bounded, too; no call here waits for a peer.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -48,6 +51,8 @@ pub(super) struct SeatLimits {
     pub(super) per_peer: usize,
     /// Further seats, for requests that are answered at the head alone.
     pub(super) reserved: usize,
+    /// Places aside, for requests that wait.
+    pub(super) held: usize,
     /// Bytes of bodies and answers beyond [`ALLOWANCE`], of all connections.
     pub(super) memory: usize,
 }
@@ -55,6 +60,7 @@ pub(super) struct SeatLimits {
 #[derive(Default)]
 struct OfPeer {
     seats: usize,
+    aside: usize,
     bytes: usize,
 }
 
@@ -66,6 +72,7 @@ struct Table {
     of_peer: HashMap<PeerKey, OfPeer>,
     ordinary: usize,
     reserved: usize,
+    aside: usize,
     bytes: usize,
     leaving: usize,
 }
@@ -82,6 +89,8 @@ struct Occupant {
     stream: Stream,
     peer: PeerKey,
     reserved: bool,
+    /// Whether it waits aside; changed under the lock of the table.
+    aside: AtomicBool,
     /// [`WORKS`], [`SENT_AWAY`], or since when it waits (in milliseconds, times [`KINDS`]) and
     /// for what.
     state: AtomicU64,
@@ -180,6 +189,8 @@ impl Table {
         }
         let mut all: Vec<_> = (self.occupants.iter())
             .filter_map(|(number, occupant)| Some((*number, occupant.upgrade()?)))
+            // Who is aside has nothing that could be given to another.
+            .filter(|(_, occupant)| !occupant.aside.load(Ordering::Acquire))
             .filter_map(|(number, occupant)| {
                 let since = occupant.waits(now).filter(&may)?.since;
                 Some((since, number, occupant))
@@ -213,21 +224,30 @@ impl Table {
         }
         let held = occupant.held.swap(0, Ordering::AcqRel);
         self.bytes = self.bytes.saturating_sub(held);
+        let aside = occupant.aside.load(Ordering::Acquire);
         if occupant.reserved {
             self.reserved = self.reserved.saturating_sub(1);
+        } else if aside {
+            self.aside = self.aside.saturating_sub(1);
         } else {
             self.ordinary = self.ordinary.saturating_sub(1);
         }
         if let Some(of_peer) = self.of_peer.get_mut(&occupant.peer) {
             of_peer.bytes = of_peer.bytes.saturating_sub(held);
-            if !occupant.reserved {
+            if aside {
+                of_peer.aside = of_peer.aside.saturating_sub(1);
+            } else if !occupant.reserved {
                 of_peer.seats = of_peer.seats.saturating_sub(1);
             }
-            if of_peer.seats == 0 && of_peer.bytes == 0 {
+            if of_peer.seats == 0 && of_peer.aside == 0 && of_peer.bytes == 0 {
                 self.of_peer.remove(&occupant.peer);
             }
         }
         true
+    }
+
+    fn open(&self) -> usize {
+        self.ordinary + self.reserved + self.aside + self.leaving
     }
 }
 
@@ -247,8 +267,7 @@ impl Seats {
 
     /// Connections that are open, those on their way out among them.
     pub(super) fn taken(&self) -> usize {
-        let table = self.lock();
-        table.ordinary + table.reserved + table.leaving
+        self.lock().open()
     }
 
     /// Connections that made room for others so far.
@@ -295,6 +314,7 @@ impl Seats {
             stream,
             peer,
             reserved,
+            aside: AtomicBool::new(false),
             state: AtomicU64::new(now * KINDS + READS),
             held: AtomicUsize::new(0),
         });
@@ -316,7 +336,7 @@ impl Seats {
     pub(super) fn await_empty(&self, deadline: Instant) -> usize {
         let mut table = self.lock();
         loop {
-            let taken = table.ordinary + table.reserved + table.leaving;
+            let taken = table.open();
             let left = deadline.saturating_duration_since(Instant::now());
             if taken == 0 || left.is_zero() {
                 return taken;
@@ -376,6 +396,54 @@ impl Seat {
     /// From now on it is being answered, and is not sent away; false if it was already.
     pub(super) fn works(&self) -> bool {
         self.occupant().is_some_and(|o| o.turn(WORKS))
+    }
+
+    /// Leaves the seat to others while its request waits; false if there is no place aside.
+    pub(super) fn goes_aside(&self) -> bool {
+        let Some(me) = self.occupant() else {
+            return false;
+        };
+        let most = self.seats.limits.held;
+        let mut table = self.seats.lock();
+        let known = table.occupants.contains_key(&self.number);
+        let of_peer = table.of_peer.get(&me.peer).map_or(0, |of| of.aside);
+        // As for requests behind the gate: a part is left to others.
+        let share = most - most / 8;
+        if !known || me.reserved || table.aside >= most || of_peer >= share {
+            return false;
+        }
+        if !me.aside.swap(true, Ordering::AcqRel) {
+            table.ordinary = table.ordinary.saturating_sub(1);
+            table.aside += 1;
+            let of_peer = table.of_peer.entry(me.peer).or_default();
+            of_peer.seats = of_peer.seats.saturating_sub(1);
+            of_peer.aside += 1;
+        }
+        true
+    }
+
+    /// Takes a seat again if it was aside; false if there is none, and nobody makes room.
+    pub(super) fn comes_back(&self) -> bool {
+        let Some(me) = self.occupant() else {
+            return false;
+        };
+        let mut table = self.seats.lock();
+        if !me.aside.load(Ordering::Acquire) {
+            return true;
+        }
+        let limits = &self.seats.limits;
+        let of_peer = table.of_peer.get(&me.peer).map_or(0, |of| of.seats);
+        let known = table.occupants.contains_key(&self.number);
+        if !known || table.ordinary >= limits.seats || of_peer >= limits.per_peer {
+            return false;
+        }
+        me.aside.store(false, Ordering::Release);
+        table.aside = table.aside.saturating_sub(1);
+        table.ordinary += 1;
+        let of_peer = table.of_peer.entry(me.peer).or_default();
+        of_peer.aside = of_peer.aside.saturating_sub(1);
+        of_peer.seats += 1;
+        true
     }
 
     /// Whether it has made room for another.

@@ -33,6 +33,14 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// The bearer token that an exchange carries, whatever it is worth.
+pub(super) fn bearer(x: &Exchange) -> Option<&str> {
+    // `1*SP` before the token, and nothing is taken off it (RFC 9110, section 11.4).
+    let (scheme, token) = x.header("Authorization")?.split_once(' ')?;
+    let token = token.trim_start_matches(' ');
+    scheme.eq_ignore_ascii_case("Bearer").then_some(token)
+}
+
 fn digests<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Arc<[[u8; 32]]> {
     let digest = |token: &Secret| {
         notifications::redaction::learn(token);
@@ -53,7 +61,7 @@ impl Tokens {
         self.0.set(digests(tokens));
     }
 
-    fn admits(&self, token: &str) -> bool {
+    pub(super) fn admits(&self, token: &str) -> bool {
         let given = sha256(token.as_bytes());
         let mut found = false;
         for known in self.0.get().iter() {
@@ -69,12 +77,7 @@ impl Tokens {
     /// Nothing if the exchange carries one of the tokens, else the refusal.
     #[must_use]
     pub fn refuse(&self, x: &Exchange) -> Option<Reply> {
-        let given = x.header("Authorization").and_then(|value| {
-            // `1*SP` before the token, and nothing is taken off it (RFC 9110, section 11.4).
-            let (scheme, token) = value.split_once(' ')?;
-            let token = token.trim_start_matches(' ');
-            scheme.eq_ignore_ascii_case("Bearer").then_some(token)
-        });
+        let given = bearer(x);
         let (challenge, detail) = match given {
             Some(token) if self.admits(token) => return None,
             Some(_) => (

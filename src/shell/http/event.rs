@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use super::intake::bad_id;
+use super::answers::bad_id;
 use super::json::{self, Document, Member};
 use crate::shell::problem::Problem;
 use base::ids::{ConversationId, Topic};

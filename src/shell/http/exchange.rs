@@ -117,11 +117,13 @@ impl Reply {
         Reply::new(problem.status, problem::CONTENT_TYPE, problem.body())
     }
 
-    /// Whether it refuses a token that was given and is wrong.
+    /// Whether it refuses a token that was given and is wrong; one that is merely over is no guess.
     #[must_use]
     pub fn is_wrong_token(&self) -> bool {
         let wrong = |(name, value): &(&str, String)| {
-            *name == "WWW-Authenticate" && value.contains("invalid_token")
+            *name == "WWW-Authenticate"
+                && value.contains("invalid_token")
+                && !value.contains("expired")
         };
         self.status == 401 && self.headers.iter().any(wrong)
     }

@@ -11,31 +11,36 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::answers::{
+    answered, bad_id, busy, no_tokens, nowhere, unknown, unknown_interaction, unreadable,
+    wrong_method,
+};
 use super::assets::Pages;
-use super::auth::{Tokens, sha256};
+use super::auth::{self, Tokens, sha256};
 use super::cors::Origins;
+use super::desktop::{Desktop, DesktopSettings};
 use super::event;
 use super::exchange::{Exchange, Reply};
 use super::host;
 use super::json::{self, Document, Flaw, Pointer};
+use super::page_tokens::{self, Chain, PageTokens};
 use super::quota::{self, Quota};
 use super::served::{Handler, Served, ServedSettings};
 use super::view;
-use crate::shell::gate::{GateLimits, Listener};
+use crate::agent_desktop::{NEWS_PATH, TOKEN_PATH};
+use crate::shell::gate::{GateLimits, Held, Listener};
 use crate::shell::port::{Answer, CallerRequest, Port};
 use crate::shell::problem::Problem;
 use base::foreign;
 use base::ids::ConversationId;
 use notifications::clock::Clock;
 use notifications::seldom::Seldom;
-use store::MEMBERS_BYTES_MAX;
 
 /// The description of this listener, OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 const KEY_LEN_MAX: usize = 255;
-const STORE_PAUSE: Duration = Duration::from_secs(5);
-const INTERACTIONS: &str = "/customers/supportInteraction";
+pub(super) const INTERACTIONS: &str = "/customers/supportInteraction";
 const RESULTS: &str = "/customers/supportResult";
 const EVENTS: &str = "/events/after-call-work";
 
@@ -54,6 +59,8 @@ pub struct IntakeSettings {
     pub accepts_per_minute: u32,
     /// The page of Agent Desktop, all of it under `/agent-desktop/`.
     pub pages: Pages,
+    /// What the page may ask besides; nothing where there is no page.
+    pub desktop: Option<DesktopSettings>,
     /// Bounds of the gate, `[http] max-body` among them.
     pub limits: GateLimits,
     /// See [`ServedSettings::private_parent`].
@@ -72,6 +79,7 @@ pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served
         conversation_id_at: settings.conversation_id_at,
         quota: Quota::new(settings.accepts_per_minute),
         pages: settings.pages,
+        desktop: settings.desktop.map(Desktop::new),
         port,
         complaints: Seldom::new(Duration::from_secs(60)),
     });
@@ -93,14 +101,25 @@ enum Route<'a> {
     Events,
     Description,
     Page(&'a str),
+    Token,
+    News,
+}
+
+/// Who asks, as far as that makes a difference.
+#[derive(Clone, Copy)]
+enum Who {
+    /// Somebody with an API token, or without where none is needed.
+    Caller,
+    /// The page for Agent Desktop, with a token of its own.
+    Page(Chain),
 }
 
 impl Route<'_> {
     fn methods(&self) -> &'static str {
         match self {
-            Route::Interactions | Route::Results | Route::Events => "POST",
+            Route::Interactions | Route::Results | Route::Events | Route::Token => "POST",
             Route::Interaction(_) => "GET, HEAD, DELETE",
-            Route::Description | Route::Page(_) => "GET, HEAD",
+            Route::Description | Route::Page(_) | Route::News => "GET, HEAD",
         }
     }
 
@@ -108,6 +127,16 @@ impl Route<'_> {
     /// opens a page cannot send a token.
     fn is_public(&self) -> bool {
         matches!(self, Route::Description | Route::Page(_))
+    }
+
+    /// All that a token of the page is good for.
+    fn is_for_pages(&self, x: &Exchange) -> bool {
+        match self {
+            Route::Interactions | Route::News | Route::Token => true,
+            Route::Interaction(_) => x.is_get(),
+            Route::Results | Route::Events => false,
+            Route::Description | Route::Page(_) => true,
+        }
     }
 }
 
@@ -117,6 +146,7 @@ struct Intake {
     conversation_id_at: Pointer,
     quota: Option<Quota>,
     pages: Pages,
+    desktop: Option<Desktop>,
     port: Arc<dyn Port>,
     complaints: Seldom,
 }
@@ -132,16 +162,27 @@ impl Handler for Intake {
     fn at_head(&self, x: &Exchange) -> Option<Reply> {
         let reply = match self.judge(x) {
             Ok(Judged::Answered(reply)) => reply,
-            Ok(Judged::Route(_)) => return None,
+            Ok(Judged::Route(..)) => return None,
             Err(refusal) => *refusal,
         };
         Some(self.origins.decorate(x, reply))
     }
 
+    fn hold(&self, x: &Exchange) -> Option<Box<dyn Held>> {
+        if x.path != NEWS_PATH {
+            return None;
+        }
+        let Ok(Judged::Route(Route::News, who)) = self.judge(x) else {
+            return None;
+        };
+        let desktop = self.desktop.as_ref()?;
+        desktop.hold(x, self.reader(who), &self.origins)
+    }
+
     fn answer(&self, x: &Exchange) -> Reply {
         let reply = match self.judge(x) {
             Ok(Judged::Answered(reply)) => Ok(reply),
-            Ok(Judged::Route(route)) => self.follow(&route, x),
+            Ok(Judged::Route(route, who)) => self.follow(&route, who, x),
             Err(refusal) => Err(refusal),
         };
         let reply = reply.unwrap_or_else(|refusal| *refusal);
@@ -153,8 +194,8 @@ impl Handler for Intake {
 enum Judged<'a> {
     /// Nothing is left to do.
     Answered(Reply),
-    /// It may go on.
-    Route(Route<'a>),
+    /// It may go on, for this one.
+    Route(Route<'a>, Who),
 }
 
 impl Intake {
@@ -164,6 +205,8 @@ impl Intake {
             RESULTS => Some(Route::Results),
             EVENTS => Some(Route::Events),
             "/openapi.json" => Some(Route::Description),
+            TOKEN_PATH => self.page_tokens().map(|_| Route::Token),
+            NEWS_PATH => self.desktop.as_ref().map(|_| Route::News),
             path => match path
                 .strip_prefix(INTERACTIONS)
                 .and_then(|p| p.strip_prefix('/'))
@@ -187,33 +230,92 @@ impl Intake {
         if let Some(reply) = self.origins.preflight(x, route.methods()) {
             return Ok(Judged::Answered(reply));
         }
-        let stranger = match &self.tokens {
-            Some(_) if route.is_public() => None,
-            Some(tokens) => tokens.refuse(x),
-            None => host::refuse_stranger(x),
-        };
-        if let Some(refusal) = stranger {
-            return Err(Box::new(refusal));
-        }
+        let who = self.who(&route, x)?;
         let allowed = route.methods();
         if !allowed.split(", ").any(|m| m == x.method) {
             return Err(Box::new(wrong_method(allowed)));
         }
-        Ok(Judged::Route(route))
+        let foreign = match (&route, who) {
+            (Route::Token, _) => page_tokens::refuse_foreign(x, true),
+            (_, Who::Page(_)) if !route.is_for_pages(x) => Some(page_tokens::beyond_scope()),
+            _ => None,
+        };
+        match foreign {
+            Some(refusal) => Err(Box::new(refusal)),
+            None => Ok(Judged::Route(route, who)),
+        }
     }
 
-    fn follow(&self, route: &Route<'_>, x: &Exchange) -> Result<Reply, Refused> {
+    fn page_tokens(&self) -> Option<&PageTokens> {
+        self.desktop.as_ref()?.tokens.as_ref()
+    }
+
+    /// Who asks, if it is somebody who may ask anything here.
+    fn who(&self, route: &Route<'_>, x: &Exchange) -> Result<Who, Refused> {
+        if self.tokens.is_none()
+            && let Some(refusal) = host::refuse_stranger(x)
+        {
+            return Err(Box::new(refusal));
+        }
+        // What a page is asked for before it has a token: where it stands.
+        if route.is_public() || matches!(route, Route::Token) {
+            return Ok(Who::Caller);
+        }
+        let known = |token: &str| self.tokens.as_ref().is_some_and(|t| t.admits(token));
+        if let Some(tokens) = self.page_tokens()
+            && let Some(token) = auth::bearer(x).filter(|t| PageTokens::are_like(t) && !known(t))
+        {
+            // Whoever got hold of it in a browser can do nothing with it there.
+            if let Some(refusal) = page_tokens::refuse_foreign(x, false) {
+                return Err(Box::new(refusal));
+            }
+            let chain = tokens.admit(token, Instant::now());
+            return chain.map(Who::Page).map_err(Box::new);
+        }
+        match self.tokens.as_ref().and_then(|tokens| tokens.refuse(x)) {
+            Some(refusal) => Err(Box::new(refusal)),
+            None => Ok(Who::Caller),
+        }
+    }
+
+    /// Which conversations somebody may read.
+    fn reader(&self, who: Who) -> impl Fn(ConversationId) -> bool {
+        move |conversation| match who {
+            Who::Caller => true,
+            Who::Page(chain) => self
+                .page_tokens()
+                .is_some_and(|tokens| tokens.may_read(chain, conversation)),
+        }
+    }
+
+    fn follow(&self, route: &Route<'_>, who: Who, x: &Exchange) -> Result<Reply, Refused> {
         match route {
             Route::Description => Ok(Reply::new(200, "application/json", OPENAPI.as_bytes())),
             Route::Page(path) => self.pages.reply(path, x).ok_or_else(|| refused(&nowhere())),
-            Route::Interactions => self.accept(x),
+            Route::Interactions => self.accept(x, who),
+            Route::Token => match &self.desktop {
+                Some(desktop) => Ok(desktop.give_token(x)),
+                None => Err(refused(&nowhere())),
+            },
+            Route::News => {
+                let desktop = self.desktop.as_ref().ok_or_else(|| refused(&nowhere()))?;
+                desktop
+                    .news(x, self.reader(who), &*self.port)
+                    .map_err(|failed| match failed {
+                        Ok(problem) => refused(&problem),
+                        Err(e) => Box::new(unreadable(&e, &self.complaints)),
+                    })
+            }
             Route::Results => self.take_result(x),
             Route::Events => self.take_event(x),
             Route::Interaction(id) => {
                 let id = id.parse().map_err(|_| {
                     refused(&unknown("The path does not end in a conversation id."))
                 })?;
-                if x.is_get() {
+                if !self.reader(who)(id) {
+                    // As if it were not there: it is nobody's business whether it is.
+                    Err(refused(&unknown_interaction()))
+                } else if x.is_get() {
                     self.show(id)
                 } else {
                     Ok(answered(
@@ -232,7 +334,7 @@ impl Intake {
         }
     }
 
-    fn accept(&self, x: &Exchange) -> Result<Reply, Refused> {
+    fn accept(&self, x: &Exchange, who: Who) -> Result<Reply, Refused> {
         let (document, members) = object(x, &x.body)?;
         let place = &self.conversation_id_at;
         let Some(found) = document.at(place) else {
@@ -245,7 +347,7 @@ impl Intake {
         let others = members
             .iter()
             .filter(|m| place.top_level() != Some(m.name.as_str()));
-        let charged = self.charge(x, conversation)?;
+        let charged = self.charge(x, who, conversation)?;
         let answer = self.port.ask(CallerRequest::Accept {
             conversation,
             members: json::object(others),
@@ -255,15 +357,27 @@ impl Intake {
         {
             quota.give_back(whose);
         }
+        if let (Answer::Interaction { .. }, Who::Page(chain)) = (&answer, who)
+            && let Some(tokens) = self.page_tokens()
+        {
+            tokens.reported(chain, conversation);
+        }
         Ok(answered(answer))
     }
 
     /// Takes one from the caller's quota, unless it is the repetition of a live one.
-    fn charge(&self, x: &Exchange, of: ConversationId) -> Result<Option<[u8; 32]>, Refused> {
+    fn charge(
+        &self,
+        x: &Exchange,
+        who: Who,
+        of: ConversationId,
+    ) -> Result<Option<[u8; 32]>, Refused> {
         let Some(quota) = &self.quota else {
             return Ok(None);
         };
-        let whose = quota::whose(x, self.tokens.is_some());
+        // Pages get new tokens for nothing: what counts is where they are.
+        let by_token = self.tokens.is_some() && matches!(who, Who::Caller);
+        let whose = quota::whose(x, by_token);
         let Err(wait) = quota.take(whose, Instant::now()) else {
             return Ok(Some(whose));
         };
@@ -396,148 +510,6 @@ fn conversation(value: &str, pointer: &str) -> Result<ConversationId, Refused> {
                 "has to be a UUID such as 7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47",
             ))
         })
-}
-
-pub(super) fn bad_id(pointer: &str, detail: &str) -> Problem {
-    Problem::new(
-        400,
-        "bad-conversation-id",
-        "The conversation id is missing or invalid",
-        format!("The member {pointer} {detail}."),
-    )
-    .blaming(pointer, detail)
-}
-
-/// Nobody may send events while there are no tokens.
-fn no_tokens() -> Problem {
-    Problem::new(
-        403,
-        "event-token-required",
-        "Events are taken with a token only",
-        "This listener has no API tokens. Set [http] api-tokens-file, and send one of them \
-         in the header Authorization: Bearer.",
-    )
-}
-
-fn unknown(detail: &str) -> Problem {
-    Problem::new(404, "unknown", "Not found", detail)
-}
-
-fn nowhere() -> Problem {
-    unknown("There is nothing under this path.")
-}
-
-fn unknown_interaction() -> Problem {
-    unknown("No interaction with this conversation id is known here.")
-}
-
-/// A method that the path does not have.
-pub(crate) fn wrong_method(allowed: &'static str) -> Reply {
-    let problem = Problem::new(
-        405,
-        "method-not-allowed",
-        "The method is not allowed here",
-        format!("This path has the methods {allowed}."),
-    );
-    Reply::problem(&problem).with("Allow", allowed)
-}
-
-/// No room, or no commit in time.
-pub(crate) fn busy(retry_after: Duration, detail: &str) -> Reply {
-    let problem = Problem::new(503, "unavailable", "Not possible at the moment", detail);
-    Reply::problem(&problem).retry_after(retry_after)
-}
-
-/// Its transaction is under way for too long.
-pub(crate) fn outcome_unknown() -> Reply {
-    let problem = Problem::new(
-        504,
-        "outcome-unknown",
-        "The outcome is not known yet",
-        "The request is with the store, which has not finished it in time: whether it takes \
-         effect is unknown. The same request, with the same Idempotency-Key where there is one, \
-         may be sent again.",
-    );
-    Reply::problem(&problem).retry_after(STORE_PAUSE)
-}
-
-/// The store cannot be read; the log says why.
-pub(crate) fn unreadable(error: &str, complaints: &Seldom) -> Reply {
-    if let Some(left_out) = complaints.now() {
-        log::warn!("the store cannot be read for a caller: {error}{left_out}");
-    }
-    busy(STORE_PAUSE, "The store cannot be read at the moment.")
-}
-
-fn answered(answer: Answer) -> Reply {
-    match answer {
-        Answer::Interaction {
-            conversation,
-            state,
-            accepted_at,
-            fresh,
-        } => Reply::json(
-            if fresh { 202 } else { 200 },
-            view::brief(conversation, state, accepted_at, None),
-        )
-        .with("Location", format!("{INTERACTIONS}/{conversation}")),
-        Answer::Stopping {
-            conversation,
-            state,
-            accepted_at,
-            reason,
-        } => Reply::json(
-            202,
-            view::brief(conversation, state, accepted_at, reason.as_ref()),
-        ),
-        Answer::AlreadyEnded {
-            conversation,
-            state,
-            accepted_at,
-            reason,
-        } => Reply::json(
-            200,
-            view::brief(conversation, state, accepted_at, reason.as_ref()),
-        ),
-        Answer::NotFound => Reply::problem(&unknown_interaction()),
-        Answer::SupportResult { record, state } => Reply::json(
-            202,
-            format!("{{\"recordId\":\"{record}\",\"state\":\"{state}\"}}"),
-        ),
-        Answer::Event(outcome) => {
-            Reply::json(202, format!("{{\"outcome\":\"{}\"}}", outcome.label()))
-        }
-        Answer::KeyConflict => Reply::problem(&Problem::new(
-            422,
-            "idempotency-key-reused",
-            "The Idempotency-Key was used with another body",
-            "Repeat a request with the same body, or send another body under a new key.",
-        )),
-        Answer::Outgrown => Reply::problem(&Problem::new(
-            413,
-            "interaction-too-large",
-            "The interaction would grow too large",
-            format!(
-                "All members of an interaction together may have {MEMBERS_BYTES_MAX} bytes. \
-                 What was sent before is kept as it is."
-            ),
-        )),
-        Answer::Busy {
-            retry_after,
-            detail,
-        } => busy(retry_after, &detail),
-        Answer::Unknown => outcome_unknown(),
-        // Answers to operators' acts; the port never gives them to a caller.
-        Answer::Record { .. } | Answer::WrongState { .. } => {
-            log::error!("a caller was given an operator's answer");
-            Reply::problem(&Problem::new(
-                500,
-                "internal",
-                "Internal error",
-                "The answer could not be formed. This is a fault of the gateway.",
-            ))
-        }
-    }
 }
 
 #[cfg(test)]

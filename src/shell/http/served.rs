@@ -22,7 +22,9 @@ use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 use super::cors::Origins;
 use super::exchange::{Exchange, Reply};
-use crate::shell::gate::{self, Gate, GateCounts, GateLimits, GateSettings, Listener, Reception};
+use crate::shell::gate::{
+    self, Gate, GateCounts, GateLimits, GateSettings, Held, Listener, Reception, Welcome,
+};
 use crate::shell::private::PrivateDirectory;
 
 const BETWEEN_REBUILDS: Duration = Duration::from_millis(100);
@@ -51,6 +53,12 @@ pub trait Handler: Send + Sync {
     /// what must not depend on a worker (health). The body of the exchange is empty.
     /// Called on the connection's own thread; must not wait.
     fn at_head(&self, x: &Exchange) -> Option<Reply>;
+
+    /// What a request has to wait for, if it has to; it goes on once that is there. Called and
+    /// bound as [`at_head`](Handler::at_head), of requests that it let pass.
+    fn hold(&self, _x: &Exchange) -> Option<Box<dyn Held>> {
+        None
+    }
 
     /// Answers a whole request that [`at_head`](Handler::at_head) let pass.
     fn answer(&self, x: &Exchange) -> Reply;
@@ -136,10 +144,12 @@ impl Served {
             origins,
             reception: {
                 let (pool, handler) = (Arc::clone(&pool), Arc::clone(handler));
-                Reception(Arc::new(move |x| {
-                    let reply = handler.at_head(x)?;
-                    pool.count(reply.status);
-                    Some(reply)
+                Reception(Arc::new(move |x| match handler.at_head(x) {
+                    Some(reply) => {
+                        pool.count(reply.status);
+                        Welcome::Answered(reply)
+                    }
+                    None => handler.hold(x).map_or(Welcome::Passed, Welcome::Held),
                 }))
             },
         })?);

@@ -66,6 +66,24 @@ struct Interaction<'a> {
     records: Vec<Record<'a>>,
 }
 
+/// What the platform said of who wrapped up, and how; for the page of Agent Desktop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    /// The agent's user id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The agent's participant in the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant_id: Option<String>,
+    /// The wrap-up code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrapup_code: Option<String>,
+    /// How long the after-call work took, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrapup_duration_ms: Option<u64>,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Record<'a> {
@@ -87,6 +105,8 @@ struct Record<'a> {
     last_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'a RawValue>,
+    #[serde(flatten)]
+    told: Option<&'a Told>,
 }
 
 /// For whom a record is shown.
@@ -126,12 +146,29 @@ fn record<'a>(view: &'a RecordView, eyes: Eyes, said: &mut Said<'a>) -> Record<'
         next_try: view.next_try.filter(|_| operator).map(Wall::rfc3339),
         last_error: view.last_error.as_deref().map(|text| said.clean(text)),
         body: view.body.as_deref().filter(|_| operator).and_then(raw),
+        told: None,
     }
 }
 
 /// An interaction with its records, for callers.
 #[must_use]
 pub fn interaction(view: &InteractionView) -> String {
+    with_told(view, &[])
+}
+
+/// The same for who waits for news of it: with what the platform said of each record.
+#[must_use]
+pub fn news(view: &InteractionView, of_records: &[Told]) -> String {
+    with_told(view, of_records)
+}
+
+/// A conversation that the asker knows and the gateway does not, or does not tell of.
+#[must_use]
+pub fn unknown(conversation: ConversationId) -> String {
+    format!("{{\"conversationId\":\"{conversation}\",\"state\":\"unknown\"}}")
+}
+
+fn with_told(view: &InteractionView, of_records: &[Told]) -> String {
     let mut said = Said::default();
     text(&Interaction {
         conversation_id: view.conversation.to_string(),
@@ -147,7 +184,11 @@ pub fn interaction(view: &InteractionView) -> String {
         records: view
             .records
             .iter()
-            .map(|r| record(r, Eyes::Caller, &mut said))
+            .enumerate()
+            .map(|(n, r)| Record {
+                told: of_records.get(n),
+                ..record(r, Eyes::Caller, &mut said)
+            })
             .collect(),
     })
 }

@@ -7,6 +7,7 @@ const LIMITS: SeatLimits = SeatLimits {
     seats: 4,
     per_peer: 3,
     reserved: 1,
+    held: 8,
     memory: 1000,
 };
 
@@ -215,4 +216,52 @@ fn memory_that_is_moved_all_the_time_makes_room_for_who_holds_less() {
     // Nor does anybody from who is being answered.
     assert!(greedy.iter().all(|g| g.seat.works()) && other.seat.works());
     assert!(!last.seat.hold(100));
+}
+
+#[test]
+fn who_waits_aside_leaves_the_seat_to_others_and_is_never_sent_away() {
+    let seats = Seats::new(LIMITS);
+    let aside = (0..7).map(|_| {
+        let guest = sit(&seats, 1).unwrap();
+        assert!(guest.seat.works());
+        assert!(guest.seat.goes_aside());
+        guest
+    });
+    let aside: Vec<_> = aside.collect();
+    // One peer has seven eighths of the places aside, and another the rest.
+    let beyond = sit(&seats, 1).unwrap();
+    assert!(beyond.seat.works() && !beyond.seat.goes_aside());
+    let other = sit(&seats, 2).unwrap();
+    assert!(other.seat.works() && other.seat.goes_aside());
+    let third = sit(&seats, 3).unwrap();
+    assert!(
+        third.seat.works() && !third.seat.goes_aside(),
+        "no place is left"
+    );
+    assert_eq!(seats.taken(), 10);
+    // Two of four seats are taken; whoever is aside, and writes, gives nobody a third.
+    for guest in &aside {
+        guest.seat.writes();
+    }
+    a_while();
+    let more: Vec<_> = (4..6).map(|peer| sit(&seats, peer).unwrap()).collect();
+    for guest in &more {
+        assert!(!guest.seat.is_reserved() && guest.seat.works());
+    }
+    assert!(sit(&seats, 6).unwrap().seat.is_reserved());
+    assert!(aside.iter().all(|guest| !guest.seat.is_sent_away()));
+    // No seat is free to come back to; then one is.
+    assert!(!aside[0].seat.comes_back());
+    drop(more);
+    assert!(aside[0].seat.comes_back() && aside[0].seat.comes_back());
+    assert!(aside[1].seat.comes_back());
+    assert!(
+        !aside[2].seat.comes_back(),
+        "the peer has its share of seats"
+    );
+    assert!(aside[0].seat.goes_aside(), "and aside again");
+    drop((aside, beyond, other, third));
+    let table = seats.lock();
+    assert!(table.of_peer.is_empty());
+    assert_eq!((table.ordinary, table.aside, table.open()), (0, 0, 0));
 }
