@@ -1,13 +1,12 @@
 //! The control interface over HTTP: JSON in, JSON out.
 //!
-//! Invariant: no route changes anything except through a [`Control`] command
-//! or the history receiver.
+//! Invariant: no route changes anything except through a command or the history receiver.
 
 use serde_json::{Map, Value, json};
 
 use super::connections::Reply;
 use super::history::History;
-use super::model::{Control, ControlError, Platform, SWITCH_TABLE, WrapUp};
+use super::model::{ControlError, Platform, SWITCH_TABLE, WrapUp};
 use super::server::Shared;
 use base::ids::ConversationId;
 use base::time::Now;
@@ -118,6 +117,16 @@ const ROUTES: &[(&str, &str, &str)] = &[
         "/commands",
         "Any command as one object: {command, …}.",
     ),
+    (
+        "POST",
+        "/advance",
+        "Has time pass at once, a week at most: {seconds}.",
+    ),
+    (
+        "POST",
+        "/reset",
+        "Begins anew: no tokens, channels, conversations, faults and receipts, the switches as at the start.",
+    ),
 ];
 
 /// Answers a request to the control port.
@@ -162,6 +171,8 @@ fn route(request: &Request, segments: &[&str], query: &str, shared: &Shared) -> 
             shared.with(|p, _| conversation(p, id))
         }
         ("POST", ["conversations", id, act]) => command(shared, act, Some(id), &request.body),
+        ("POST", ["advance"]) => command(shared, "advance", None, &request.body),
+        ("POST", ["reset"]) => command(shared, "reset", None, &request.body),
         ("POST", ["faults"]) => {
             let fault: Value = json_body(&request.body)?;
             obey(shared, json!({"command": "fault", "fault": fault}))
@@ -218,11 +229,7 @@ fn command(shared: &Shared, name: &str, conversation: Option<&str>, body: &[u8])
 }
 
 fn obey(shared: &Shared, command: Value) -> Outcome {
-    let command: Control = serde_json::from_value(command)
-        .map_err(|e| ControlError::Invalid(format!("not understood: {e}")))?;
-    let outcome = shared.with(|p, now| p.control(&command, now));
-    shared.wake_sockets();
-    outcome
+    shared.order(command)
 }
 
 fn set_switches(shared: &Shared, body: &[u8]) -> Outcome {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::connections::admit;
 use super::history::History;
-use super::model::{Control, ControlError, Platform, Settings, SocketId, SocketOut};
+use super::model::{ControlError, Platform, Settings, SocketId, SocketOut};
 use base::time::{Mono, Now, Wall};
 use base::wire::{Request, Response};
 
@@ -66,16 +66,22 @@ struct Handle {
 /// A socket, what is queued for it, and the bell of its thread.
 pub(super) type Entered = (SocketId, Receiver<SocketOut>, Arc<OwnedFd>);
 
-struct Core {
-    platform: Platform,
+pub(super) struct Core {
+    pub(super) platform: Platform,
     handles: BTreeMap<SocketId, Handle>,
 }
 
 /// What all threads share.
 pub(super) struct Shared {
-    core: Mutex<Core>,
+    pub(super) core: Mutex<Core>,
     timer: Condvar,
+    /// What a reset begins with.
+    settings: Settings,
+    seed: u64,
+    resets: AtomicU64,
     began: Instant,
+    /// How far the platform's time was advanced, in milliseconds.
+    ahead: AtomicU64,
     wall_began: i64,
     scale: u64,
     stopping: AtomicBool,
@@ -96,11 +102,32 @@ pub(super) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Both clocks of the platform.
     pub(super) fn now(&self) -> Now {
-        let passed = base::time::millis(self.began.elapsed()).saturating_mul(self.scale);
+        let passed = base::time::millis(self.began.elapsed())
+            .saturating_mul(self.scale)
+            .saturating_add(self.ahead.load(Ordering::Acquire));
         Now {
             mono: Mono(passed),
             wall: Wall(self.wall_began.saturating_add_unsigned(passed)),
         }
+    }
+
+    /// Makes it so late; time never goes back.
+    pub(super) fn leap(&self, until: Mono) {
+        let by = until.0.saturating_sub(self.now().mono.0);
+        self.ahead.fetch_add(by, Ordering::AcqRel);
+    }
+
+    /// The platform as it was at the start, for whoever holds the one before. Nothing that was
+    /// given out there is given out again.
+    pub(super) fn fresh(&self, before: &Platform) -> Platform {
+        let n = self.resets.fetch_add(1, Ordering::AcqRel) + 1;
+        let seed = self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Platform::new(self.settings.clone(), seed).in_place_of(before)
+    }
+
+    /// Something may be due sooner.
+    pub(super) fn timer_rings(&self) {
+        self.timer.notify_one();
     }
 
     /// Calls the model and carries out what it says.
@@ -189,7 +216,25 @@ impl Shared {
 
 impl Core {
     fn drain(&mut self) {
+        self.drain_but(|_| false);
+    }
+
+    /// Another platform; whoever is connected is cut off.
+    pub(super) fn replace(&mut self, platform: Platform) {
+        self.platform = platform;
+        for (socket, handle) in std::mem::take(&mut self.handles) {
+            // A queue that is full ends with its sender.
+            let _ = handle.queue.try_send(SocketOut::Reset { socket });
+            ring(&handle.wake);
+        }
+    }
+
+    /// Carries out what the model says, but for what is left out.
+    pub(super) fn drain_but(&mut self, mut left_out: impl FnMut(&SocketOut) -> bool) {
         while let Some(out) = self.platform.poll() {
+            if left_out(&out) {
+                continue;
+            }
             let (socket, last) = match &out {
                 SocketOut::Frame { socket, .. } | SocketOut::Pong { socket, .. } => {
                     (*socket, false)
@@ -232,7 +277,7 @@ pub struct Running {
     pub client_secret: String,
     /// Short name of the organisation.
     pub org_name: String,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -270,17 +315,6 @@ impl Running {
             core: hold(&self.shared.core),
             shared: &self.shared,
         }
-    }
-
-    /// Carries out a command, JSON text as the control interface takes it, such as
-    /// `{"command":"start"}` or `{"command":"fault","fault":{"fault":"drop-socket","channel":"all"}}`.
-    ///
-    /// # Errors
-    /// The command is not understood or does not fit; nothing was changed.
-    pub fn command(&self, command: &str) -> Result<serde_json::Value, ControlError> {
-        let command: Control =
-            serde_json::from_str(command).map_err(|e| ControlError::Invalid(e.to_string()))?;
-        self.model().with(|p, now| p.control(&command, now))
     }
 
     /// Makes a channel as a client would, and gives its `connectUri`: for whoever tries a client
@@ -387,6 +421,10 @@ pub fn start(options: Options) -> io::Result<Running> {
             handles: BTreeMap::new(),
         }),
         timer: Condvar::new(),
+        settings: settings.clone(),
+        seed: options.seed,
+        resets: AtomicU64::new(0),
+        ahead: AtomicU64::new(0),
         began: Instant::now(),
         wall_began: SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -15,7 +15,7 @@ pub(super) fn builder(platform: &Running) -> ClientBuilder {
 
 /// Takes items until so many topics are live.
 #[track_caller]
-fn until_live(client: &Client, wanted: usize, seen: &mut Vec<Item>) {
+pub(super) fn until_live(client: &Client, wanted: usize, seen: &mut Vec<Item>) {
     let began = Instant::now();
     let mut live = BTreeSet::new();
     while live.len() < wanted {
@@ -36,7 +36,7 @@ fn until_live(client: &Client, wanted: usize, seen: &mut Vec<Item>) {
 
 /// The bodies of so many notifications.
 #[track_caller]
-fn events(client: &Client, wanted: usize, seen: &mut Vec<Item>) -> Vec<String> {
+pub(super) fn events(client: &Client, wanted: usize, seen: &mut Vec<Item>) -> Vec<String> {
     let began = Instant::now();
     let of = |seen: &Vec<Item>| -> Vec<String> {
         let bodies = seen.iter().filter_map(|i| match i {

@@ -5,6 +5,7 @@
 mod available;
 mod client;
 mod one_channel;
+mod passing_time;
 mod sleeping;
 
 use std::time::{Duration, Instant};
@@ -23,8 +24,7 @@ const SOON: Duration = Duration::from_secs(4);
 fn platform(switches: &[(&str, &str)]) -> Running {
     let platform = simulator::start(Options::default()).unwrap();
     for (name, value) in switches {
-        let command = json!({"command": "switch", "name": name, "value": value});
-        platform.command(&command.to_string()).unwrap();
+        platform.switch(name, value).unwrap();
     }
     platform
 }
@@ -35,8 +35,7 @@ fn fault(platform: &Running, fault: serde_json::Value) {
 }
 
 fn conversation(platform: &Running) -> String {
-    let started = platform.command(r#"{"command":"start"}"#).unwrap();
-    started["conversation"].as_str().unwrap().to_owned()
+    platform.begin_conversation().unwrap()
 }
 
 fn topic_of(conversation: &str) -> String {
@@ -44,8 +43,7 @@ fn topic_of(conversation: &str) -> String {
 }
 
 fn wrap_up(platform: &Running, conversation: &str) {
-    let command = json!({"command": "finish", "conversation": conversation});
-    platform.command(&command.to_string()).unwrap();
+    platform.finish_conversation(conversation).unwrap();
 }
 
 /// Items until one that is looked for, which is given back; what came before goes to `seen`.

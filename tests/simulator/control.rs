@@ -232,3 +232,100 @@ fn the_history_receiver_follows_its_script_and_counts_duplicates() {
     bench.control("DELETE", "/history", Value::Null);
     assert_eq!(bench.control("GET", "/history", Value::Null)["received"], 0);
 }
+
+#[test]
+fn time_that_is_advanced_ends_tokens_and_channels_each_when_it_would_have() {
+    let bench = Bench::new(&[]);
+    bench.rest("POST", "/notifications/channels", json!({}));
+    let before = bench.control("GET", "/truth", Value::Null);
+    let left = |truth: &Value| truth["channels"][0]["expiresInMs"].as_u64();
+    let lives = left(&before).unwrap();
+    bench.control("POST", "/advance", json!({"seconds": 3600}));
+    let later = left(&bench.control("GET", "/truth", Value::Null)).unwrap();
+    assert!(lives - later >= 3_600_000 && lives - later < 3_660_000);
+    bench.control("POST", "/advance", json!({"seconds": 48 * 3600}));
+    let gone = bench.control("GET", "/truth", Value::Null);
+    assert_eq!((left(&gone), gone["tokens"].as_u64()), (None, Some(0)));
+    assert_eq!(bench.rest("HEAD", "/tokens/me", Value::Null).status, 401);
+    for wrong in [
+        json!({}),
+        json!({"seconds": -1}),
+        json!({"seconds": 604_801}),
+        json!({"seconds": 1.5}),
+        json!({"seconds": 1, "minutes": 1}),
+    ] {
+        let answer = bench.try_control("POST", "/advance", &wrong);
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn a_planned_life_passes_within_a_moment_and_heartbeats_come_as_one() {
+    let bench = Bench::new(&[("heartbeat-seconds", "1")]);
+    let life = json!({"talkMs": 60_000, "acwMs": 60_000});
+    let id = bench.control("POST", "/lives", life)["conversation"].clone();
+    let uri = bench.running.make_channel().unwrap();
+    let mut ws = Client::open(&uri);
+    ws.subscribe(&[topic(id.as_str().unwrap())]);
+    bench.control("POST", "/advance", json!({"seconds": 12 * 3600}));
+    let mut beats = 0;
+    let event = loop {
+        let frame = ws.next();
+        match frame["topicName"].as_str() {
+            Some("channel.metadata") => beats += 1,
+            Some(_) => break frame,
+            None => {}
+        }
+    };
+    assert!(event["topicName"].as_str().unwrap().ends_with(".acw"));
+    assert!(beats < 10, "{beats}");
+}
+
+#[test]
+fn after_a_reset_nothing_is_left_but_address_and_credentials() {
+    let mut bench = Bench::new(&[("re-wrap", "none")]);
+    let id = bench.start(1);
+    let uri = bench.running.make_channel().unwrap();
+    let mut ws = Client::open(&uri);
+    bench.control("POST", "/switches", json!({"heartbeat-seconds": 1}));
+    bench.control(
+        "POST",
+        "/faults",
+        json!({"fault": "refuse-topics", "pattern": "*"}),
+    );
+    for n in 0..2 {
+        bench.control("POST", "/reset", json!({}));
+        assert!(n > 0 || ws.0.read().is_err(), "it is cut off");
+        let stale = bench.rest("HEAD", "/tokens/me", Value::Null);
+        assert_eq!(stale.status, 401);
+        bench.token = bench.login().json()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let truth = bench.control("GET", "/truth", Value::Null);
+        assert_eq!(truth["channels"], json!([]));
+        assert_eq!(truth["conversations"], 0);
+        let switches = bench.control("GET", "/switches", Value::Null);
+        let row = |name: &str| {
+            let rows = switches.as_array().unwrap();
+            rows.iter().find(|r| r["name"] == name).unwrap()["value"].clone()
+        };
+        assert_eq!(
+            (row("re-wrap"), row("heartbeat-seconds")),
+            (json!("none"), json!("30"))
+        );
+        let gone = bench.try_control("GET", &format!("/conversations/{id}"), &Value::Null);
+        assert_eq!(gone.status, 404);
+        // And it goes on from there.
+        let c = bench.start(1);
+        let fresh = bench.running.make_channel().unwrap();
+        assert_ne!(fresh, uri);
+        let mut ws = Client::open(&fresh);
+        ws.subscribe(&[topic(&c)]);
+        bench.control("POST", &format!("/conversations/{c}/finish"), json!({}));
+        while ws.next()["topicName"]
+            .as_str()
+            .is_none_or(|t| !t.ends_with(".acw"))
+        {}
+    }
+}

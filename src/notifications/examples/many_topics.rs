@@ -45,13 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .connect()?;
     let mut ids = Vec::new();
     for _ in 0..1500 {
-        let started = platform.command(r#"{"command":"start"}"#)?;
-        ids.push(
-            started["conversation"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-        );
+        ids.push(platform.begin_conversation()?);
     }
     let topic = |id: &String| format!("v2.detail.events.conversation.{id}.acw");
     client.subscribe(ids.iter().map(topic))?;
@@ -63,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     eprintln!("{live} topics are live");
     for id in &ids {
-        platform.command(&format!(r#"{{"command":"finish","conversation":"{id}"}}"#))?;
+        platform.finish_conversation(id)?;
     }
     print(&client, Some(ids.len()))
 }

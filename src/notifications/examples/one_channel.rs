@@ -12,13 +12,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         return print(&Channel::connect(connect_uri, topics.to_vec())?, None);
     }
     let platform = simulator::start(simulator::Options::default())?;
-    let started = platform.command(r#"{"command":"start"}"#)?;
-    let id = started["conversation"].as_str().unwrap_or_default();
+    let id = platform.begin_conversation()?;
     let topic = format!("v2.detail.events.conversation.{id}.acw");
     let channel = Channel::connect(&platform.make_channel()?, [topic])?;
     // What is announced before a topic is live is announced to nobody.
     while !matches!(channel.recv(), Some(Ok(Item::Live { .. }))) {}
-    platform.command(&format!(r#"{{"command":"finish","conversation":"{id}"}}"#))?;
+    platform.finish_conversation(&id)?;
     print(&channel, Some(1))
 }
 

@@ -192,6 +192,17 @@ impl Platform {
         }
     }
 
+    /// With numbers of sockets that the one before has not given.
+    pub(crate) fn in_place_of(mut self, before: &Platform) -> Platform {
+        self.next_socket = before.next_socket;
+        self
+    }
+
+    /// Whether a frame is the platform's heartbeat.
+    pub(crate) fn is_heartbeat(text: &str) -> bool {
+        text == sockets::HEARTBEAT
+    }
+
     /// Answers a request to the login or API host, told apart by path.
     /// The answer may carry a private mark: see [`take_marks`].
     pub fn http(&mut self, request: &Request, now: Now) -> Response {

@@ -38,6 +38,9 @@ pub(super) struct Socket {
     pub(super) held_back: Option<(u64, String, Option<usize>)>,
 }
 
+pub(super) const HEARTBEAT: &str =
+    r#"{"topicName":"channel.metadata","eventBody":{"message":"WebSocket Heartbeat"}}"#;
+
 impl Platform {
     pub(super) fn open_socket(&mut self, path: &str, now: Now) -> Result<SocketId, Response> {
         if let Some(refusal) = self.refuse_upgrade(now) {
@@ -107,7 +110,7 @@ impl Platform {
         if s.mute == Mute::Nothing && self.switches.heartbeat_seconds > 0 {
             self.out.push_back(SocketOut::Frame {
                 socket,
-                text: r#"{"topicName":"channel.metadata","eventBody":{"message":"WebSocket Heartbeat"}}"#.into(),
+                text: HEARTBEAT.into(),
             });
         }
         self.timers

@@ -3,15 +3,14 @@ use genesys_simulator as simulator;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let platform = simulator::start(simulator::Options::default())?;
-    let started = platform.command(r#"{"command":"start"}"#)?;
-    let id = started["conversation"].as_str().ok_or("no conversation")?;
+    let id = platform.begin_conversation()?;
     let topic = format!("v2.detail.events.conversation.{id}.acw");
     let channel = Channel::connect(&platform.make_channel()?, [topic])?;
     for item in &channel {
         match item? {
             Item::Live { topics } => {
                 println!("live: {topics:?}");
-                platform.command(&format!(r#"{{"command":"finish","conversation":"{id}"}}"#))?;
+                platform.finish_conversation(&id)?;
             }
             Item::Notification { topic, body, .. } => {
                 println!("{topic} {body}");
