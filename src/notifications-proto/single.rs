@@ -187,6 +187,18 @@ pub enum Failure {
     /// Subscribes are not answered: whether these topics are subscribed is not known. They are
     /// asked for again.
     Ambiguous(Vec<Topic>),
+    /// The platform does not subscribe for now: it wants fewer requests, or has trouble. It is
+    /// asked again.
+    Postponed {
+        /// Its `result`, such as 429.
+        result: u16,
+        /// How many topics wait for it.
+        topics: usize,
+        /// Its words.
+        message: String,
+        /// Until then.
+        wait: Duration,
+    },
 }
 
 impl Failure {
@@ -241,6 +253,8 @@ struct Next {
     proof: Proof,
     /// The platform will close it as well.
     closing: bool,
+    /// The caller wants to hear if it fails.
+    asked: bool,
 }
 
 /// Whether the socket before was alive until everything was confirmed on the next.
@@ -288,10 +302,17 @@ pub struct Single {
     generation: u32,
     tickets: BTreeMap<u64, Ticket>,
     last_ticket: u64,
+    /// Nothing is subscribed before: the platform wants it so, or has trouble.
+    hold: Option<Mono>,
+    /// Refusals that pass, in a row; when the caller was told of them last.
+    held: (u32, Option<Mono>),
     /// Topics to subscribe again, and when.
     again: Option<(Mono, BTreeSet<Topic>)>,
     unanswered: u32,
     retry: Option<Mono>,
+    /// When another socket is to take over once more, after so many that could not.
+    next_retry: Option<Mono>,
+    next_attempts: u32,
     attempts: u32,
     down_since: Option<Mono>,
     refusals: (u16, u32),
@@ -332,9 +353,13 @@ impl Single {
             generation: 0,
             tickets: BTreeMap::new(),
             last_ticket: 0,
+            hold: None,
+            held: (0, None),
             again: None,
             unanswered: 0,
             retry: None,
+            next_retry: None,
+            next_attempts: 0,
             attempts: 0,
             down_since: None,
             refusals: (0, 0),
@@ -387,6 +412,8 @@ impl Single {
             due(self.retry, "reconnect"),
             due(self.next.as_ref().map(|n| n.until), "take-over"),
             due(again, "subscribe again"),
+            due(self.hold, "subscribe later"),
+            due(self.next_retry, "take over again"),
             due(self.end_at(), "channel life"),
         ]
         .into_iter()
@@ -452,7 +479,7 @@ impl Single {
                 }
             }
             session::Fact::Ended(end) if current => self.lost(&end, now),
-            session::Fact::Ended(end) if next => self.next_lost(&end),
+            session::Fact::Ended(end) if next => self.next_lost(&end, now),
             session::Fact::Ended(_) => {
                 self.leaving.remove(&socket);
                 self.rolled &= !self.leaving.is_empty();
@@ -478,6 +505,7 @@ impl Single {
             session::Fact::TokenRevoked if current => self.gone(Failure::TokenRevoked, now),
             session::Fact::ChannelGone | session::Fact::NoLongerSubscribed if next => {
                 self.give_up_next("the other channel is gone");
+                self.take_over_again(None, now);
             }
             _ => {}
         }
@@ -514,6 +542,14 @@ impl Single {
             for socket in self.open_sockets() {
                 self.send(socket, topics.clone());
             }
+        }
+        if self.hold.take_if(|at| *at <= now.mono).is_some() {
+            for socket in self.open_sockets() {
+                self.flush(socket);
+            }
+        }
+        if self.next_retry.take_if(|at| *at <= now.mono).is_some() && self.next.is_none() {
+            self.begin_next(None, false, now);
         }
         if self.end_at().is_some_and(|at| at <= now.mono) {
             if self.settings.manual {

@@ -22,7 +22,8 @@ pub enum Reason {
     Unauthorized,
     /// The upgrade was answered with 403.
     Forbidden,
-    /// The upgrade was answered with another status.
+    /// The upgrade was answered with another status; or the platform answers so what is asked of it
+    /// (429 above all), which goes on to be tried.
     Status(u16),
     /// The address is no `wss` or `ws` address.
     BadUri,
@@ -166,6 +167,25 @@ impl Error {
             ),
             Failure::ExtensionFailed(what) => Error::new(Reason::ExtensionFailed, what),
             Failure::RolloverFailed(what) => Error::new(Reason::RolloverFailed, what),
+            Failure::Postponed {
+                result,
+                topics,
+                message,
+                wait,
+            } => {
+                let message = match message.is_empty() {
+                    true => String::new(),
+                    false => format!(": {message}"),
+                };
+                Error::new(
+                    Reason::Status(result),
+                    format!(
+                        "{topics} topics wait to be subscribed, for the platform answered {result}{message}; \
+                         it is asked again in {} s",
+                        wait.as_secs().max(1)
+                    ),
+                )
+            }
             Failure::Ambiguous(topics) => Error::new(
                 Reason::Ambiguous,
                 format!("{} topics are asked for again: no answer", topics.len()),

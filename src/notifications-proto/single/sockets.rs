@@ -119,26 +119,42 @@ impl Single {
     pub(super) fn closing(&mut self, now: Now) {
         self.closing = true;
         self.item(Item::Closing);
+        self.next_attempts = 0;
         if !self.settings.manual && self.next.is_none() {
-            self.begin_next(None, now);
+            self.begin_next(None, false, now);
         }
     }
 
     pub(super) fn rollover(&mut self, uri: Secret, now: Now) {
         // A second socket on the same channel is no other channel.
-        if uri == self.uri {
-            if self.next.is_none() {
-                self.begin_next(None, now);
+        let elsewhere = (uri != self.uri).then_some(uri);
+        match &mut self.next {
+            // It is on its way already.
+            Some(next) if next.elsewhere == elsewhere => {
+                next.asked = true;
+                return;
             }
-            return;
+            Some(_) => self.give_up_next("another roll-over was asked for"),
+            None => {}
         }
-        if self.next.is_some() {
-            self.give_up_next("another roll-over was asked for");
-        }
-        self.begin_next(Some(uri), now);
+        self.begin_next(elsewhere, true, now);
     }
 
-    pub(super) fn begin_next(&mut self, elsewhere: Option<Secret>, now: Now) {
+    /// After the platform's notice there is a minute: one that could not take over is followed by
+    /// another.
+    pub(super) fn take_over_again(&mut self, asked: Option<Duration>, now: Now) {
+        let open = self.current.as_ref().is_some_and(|c| c.open.is_some());
+        if !self.closing || self.settings.manual || !open || self.next.is_some() {
+            return;
+        }
+        let doubled = RECONNECT_PAUSE * 2u32.pow(self.next_attempts.min(4));
+        self.next_attempts += 1;
+        let pause = self.rng.jitter(doubled).max(asked.unwrap_or_default());
+        self.next_retry = Some(now.mono + pause.max(Duration::from_millis(1)));
+    }
+
+    pub(super) fn begin_next(&mut self, elsewhere: Option<Secret>, asked: bool, now: Now) {
+        self.next_retry = None;
         let uri = elsewhere.clone().unwrap_or_else(|| self.uri.clone());
         let socket = self.open(uri);
         self.next = Some(Next {
@@ -148,6 +164,7 @@ impl Single {
             until: now.mono + TAKEOVER_PATIENCE,
             proof: Proof::Open,
             closing: false,
+            asked,
         });
     }
 
@@ -201,6 +218,7 @@ impl Single {
             self.switch(now);
         } else {
             self.give_up_next("it was not ready in time");
+            self.take_over_again(None, now);
         }
     }
 
@@ -224,6 +242,7 @@ impl Single {
             self.order(old.name, Order::Close);
         }
         self.retry = None;
+        self.next_retry = None;
         self.closing = false;
         self.short_lives = 0;
         if let Some(uri) = next.elsewhere {
@@ -257,18 +276,24 @@ impl Single {
         }
     }
 
-    pub(super) fn next_lost(&mut self, end: &End) {
-        let elsewhere = self.next.take().is_some_and(|n| n.elsewhere.is_some());
-        if elsewhere {
+    pub(super) fn next_lost(&mut self, end: &End, now: Now) {
+        if self.next.take().is_some_and(|n| n.asked) {
             self.failed(Failure::RolloverFailed(end.label().to_owned()));
         }
+        let asked = match end {
+            End::UpgradeRefused { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        self.take_over_again(asked, now);
     }
 
     pub(super) fn give_up_next(&mut self, why: &str) {
         if let Some(next) = self.next.take() {
             self.order(next.socket.name, Order::Close);
             self.leaving.insert(next.socket.name);
-            if next.elsewhere.is_some() {
+            // What is on its way there may come on the socket that serves, too.
+            self.rolled |= next.elsewhere.is_some();
+            if next.asked {
                 self.failed(Failure::RolloverFailed(why.to_owned()));
             }
         }
@@ -279,6 +304,7 @@ impl Single {
         let Some(lost) = self.current.take() else {
             return;
         };
+        self.next_retry = None;
         // A second socket on the same channel hears all that this one would have, and so does
         // another channel's on which all is confirmed; a close is a sign of life.
         let goes_on =

@@ -1,6 +1,7 @@
 //! One channel against a hand-written platform: what is told, and what is done.
 
 mod chance;
+mod postponed;
 mod takeover;
 
 use super::*;

@@ -15,6 +15,14 @@ use base::time::{Mono, Now};
 /// What was not answered, or refused for a while, is asked again after this.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// The longest that the platform's wish to be asked later is obeyed, and the longest of our own
+/// pauses while it has trouble.
+const HOLD_MAX: Duration = Duration::from_secs(300);
+const TROUBLE_MAX: Duration = Duration::from_secs(60);
+
+/// That subscribes are put off is told again after this.
+const HELD_TOLD: Duration = Duration::from_secs(300);
+
 /// Subscribes in a row without an answer until the caller is told.
 const UNANSWERED_TOLD: u32 = 3;
 
@@ -33,6 +41,9 @@ impl Single {
 
     /// Sends what waits, as far as answers have left room for it.
     pub(super) fn flush(&mut self, socket: SocketRef) {
+        if self.hold.is_some() {
+            return;
+        }
         loop {
             let unanswered = self.tickets.values().filter(|t| t.socket == socket);
             if unanswered.count() >= UNANSWERED_MAX {
@@ -126,6 +137,7 @@ impl Single {
             return;
         };
         self.unanswered = 0;
+        self.held.0 = 0;
         self.confirmed(done.socket, &done.topics, now);
         self.flush(done.socket);
     }
@@ -165,10 +177,11 @@ impl Single {
         };
         let socket = asked.socket;
         if asked.asks == Asks::Unsubscribe {
-            // Not answered is not done; refused is as done as it will be.
-            if result == 0 && self.is_current(socket) {
+            // Not answered or put off is not done; refused is as done as it will be.
+            if passes(result) && self.is_current(socket) {
                 let left = asked.topics.into_iter().filter(|t| !self.book.has(t));
                 self.given_up.extend(left.collect::<Vec<_>>());
+                self.hold_on(result, &message, 0, now);
             }
             self.proven(ticket, result != 0, now);
             return;
@@ -183,14 +196,18 @@ impl Single {
         if left.is_empty() || result == 404 || !(self.is_current(socket) || self.is_next(socket)) {
             return;
         }
-        let passes = result == 0 || matches!(result, 408 | 429) || result >= 500;
+        let passes = passes(result);
         if extends && passes {
             self.failed(Failure::ExtensionFailed(message));
             return;
         }
-        if passes {
-            self.unanswered += u32::from(result == 0);
-            if result == 0 && self.unanswered == UNANSWERED_TOLD {
+        if passes && result != 0 {
+            let waits = left.len();
+            self.queue.entry(socket).or_default().extend(left);
+            self.hold_on(result, &message, waits, now);
+        } else if passes {
+            self.unanswered += 1;
+            if self.unanswered == UNANSWERED_TOLD {
                 self.failed(Failure::Ambiguous(left.clone()));
             }
             let (_, again) = self
@@ -215,6 +232,26 @@ impl Single {
             self.ask(socket, others.to_vec(), asked.asks);
         }
         self.flush(socket);
+    }
+
+    /// Nothing more is asked for a while: as long as the platform wants, or ever longer.
+    fn hold_on(&mut self, result: u16, message: &str, topics: usize, now: Now) {
+        let own = AGAIN * 2u32.pow(self.held.0.min(5));
+        self.held.0 = self.held.0.saturating_add(1);
+        let own = self.rng.jitter(own.min(TROUBLE_MAX));
+        let wait = own.max(seconds_in(message).unwrap_or_default().min(HOLD_MAX));
+        let until = now.mono + wait.max(Duration::from_millis(1));
+        self.hold = Some(self.hold.map_or(until, |at| at.max(until)));
+        let told = self.held.1;
+        if topics > 0 && told.is_none_or(|at| now.mono.since(at) >= HELD_TOLD) {
+            self.held.1 = Some(now.mono);
+            self.failed(Failure::Postponed {
+                result,
+                topics,
+                message: message.to_owned(),
+                wait,
+            });
+        }
     }
 
     pub(super) fn extend(&mut self, now: Now) {
@@ -245,6 +282,19 @@ impl Single {
             }
         }
     }
+}
+
+/// Whether an answer speaks of now alone; 0 is none.
+fn passes(result: u16) -> bool {
+    result == 0 || matches!(result, 408 | 425 | 429) || result >= 500
+}
+
+/// The platform's wish in its words: `Retry the request in [42] seconds`, or, of the window of a
+/// budget, `within [60] seconds` (protocol, section 10).
+fn seconds_in(message: &str) -> Option<Duration> {
+    let (before, _) = message.rsplit_once("] seconds")?;
+    let (_, number) = before.rsplit_once('[')?;
+    number.parse().ok().map(Duration::from_secs)
 }
 
 /// As many as one message holds.

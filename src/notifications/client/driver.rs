@@ -119,8 +119,16 @@ impl Driver {
     fn event(&mut self, event: Event) -> Input {
         match event {
             Event::Answered(ticket, outcome) => {
-                if let Ok(Answer::Token { access_token, .. }) = &outcome.result {
-                    self.bearer.given(access_token.clone());
+                match &outcome.result {
+                    Ok(Answer::Token { access_token, .. }) => {
+                        self.bearer.given(access_token.clone());
+                    }
+                    Err(Failure::RateLimited(after)) => self.put_off(429, *after),
+                    Err(Failure::Server {
+                        status,
+                        retry_after,
+                    }) => self.put_off(*status, *retry_after),
+                    _ => {}
                 }
                 Input::Answered {
                     call: CallId(ticket),
@@ -145,6 +153,20 @@ impl Driver {
                 Input::Session { socket, fact }
             }
         }
+    }
+
+    /// Calls are made again as the platform wants, which may take minutes: why nothing comes is told.
+    fn put_off(&mut self, status: u16, after: Option<Duration>) {
+        let wait = after.map(|d| format!(", and asks to wait {} s", d.as_secs()));
+        let text = format!(
+            "the platform answers {status} to calls{}; they are made again",
+            wait.unwrap_or_default()
+        );
+        let label = match status {
+            429 => "rate-limited",
+            _ => "trouble",
+        };
+        self.told_seldom(label, &text, false, Reason::Status(status));
     }
 
     fn obey(&mut self) {
@@ -304,14 +326,20 @@ impl Driver {
             }
             _ => return,
         };
+        self.told_seldom(notice.label, &notice.text, true, reason);
+    }
+
+    /// The same trouble once in a while; with other words at once, where they tell another story.
+    fn told_seldom(&mut self, label: &'static str, text: &str, telling: bool, reason: Reason) {
         let now = self.clock.now().mono;
-        let told = self.told.get(notice.label);
-        if told.is_some_and(|(text, at)| *text == notice.text && now.since(*at) < TOLD_AGAIN) {
+        let told = self.told.get(label);
+        let same = |said: &str| !telling || said == text;
+        if told.is_some_and(|(said, at)| same(said) && now.since(*at) < TOLD_AGAIN) {
             return;
         }
-        self.told.insert(notice.label, (notice.text.clone(), now));
+        self.told.insert(label, (text.to_owned(), now));
         self.tell_live();
-        self.outlet.fail(Error::new(reason, &*notice.text));
+        self.outlet.fail(Error::new(reason, text));
     }
 
     fn tell(&mut self, item: Item) {

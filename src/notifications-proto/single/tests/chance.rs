@@ -105,6 +105,16 @@ impl World {
         };
         let channel = self.platform.channels.entry(uri).or_default();
         let fact = match order {
+            Order::Subscribe { ticket, .. } | Order::Unsubscribe { ticket, .. }
+                if self.trouble && self.rng.chance(5) =>
+            {
+                Fact::Refused {
+                    ticket,
+                    confirmed: Vec::new(),
+                    result: 429,
+                    message: "Retry the request in [3] seconds".into(),
+                }
+            }
             Order::Subscribe { ticket, topics } => {
                 channel.extend(topics);
                 Fact::Subscribed { ticket }

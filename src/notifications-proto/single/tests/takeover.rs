@@ -169,3 +169,108 @@ fn topics_named_one_by_one_are_sent_together_as_answers_come() {
         b.fact(socket, Fact::Subscribed { ticket });
     }
 }
+
+#[test]
+fn a_second_socket_that_cannot_take_over_is_followed_by_another_within_the_minute() {
+    let mut b = Bench::serving(Settings::default(), 2);
+    b.fact(b.last(), Fact::Closing);
+    for status in [503, 429, 404] {
+        let (n, next) = (b.opened.len(), b.last());
+        b.fact(next, Fact::Ended(End::refused(status)));
+        b.pass(Duration::from_secs(9));
+        assert_eq!(b.opened.len(), n + 1, "after {status}");
+    }
+    b.fact(b.last(), Fact::Opened);
+    assert_eq!((b.live(), b.gaps().len(), b.failed.len()), (2, 0, 0));
+    let n = b.opened.len();
+    b.pass(Duration::from_secs(120));
+    assert_eq!(b.opened.len(), n, "and none after that");
+}
+
+#[test]
+fn a_second_socket_that_is_not_ready_in_time_is_followed_by_another() {
+    let mut b = Bench::serving(Settings::default(), 2);
+    b.fact(b.last(), Fact::Closing);
+    b.pass(Duration::from_secs(46));
+    assert_eq!(b.opened.len(), 3);
+    // The platform wants to be asked later.
+    let end = End::UpgradeRefused {
+        status: 429,
+        retry_after: Some(Duration::from_secs(20)),
+    };
+    b.fact(b.last(), Fact::Ended(end));
+    b.pass(Duration::from_secs(19));
+    assert_eq!(b.opened.len(), 3);
+    b.pass(Duration::from_secs(2));
+    assert_eq!(b.opened.len(), 4);
+}
+
+#[test]
+fn by_hand_or_without_a_notice_nothing_is_tried_again() {
+    for manual in [true, false] {
+        let settings = Settings {
+            manual,
+            ..Settings::default()
+        };
+        let mut b = Bench::serving(settings, 2);
+        b.give(Input::Rollover(Secret::new(URI)));
+        b.fact(b.last(), Fact::Ended(End::refused(503)));
+        b.pass(Duration::from_secs(60));
+        assert_eq!(b.opened.len(), 2);
+        assert!(matches!(b.failed[..], [Failure::RolloverFailed(_)]));
+    }
+}
+
+#[test]
+fn after_a_notice_a_roll_over_that_fails_is_followed_by_a_socket_on_the_same_channel() {
+    let mut b = Bench::serving(Settings::default(), 2);
+    let first = b.last();
+    b.give(Input::Rollover(Secret::new("wss://streaming.example/b")));
+    b.fact(first, Fact::Closing);
+    assert_eq!(b.opened.len(), 2);
+    b.fact(b.last(), Fact::Ended(End::refused(404)));
+    b.pass(Duration::from_secs(5));
+    assert_eq!(b.opened.last().unwrap().1, URI);
+    b.fact(b.last(), Fact::Opened);
+    assert_eq!((b.live(), b.gaps().len(), b.failed.len()), (2, 0, 1));
+}
+
+#[test]
+fn a_roll_over_that_is_asked_for_twice_is_one_and_one_back_ends_it() {
+    let mut b = Bench::serving(Settings::default(), 2);
+    b.confirming = false;
+    let other = || Input::Rollover(Secret::new("wss://streaming.example/b"));
+    b.give(other());
+    b.give(other());
+    assert_eq!((b.opened.len(), b.failed.len()), (2, 0));
+    b.give(Input::Rollover(Secret::new(URI)));
+    assert_eq!((b.opened.len(), b.failed.len()), (3, 1));
+    b.give(Input::Rollover(Secret::new(URI)));
+    assert_eq!((b.opened.len(), b.failed.len()), (3, 1));
+    b.confirming = true;
+    b.fact(b.last(), Fact::Opened);
+    assert_eq!((b.live(), b.gaps().len()), (2, 0));
+    // And under way or not: it serves from the channel that was named last.
+    b.give(other());
+    b.fact(b.last(), Fact::Opened);
+    assert_eq!((b.live(), b.opened.len(), b.failed.len()), (2, 4, 1));
+}
+
+#[test]
+fn what_comes_late_on_a_channel_that_was_given_up_is_told_once() {
+    let mut b = Bench::serving(Settings::default(), 2);
+    let first = b.last();
+    b.confirming = false;
+    b.give(Input::Rollover(Secret::new("wss://streaming.example/b")));
+    let other = b.last();
+    b.fact(other, Fact::Opened);
+    // It takes no orders before what it sends is read.
+    b.single.handle(Input::Rollover(Secret::new(URI)), b.now);
+    while let Some(output) = b.single.poll_output() {
+        assert!(!matches!(output, Output::Over(_)));
+    }
+    b.fact(first, event(1, "on"));
+    b.fact(other, event(1, "on"));
+    let told = |i: &&Item| matches!(i, Item::Notification { .. });
+    assert_eq!(b.items.iter().filter(told).count(), 1);
+}
