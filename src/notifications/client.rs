@@ -34,6 +34,7 @@ use crate::proxy::Proxy;
 use crate::rest::{self, HttpSettings, RestPool, RestWorkers};
 use crate::single::{connector, load, read_topics, seed};
 use crate::tls::Trust;
+use crate::together::Together;
 use base::ids::Topic;
 use base::secret::Secret;
 use proto::connect_uri::Streaming;
@@ -115,6 +116,7 @@ pub struct ClientBuilder {
     ca_file: Option<PathBuf>,
     proxy: Option<Proxy>,
     keeper: Box<dyn Keeper>,
+    ignore_errors: bool,
     name: String,
 }
 
@@ -139,6 +141,7 @@ impl Client {
             ca_file: None,
             proxy: None,
             keeper: Box::new(Forgetful),
+            ignore_errors: true,
             name: "notifications".into(),
         };
         builder.region("mypurecloud.com")
@@ -325,6 +328,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether one topic that is refused leaves the others of its `subscribe` alone, as the
+    /// platform's `ignoreErrors=true` does; yes unless said otherwise. If not, what else its call
+    /// named first is given up with it and told [`Item::Refused`], too: all or nothing, as over
+    /// REST without `ignoreErrors`. Until the refusal comes the others may be live for a moment.
+    #[must_use]
+    pub fn ignore_errors(mut self, ignore: bool) -> ClientBuilder {
+        self.ignore_errors = ignore;
+        self
+    }
+
     /// So many notifications wait for the reader at most; what comes beyond is dropped and told
     /// ([`Item::Overflow`]). 4,096 unless said otherwise.
     #[must_use]
@@ -469,11 +482,13 @@ impl ClientBuilder {
             twins: Twins::default(),
             live: BTreeSet::new(),
             went_live: Vec::new(),
+            together: Together::new(self.ignore_errors),
             keeper: self.keeper,
             told: BTreeMap::new(),
             name: self.name.clone(),
             over: Arc::clone(&over),
             bearer,
+            token_call: None,
         };
         let thread = std::thread::Builder::new().name(self.name);
         thread

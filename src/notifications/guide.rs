@@ -63,6 +63,9 @@
 //! | builder or constructor, with or without a channel, with a proxy | [`Client::builder`](crate::Client::builder); [`Channel::connect`](crate::Channel::connect) for a channel that there is | `a_thousand_and_one_topics_are_one_stream_from_several_channels` |
 //! | `addSubscription`, `addSubscriptions` | `subscribe` | `what_is_lost_is_a_gap_and_is_had_again` |
 //! | `addHandlerNoSubscribe`, `addHandlersNoSubscribe` | everything that comes on the socket is an item, subscribed by whomever | `what_is_announced_on_a_topic_comes_exactly_as_it_was_sent` |
+//! | `ignoreErrors=true` of the API: a topic that is refused leaves the others alone | so unless said otherwise, on both levels, with or without REST | `a_topic_that_is_refused_says_which_permission_is_missing_and_spoils_no_other` |
+//! | `ignoreErrors=false`, the API's default: all topics of a call or none | `ignore_errors(false)` of the builders | `where_errors_are_not_ignored_a_refused_topic_takes_its_call_along` |
+//! | a subscribe answered 429 is thrown at the caller | told as [`Reason::Status`](crate::Reason::Status), and made again when the platform wants it | `a_subscribe_that_the_platform_puts_off_is_told_and_asked_again_when_it_wants` |
 //! | `removeSubscription`, `removeAllSubscriptions` | `unsubscribe` | `topics_that_are_given_up_say_nothing_any_more` |
 //! | a type for each topic | the body as text, byte for byte: any JSON library reads it | `what_is_announced_on_a_topic_comes_exactly_as_it_was_sent` |
 //! | `sendPing` | `ping()` | `a_ping_is_answered_by_a_heartbeat` |

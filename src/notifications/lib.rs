@@ -76,6 +76,7 @@ mod keeper;
 mod missing;
 mod outlet;
 mod single;
+mod together;
 
 pub mod answer;
 pub mod assertion;

@@ -30,6 +30,7 @@ use crate::item::Item;
 use crate::outlet::{self, Items, Limits, Outlet};
 use crate::proxy::Proxy;
 use crate::tls::Trust;
+use crate::together::Together;
 use base::cause::Cause;
 use base::ids::Topic;
 use base::secret::Secret;
@@ -84,6 +85,7 @@ pub struct Builder {
     limits: Limits,
     ca_file: Option<PathBuf>,
     proxy: Option<Proxy>,
+    ignore_errors: bool,
     name: String,
 }
 
@@ -119,6 +121,7 @@ impl Channel {
             },
             ca_file: None,
             proxy: None,
+            ignore_errors: true,
             name: "notifications".into(),
         }
     }
@@ -270,6 +273,16 @@ impl Builder {
         self
     }
 
+    /// Whether one topic that is refused leaves the others of its `subscribe` alone, as the
+    /// platform's `ignoreErrors=true` does; yes unless said otherwise. If not, what else its call
+    /// named first is given up with it and told [`Item::Refused`], too: all or nothing, as over
+    /// REST without `ignoreErrors`. Until the refusal comes the others may be live for a moment.
+    #[must_use]
+    pub fn ignore_errors(mut self, ignore: bool) -> Builder {
+        self.ignore_errors = ignore;
+        self
+    }
+
     /// So many notifications wait for the reader at most; what comes beyond is dropped and told
     /// ([`Item::Overflow`]). 1,024 unless said otherwise.
     #[must_use]
@@ -347,6 +360,8 @@ impl Builder {
         let connector = connector(&load(self.ca_file.as_deref())?, self.proxy);
         let clock = Arc::new(Clock::new());
         let now = clock.now();
+        let mut together = Together::new(self.ignore_errors);
+        together.subscribe(&topics);
         let single = Single::new(connect_uri, topics, self.single, now, seed());
         let (outlet, items) = Outlet::new(self.limits);
         let (commands, taken) = bounded(COMMANDS_MAX);
@@ -369,6 +384,7 @@ impl Builder {
             opened: BTreeSet::new(),
             outlet,
             live: BTreeSet::new(),
+            together,
             status: Arc::clone(&status),
             met: Some(met),
             over: false,

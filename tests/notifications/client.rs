@@ -206,6 +206,66 @@ fn a_topic_that_is_refused_says_which_permission_is_missing_and_spoils_no_other(
 }
 
 #[test]
+fn where_errors_are_not_ignored_a_refused_topic_takes_its_call_along_and_leaves_the_rest() {
+    let platform = platform(&[]);
+    let ids: Vec<String> = (0..3).map(|_| conversation(&platform)).collect();
+    let client = builder(&platform).ignore_errors(false).connect().unwrap();
+    client.subscribe([topic_of(&ids[0])]).unwrap();
+    let mut seen = Vec::new();
+    until_live(&client, 1, &mut seen);
+    let odd = "v2.nothing.of.the.kind".to_owned();
+    let good = [topic_of(&ids[1]), topic_of(&ids[2])];
+    let call: BTreeSet<String> = good.iter().cloned().chain([odd]).collect();
+    client.subscribe(call.clone()).unwrap();
+    let (began, mut refused) = (Instant::now(), BTreeSet::new());
+    while refused.len() < 3 {
+        assert!(began.elapsed() < PATIENCE, "{refused:?}");
+        let item = client.recv_timeout(Duration::from_millis(200)).unwrap();
+        if let Some(Item::Refused { topics, .. }) = item {
+            refused.extend(topics);
+        }
+    }
+    assert_eq!(refused, call);
+    let holds = |topic: &str| {
+        let model = platform.model();
+        let truth = model.platform().truth();
+        truth.channels().any(|c| c.has_topic(topic))
+    };
+    while good.iter().any(|t| holds(t)) {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    wrap_up(&platform, &ids[0]);
+    events(&client, 1, &mut seen);
+}
+
+#[test]
+fn calls_that_the_platform_puts_off_are_told_once_while_they_are_made_again() {
+    let platform = platform(&[]);
+    fault(
+        &platform,
+        json!({"fault": "fail-rest", "call": "channel-create", "times": 2,
+            "failure": {"with": "status", "status": 429, "retryAfter": "1"}}),
+    );
+    let client = builder(&platform).connect().unwrap();
+    let id = conversation(&platform);
+    client.subscribe([topic_of(&id)]).unwrap();
+    let (began, mut told, mut live) = (Instant::now(), 0, false);
+    while !live {
+        assert!(began.elapsed() < PATIENCE, "told {told}");
+        match client.recv_timeout(Duration::from_millis(200)) {
+            Err(error) if error.reason() == Reason::Status(429) => {
+                assert!(!error.is_permanent());
+                told += 1;
+            }
+            Err(error) => assert!(!error.is_permanent(), "{error:?}"),
+            Ok(item) => live |= matches!(item, Some(Item::Live { .. })),
+        }
+    }
+    assert_eq!(told, 1);
+}
+
+#[test]
 fn topics_that_are_given_up_say_nothing_any_more() {
     let platform = platform(&[]);
     let ids: Vec<String> = (0..2).map(|_| conversation(&platform)).collect();

@@ -1,5 +1,7 @@
 //! `Channel`: reconnect, extension, roll-over, refusals, ends.
 
+use std::collections::BTreeSet;
+
 use notifications::Reason;
 
 use super::*;
@@ -303,6 +305,36 @@ fn the_permission_that_a_refused_topic_lacks_is_told_by_its_name() {
     let lacking = vec!["analytics:conversationDetail:view".to_owned()];
     let odd = (vec!["v2.nothing".to_owned()], Vec::new());
     assert_eq!(told, [(vec![topic_of(&id)], lacking), odd]);
+}
+
+#[test]
+fn where_errors_are_not_ignored_a_refused_topic_takes_its_call_along() {
+    let platform = platform(&[]);
+    let uri = platform.make_channel().unwrap();
+    let ids: Vec<String> = (0..3).map(|_| conversation(&platform)).collect();
+    let builder = Channel::builder().ignore_errors(false);
+    let channel = builder.topics([topic_of(&ids[0])]).connect(&uri).unwrap();
+    until(&channel, &mut Vec::new(), is_live);
+    let odd = "v2.nothing.of.the.kind".to_owned();
+    let good = [topic_of(&ids[1]), topic_of(&ids[2])];
+    let all = [odd.clone(), topic_of(&ids[0])];
+    channel
+        .subscribe(all.into_iter().chain(good.clone()))
+        .unwrap();
+    let mut refused = BTreeSet::new();
+    while refused.len() < 3 {
+        let item = until(&channel, &mut Vec::new(), |i| {
+            matches!(i, Item::Refused { .. })
+        });
+        if let Item::Refused { topics, detail, .. } = item {
+            assert!(topics == [odd.clone()] || detail.contains(&odd), "{detail}");
+            refused.extend(topics);
+        }
+    }
+    assert_eq!(refused, good.into_iter().chain([odd]).collect());
+    // What an earlier call named stays.
+    wrap_up(&platform, &ids[0]);
+    until(&channel, &mut Vec::new(), is_event);
 }
 
 #[test]

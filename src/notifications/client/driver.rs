@@ -21,13 +21,14 @@ use crate::outlet::Outlet;
 use crate::rest::{Job, RestPool};
 use crate::single::{instant, parts_of};
 use crate::socket_thread::{self, ChannelHandle, ChannelThread};
+use crate::together::{Together, given_up_with};
 use base::cause::Cause;
 use base::ids::Topic;
 use base::notice::{Level, Notice};
 use base::secret::Secret;
 use base::time::{Mono, Wall};
 use base::wire::NoAnswer;
-use proto::rest::{Answer, Failure, Outcome};
+use proto::rest::{Answer, Failure, Op, Outcome};
 use proto::session::{self, Order, SessionSettings, SocketRef};
 use proto::twins::Twins;
 use proto::{CallId, Fact, Input, Output};
@@ -59,6 +60,7 @@ pub(super) struct Driver {
     pub(super) live: BTreeSet<String>,
     /// Those of them that are to be told.
     pub(super) went_live: Vec<String>,
+    pub(super) together: Together,
     pub(super) keeper: Box<dyn Keeper>,
     /// What was said of each trouble that keeps everything from coming, and when.
     pub(super) told: BTreeMap<&'static str, (String, Mono)>,
@@ -66,6 +68,8 @@ pub(super) struct Driver {
     pub(super) over: Arc<AtomicBool>,
     /// The token, for what the caller asks.
     pub(super) bearer: Arc<Bearer>,
+    /// The last call for one.
+    pub(super) token_call: Option<u64>,
 }
 
 impl Driver {
@@ -100,9 +104,11 @@ impl Driver {
         select! {
             recv(self.commands) -> command => match command {
                 Ok(Command::Subscribe(topics)) => {
+                    self.together.subscribe(&topics);
                     Some(topics.into_iter().map(Input::Watch).collect())
                 }
                 Ok(Command::Unsubscribe(topics)) => {
+                    self.together.unsubscribe(&topics);
                     for part in topics.iter().flat_map(parts_of) {
                         self.live.remove(&part);
                     }
@@ -123,6 +129,8 @@ impl Driver {
                     Ok(Answer::Token { access_token, .. }) => {
                         self.bearer.given(access_token.clone());
                     }
+                    // Of the token notices tell.
+                    _ if self.token_call == Some(ticket) => {}
                     Err(Failure::RateLimited(after)) => self.put_off(429, *after),
                     Err(Failure::Server {
                         status,
@@ -194,6 +202,9 @@ impl Driver {
             } => self.open(socket, connect_uri),
             Output::Session { socket, order } => self.order(socket, order),
             Output::Call { call, op, token } => {
+                if op == Op::Token {
+                    self.token_call = Some(call.0);
+                }
                 let job = Job {
                     ticket: call.0,
                     op,
@@ -260,6 +271,7 @@ impl Driver {
         let name = |topic: &Topic| topic.written().to_owned();
         match fact {
             Fact::Live { topic } => {
+                self.together.live(&topic);
                 self.live.extend(parts_of(&topic));
                 self.went_live.push(name(&topic));
             }
@@ -277,13 +289,13 @@ impl Driver {
                 });
             }
             Fact::Refused { topic, detail } => {
-                self.live.remove(topic.as_str());
-                let topics = vec![name(&topic)];
-                self.tell(Item::Refused {
-                    missing: missing_in(&detail, &topics),
-                    topics,
-                    detail,
-                });
+                let others = self.together.refused(&topic);
+                let missing = missing_in(&detail, &[name(&topic)]);
+                self.refused(std::slice::from_ref(&topic), missing, detail);
+                if !others.is_empty() {
+                    self.refused(&others, Vec::new(), given_up_with(&topic));
+                    self.found.extend(others.into_iter().map(Input::Unwatch));
+                }
             }
             Fact::Event {
                 topic,
@@ -305,6 +317,17 @@ impl Driver {
             // Nobody here asks about conversations, and topics that wait are told when they are live.
             Fact::Short { .. } | Fact::Fetched { .. } => {}
         }
+    }
+
+    fn refused(&mut self, topics: &[Topic], missing: Vec<String>, detail: String) {
+        for part in topics.iter().flat_map(parts_of) {
+            self.live.remove(&part);
+        }
+        self.tell(Item::Refused {
+            topics: topics.iter().map(|t| t.written().to_owned()).collect(),
+            missing,
+            detail,
+        });
     }
 
     /// What people should know goes to the log; why nothing comes, to the reader, too.

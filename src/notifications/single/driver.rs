@@ -16,6 +16,7 @@ use crate::item::Item;
 use crate::missing::missing_in;
 use crate::outlet::Outlet;
 use crate::socket_thread::{self, ChannelHandle, ChannelThread};
+use crate::together::{Together, given_up_with};
 use base::cause::Cause;
 use base::ids::Topic;
 use base::secret::Secret;
@@ -40,6 +41,7 @@ pub(super) struct Driver {
     pub(super) outlet: Outlet,
     /// Topics that are live, in lower case.
     pub(super) live: BTreeSet<String>,
+    pub(super) together: Together,
     pub(super) status: Arc<Mutex<Status>>,
     /// Who waits for the first connection.
     pub(super) met: Option<Sender<Result<(), Error>>>,
@@ -54,10 +56,13 @@ impl Driver {
         self.obey();
         while !self.over {
             let input = self.wait();
-            if let Input::Unsubscribe(topics) = &input {
-                for part in topics.iter().flat_map(parts_of) {
-                    self.live.remove(&part);
+            match &input {
+                Input::Subscribe(topics) => self.together.subscribe(topics),
+                Input::Unsubscribe(topics) => {
+                    self.together.unsubscribe(topics);
+                    self.went_dark(topics);
                 }
+                _ => {}
             }
             self.single.handle(input, self.clock.now());
             self.obey();
@@ -103,7 +108,14 @@ impl Driver {
                     connect_uri,
                 } => self.open(socket, connect_uri),
                 Output::Session { socket, order } => self.order(socket, order),
-                Output::Item(item) => self.tell(item),
+                Output::Item(item) => {
+                    let refused = match &item {
+                        single::Item::Refused { topics, .. } => topics.clone(),
+                        _ => Vec::new(),
+                    };
+                    self.tell(item);
+                    self.give_up_with(&refused);
+                }
                 Output::Failed(failure) => self.outlet.fail(Error::of_failure(failure)),
                 Output::Over(failure) => self.end(failure.map(Error::of_failure)),
             }
@@ -175,6 +187,31 @@ impl Driver {
         }
     }
 
+    fn went_dark(&mut self, topics: &[Topic]) {
+        for part in topics.iter().flat_map(parts_of) {
+            self.live.remove(&part);
+        }
+    }
+
+    /// Where errors are not ignored, what goes with a refused topic.
+    fn give_up_with(&mut self, refused: &[Topic]) {
+        for topic in refused {
+            let others = self.together.refused(topic);
+            if others.is_empty() {
+                continue;
+            }
+            self.went_dark(&others);
+            let refused = Item::Refused {
+                topics: others.iter().map(|t| t.written().to_owned()).collect(),
+                missing: Vec::new(),
+                detail: given_up_with(topic),
+            };
+            self.outlet.tell(refused, &self.live);
+            self.single
+                .handle(Input::Unsubscribe(others), self.clock.now());
+        }
+    }
+
     fn tell(&mut self, item: single::Item) {
         let names = |topics: Vec<Topic>| topics.iter().map(|t| t.written().to_owned()).collect();
         let item = match item {
@@ -186,6 +223,7 @@ impl Driver {
             },
             single::Item::Heartbeat => Item::Heartbeat,
             single::Item::Live(topics) => {
+                topics.iter().for_each(|t| self.together.live(t));
                 self.live.extend(topics.iter().flat_map(parts_of));
                 Item::Live {
                     topics: names(topics),
@@ -196,9 +234,7 @@ impl Driver {
                 since,
                 cause,
             } => {
-                for part in topics.iter().flat_map(parts_of) {
-                    self.live.remove(&part);
-                }
+                self.went_dark(&topics);
                 Item::Gap {
                     topics: names(topics),
                     since: instant(since),
