@@ -19,7 +19,7 @@
 //! | Operators (`[status] listen`) | they may see states, errors and bodies of records, and retry or discard them | tokens as above; without them this machine alone; acts are refused to pages of other origins | Who may log in to the machine |
 //! | Other users of this machine | all that callers and operators may, where there is no token | nothing on a loopback address; on a unix socket its mode (0660) and the directory above it | See "Loopback without a token" |
 //! | Pages in a browser on this machine | to file or read through the browser, by a name of theirs that leads to 127.0.0.1 | without tokens only names of this machine are taken as `Host`; no page of another origin reads an answer unless `allowed-origins` lists it; a report has to be JSON, for which a browser asks beforehand | Do not browse on the machine |
-//! | The network in between | to read, to alter, to lead elsewhere | TLS 1.2 or newer outward, certificates and names are verified, no redirect is ever followed, the environment's proxy variables are not read | The listeners speak plain HTTP: on other than loopback addresses put a proxy that speaks TLS before them. `http://` to the platform is refused but to loopback; to the history manager it is the operator's choice |
+//! | The network in between | to read, to alter, to lead elsewhere | TLS 1.2 or newer outward, certificates and names are verified, no redirect is ever followed, the environment's proxy variables are not read | The operators' listener speaks plain HTTP, and the intake does without `[http] certificate-file`: on other than loopback addresses give it one, or put a proxy that speaks TLS before them. `http://` to the platform is refused but to loopback; to the history manager it is the operator's choice |
 //! | The platform, and whatever answers in its name | to crash or fill us, to have us say secrets | frames of 1 MiB and answers of 8 MiB at most; odd text spoils only what needs it; its words are bounded, on one line, without secrets, shown and never believed | Whom `api-url` and `ca-file` trust. Where a channel's socket is (`connectUri`) the platform says; with an `https` API only `wss` to hosts of the region's domain, to the API's own and the `streaming.` beside it, or to `streaming-hosts` is dialled |
 //! | The login host | to have the assertion, the secret | it gets them; they go to `login-url` alone | As above |
 //! | The history manager | to have us believe it filed what it did not; to hang us | the status line alone decides; one try at a time for each record, within `timeout`; an answer is read up to 64 KiB, 200 characters of it are kept for people | It gets all records: its 2xx is the end of our care. It has to tell keys apart |
@@ -117,7 +117,8 @@
 //! Stacks count as if they were used to the end; an ordinary day needs a small part of this. The unit
 //! sets `MemoryMax=` above the sum: beyond it is a defect or a flood that no bound foresaw, and
 //! a gateway that is killed for it and restarted loses nothing. Each MiB of `max-body` adds
-//! 256 MiB, each of `workers` 15 MiB. Not in the sum: 4,096 facts between threads, 1 KB each, of
+//! 256 MiB, each of `workers` 15 MiB. Not in the sum: with TLS a connection of the intake takes up to
+//! 52 KiB more (a record each way, and one in pieces), 60 MiB in all; 4,096 facts between threads, 1 KB each, of
 //! which a platform gone mad could make 1 MiB each; and SQLite's caches, some MiB for each of
 //! its connections (1 writes, 33 read at most).
 //!

@@ -149,6 +149,7 @@ fn measure(turns: Option<Turns>, connections: usize) -> (usize, Duration) {
     let at = listener.local_addr().unwrap();
     let settings = IntakeSettings {
         listener: listener.into(),
+        tls: None,
         tokens: None,
         origins: Origins::new(std::iter::empty()),
         accepts_per_minute: 0,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::files;
+use super::files::{self, Certificates};
 use super::problem::{ConfigError, Problem, Warning};
 use super::raw::RawFile;
 use super::reader::Reader;
@@ -153,6 +153,7 @@ fn finish<T>(
 
 fn http(r: &mut Reader<'_>) -> Option<HttpConfig> {
     let listen = r.text("http.listen", values::listen);
+    let tls = super::check_listener::tls(r, listen.as_ref());
     let api_tokens = tokens(r, "http.api-tokens-file", listen.as_ref());
     let allowed_origins = r.list("http.allowed-origins", 64, values::origin);
     let max_body = r.text("http.max-body", |text| {
@@ -175,6 +176,7 @@ fn http(r: &mut Reader<'_>) -> Option<HttpConfig> {
     let conversation_id_at = r.text("http.conversation-id-at", values::json_pointer);
     Some(HttpConfig {
         listen: listen?,
+        tls: tls?,
         api_tokens: api_tokens?,
         allowed_origins: allowed_origins?,
         max_body: max_body?,
@@ -384,25 +386,38 @@ fn headers(r: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
 }
 
 fn client_identity(r: &mut Reader<'_>) -> Option<Option<ClientIdentity>> {
-    const CERTIFICATE: &str = "history.client-certificate-file";
-    const KEY: &str = "history.client-key-file";
-    let certificates = r.file(CERTIFICATE, files::certificates);
-    let key = r.secret(KEY, |file| files::tls_key(&file));
-    match (r.names(CERTIFICATE), r.names(KEY)) {
-        (true, false) => r.required(KEY, "with client-certificate-file", ""),
-        (false, true) => r.required(CERTIFICATE, "with client-key-file", ""),
+    let found = identity(
+        r,
+        "history.client-certificate-file",
+        "history.client-key-file",
+    )?;
+    Some(found.map(|(certificates, key_pem)| ClientIdentity {
+        certificates,
+        key_pem,
+    }))
+}
+
+/// A certificate and its key, of which there are both or none.
+pub(super) fn identity(
+    r: &mut Reader<'_>,
+    certificate: &str,
+    key: &str,
+) -> Option<Option<(Certificates, Secret)>> {
+    let certificates = r.file(certificate, files::certificates);
+    let key_pem = r.secret(key, |file| files::tls_key(&file));
+    let leaf = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    match (r.names(certificate), r.names(key)) {
+        (true, false) => r.required(key, &format!("with {}", leaf(certificate)), ""),
+        (false, true) => r.required(certificate, &format!("with {}", leaf(key)), ""),
         _ => {}
     }
-    match (certificates?, key?) {
+    match (certificates?, key_pem?) {
         (Some(certificates), Some(key_pem)) => {
             if let Err(rule) = files::belong_together(&certificates, &key_pem) {
-                r.problem(KEY, rule);
+                r.problem(key, rule);
                 return None;
             }
-            Some(Some(ClientIdentity {
-                certificates,
-                key_pem,
-            }))
+            Some(Some((certificates, key_pem)))
         }
         (None, None) => Some(None),
         _ => None,

@@ -57,6 +57,8 @@ use Shown::{Count, SecretPath, Url, Whole};
 /// Every key, in the order of the manual page (design, section 4).
 pub const KEYS: &[Key] = &[
     key("http.listen", Default("\"127.0.0.1:8480\""), Whole),
+    key("http.certificate-file", Unset, Whole),
+    key("http.private-key-file", Unset, SecretPath),
     key("http.api-tokens-file", Unset, SecretPath),
     key("http.allowed-origins", Default("[]"), Whole),
     key("http.max-body", Default("\"64KiB\""), Whole),

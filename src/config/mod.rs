@@ -13,6 +13,7 @@
 mod check;
 mod check_desktop;
 mod check_genesys;
+mod check_listener;
 #[cfg(test)]
 mod documents;
 mod environment;
@@ -26,6 +27,7 @@ mod raw;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod validity;
 mod values;
 mod written;
 
@@ -40,6 +42,7 @@ pub use problem::{ConfigError, Problem, SyntaxError, Warning};
 pub use values::{JsonPointer, Listen, Proxy, REGIONS};
 
 use base::secret::Secret;
+use base::time::Wall;
 
 /// Where the file lies unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/genesys-gateway/gateway.toml";
@@ -75,6 +78,8 @@ pub struct Config {
 pub struct HttpConfig {
     /// Where it binds.
     pub listen: Listen,
+    /// What it shows of itself over TLS; plain HTTP without.
+    pub tls: Option<ServerIdentity>,
     /// Bearer tokens of callers; empty only on loopback or a unix socket, and then none is asked for.
     pub api_tokens: Vec<Secret>,
     /// Origins of CORS, as browsers send them; never `*`.
@@ -85,6 +90,17 @@ pub struct HttpConfig {
     pub accepts_per_minute: usize,
     /// Where a body names its conversation.
     pub conversation_id_at: JsonPointer,
+}
+
+/// `[http] certificate-file` and `private-key-file`
+#[derive(Clone, Debug)]
+pub struct ServerIdentity {
+    /// The chain, own certificate first.
+    pub certificates: Certificates,
+    /// The key as PEM.
+    pub key_pem: Secret,
+    /// When the own certificate ends, if it says so legibly.
+    pub ends: Option<Wall>,
 }
 
 /// `[status]`

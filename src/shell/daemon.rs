@@ -39,6 +39,7 @@ use super::outside::{Outside, REST_WORKERS, trust};
 use super::port::Port;
 use super::published::Published;
 use super::reload::{Applied, Reloaded};
+use super::server_tls::ServerTls;
 use super::stopped::{self, Stopped, ends_in_time};
 use crate::config::{self, Config, Listen};
 use crate::gateway::{self, Gateway, Input};
@@ -238,6 +239,9 @@ pub fn rehearse(config: &Config) -> Result<(), StartError> {
     Outside::new(config, Arc::new(Clock::new())).map_err(StartError::Outside)?;
     renderer(config)?;
     history_http(config)?;
+    if let Some(shown) = &config.http.tls {
+        ServerTls::new(shown).map_err(StartError::Tls)?;
+    }
     Ok(())
 }
 
@@ -365,6 +369,7 @@ fn serve(
     let origins = &config.http.allowed_origins;
     let settings = IntakeSettings {
         listener: intake,
+        tls: reloaded.http_tls.clone(),
         tokens: reloaded.http.clone(),
         origins: Origins::new(origins.iter().cloned()),
         conversation_id_at: Pointer::parse(config.http.conversation_id_at.as_str()).ok_or_else(
@@ -520,6 +525,10 @@ impl Daemon {
         let clock = outside.clock.clone();
         let forward = start_forward(config, renderer, (path, recent), events, &clock, published)?;
         let reloaded = Reloaded {
+            http_tls: match &config.http.tls {
+                Some(shown) => Some(ServerTls::new(shown).map_err(StartError::Tls)?),
+                None => None,
+            },
             http: tokens(&config.http.api_tokens),
             status: tokens(&config.status.api_tokens),
             history: forward.agent(),

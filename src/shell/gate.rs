@@ -32,6 +32,7 @@ mod refusal;
 mod relay;
 mod seats;
 mod stream;
+mod tls;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,6 +46,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::http::cors::Origins;
 use super::http::exchange::{Exchange, Reply};
+use super::server_tls::ServerTls;
 use door::Door;
 use filing::settings::CALLER_OUTCOME_MAX;
 #[cfg(any(test, feature = "windows"))]
@@ -55,6 +57,7 @@ use notifications::seldom::Seldom;
 use refusal::Refusal;
 use seats::{SeatLimits, Seats};
 use stream::{Peer, Stream};
+use tls::TlsStream;
 
 /// The private field that tells the server who asks: `ip:port`, or `unix:` and the user's number.
 pub const PEER_FIELD: &str = "X-Gate-Peer";
@@ -181,6 +184,8 @@ impl GateLimits {
 pub struct GateSettings {
     /// The public listener, bound already.
     pub listener: Listener,
+    /// TLS, spoken by every connection over TCP; plain HTTP without.
+    pub tls: Option<ServerTls>,
     /// The private unix socket of the server, in a directory that only we may enter.
     pub backend: PathBuf,
     /// Name of its threads and log lines.
@@ -256,6 +261,7 @@ pub struct GateCounts {
 /// What the accept thread, the connections and the handle share.
 struct Shared {
     name: &'static str,
+    tls: Option<ServerTls>,
     backend: PathBuf,
     limits: GateLimits,
     origins: Origins,
@@ -327,7 +333,24 @@ impl Shared {
         }
     }
 
+    /// The connection as it is spoken here; nothing where there can be no session.
+    fn spoken(&self, stream: Stream) -> Option<Stream> {
+        match (&self.tls, stream) {
+            (Some(tls), Stream::Tcp(socket)) => match TlsStream::new(socket, tls.config()) {
+                Ok(stream) => Some(Stream::Tls(Box::new(stream))),
+                Err(e) => {
+                    self.complain(|| format!("no TLS session can be had: {e}"));
+                    None
+                }
+            },
+            (_, stream) => Some(stream),
+        }
+    }
+
     fn admit(self: &Arc<Shared>, stream: Stream, peer: Peer) {
+        let Some(stream) = self.spoken(stream) else {
+            return;
+        };
         let seat = match self.seats.take(stream, peer.key()) {
             Ok(seat) => Arc::new(seat),
             Err(stream) => return self.turn_away(&stream, "more connections than allowed"),
@@ -409,6 +432,7 @@ impl Gate {
     pub fn start(settings: GateSettings) -> io::Result<Gate> {
         let GateSettings {
             listener,
+            tls,
             backend,
             name,
             mut limits,
@@ -440,6 +464,7 @@ impl Gate {
         });
         let shared = Arc::new(Shared {
             name,
+            tls,
             backend,
             door: Door::new(limits.in_flight),
             limits,

@@ -17,6 +17,7 @@ pub mod outside;
 pub mod port;
 pub mod problem;
 pub mod published;
+pub mod server_tls;
 pub mod stopped;
 
 #[cfg(test)]

@@ -82,6 +82,8 @@ pub fn start(settings: OperatorsSettings, port: Arc<dyn Port>) -> io::Result<Ser
     });
     let served = ServedSettings {
         listener: settings.listener,
+        // It stays plain: it is for this machine, or for who reads metrics beside it.
+        tls: None,
         name: "status",
         limits: limits(),
         workers: limits().in_flight,

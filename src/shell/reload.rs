@@ -15,13 +15,16 @@ use ureq::Agent;
 use super::daemon::{StartError, history_http};
 use super::http::auth::Tokens;
 use super::outside::Outside;
+use super::server_tls::ServerTls;
 use crate::config::{AssertionSource, Config, Grant};
 use notifications::clock::Clock;
 use notifications::rest;
 use notifications::shared::Shared;
 
 /// Keys that a reload applies; the files that they name are read again.
-pub const APPLIED: [&str; 12] = [
+pub const APPLIED: [&str; 14] = [
+    "http.certificate-file",
+    "http.private-key-file",
     "http.api-tokens-file",
     "status.api-tokens-file",
     "genesys.ca-file",
@@ -41,6 +44,7 @@ pub(super) struct Reloaded {
     pub(super) outside: Outside,
     pub(super) history: Shared<Agent>,
     pub(super) reread_bearer: Box<dyn Fn() + Send + Sync>,
+    pub(super) http_tls: Option<ServerTls>,
     pub(super) http: Option<Tokens>,
     pub(super) status: Option<Tokens>,
 }
@@ -85,7 +89,21 @@ impl Reloaded {
         let merged = merged(old, new, &kept);
         let outside = Outside::new(&merged, clock.clone()).map_err(StartError::Outside)?;
         let history = rest::agent(&history_http(&merged)?);
+        let tls = match (&self.http_tls, &new.http.tls) {
+            (Some(_), Some(shown)) if shown.is_over() => {
+                let said = "http.certificate-file: the new certificate has expired";
+                return Err(StartError::Outside(String::from(said)));
+            }
+            (Some(current), Some(shown)) => {
+                Some((current, ServerTls::new(shown).map_err(StartError::Tls)?))
+            }
+            // Whether it speaks TLS is a matter of the start.
+            _ => None,
+        };
         self.outside.take_over(&outside);
+        if let Some((current, other)) = tls {
+            current.take_over(&other);
+        }
         self.history.set(history);
         (self.reread_bearer)();
         for (tokens, new) in [
@@ -146,9 +164,11 @@ fn merged(old: &Config, new: &Config, kept: &[&str]) -> Config {
 fn switched(key: &str, old: &Config, new: &Config) -> bool {
     let named = |config: &Config| config.effective().iter().any(|e| e.key == key);
     match key {
-        "http.api-tokens-file" | "status.api-tokens-file" | "genesys.oauth.assertion.file" => {
-            named(old) != named(new)
-        }
+        "http.certificate-file"
+        | "http.private-key-file"
+        | "http.api-tokens-file"
+        | "status.api-tokens-file"
+        | "genesys.oauth.assertion.file" => named(old) != named(new),
         // Where it lies is known from the start on.
         "history.bearer-token-file" => true,
         _ => false,

@@ -8,6 +8,7 @@ mod support;
 
 mod callers;
 mod chaos;
+mod desk_news;
 mod desktop_demo;
 mod echoes;
 mod events;
@@ -26,4 +27,5 @@ mod restarts;
 mod secrets;
 mod sockets;
 mod streaming;
+mod tls;
 mod wire;

@@ -15,6 +15,7 @@ mod description;
 mod events;
 mod news;
 mod page_tokens;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -36,6 +37,7 @@ use genesys_gateway::shell::http::json::Pointer;
 use genesys_gateway::shell::http::page_tokens::PageTokens;
 use genesys_gateway::shell::http::served::Served;
 use genesys_gateway::shell::port::{CallerRequest, InteractionView};
+use genesys_gateway::shell::server_tls::ServerTls;
 use memory_port::{ACCEPTED_AT, MemoryPort, record_view};
 
 const ID: &str = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47";
@@ -75,6 +77,9 @@ struct With {
     id_at: Option<&'static str>,
     accepts_per_minute: u32,
     no_page: bool,
+    tls: Option<ServerTls>,
+    /// For a head, if not the usual time.
+    head: Option<Duration>,
     desktop: Option<DesktopSettings>,
     port: Option<Arc<MemoryPort>>,
 }
@@ -86,6 +91,7 @@ fn house(with: With) -> House {
     let secrets: Vec<_> = with.tokens.iter().map(|t| Secret::new(*t)).collect();
     let settings = IntakeSettings {
         listener: listener.into(),
+        tls: with.tls,
         tokens: (!secrets.is_empty()).then(|| Tokens::new(&secrets)),
         origins: Origins::new(with.origins.iter().map(|o| (*o).to_owned())),
         conversation_id_at: Pointer::parse(with.id_at.unwrap_or("/conversationId")).unwrap(),
@@ -105,6 +111,7 @@ fn house(with: With) -> House {
         desktop: with.desktop,
         limits: GateLimits {
             held: 16,
+            head: with.head.unwrap_or(GateLimits::default().head),
             ..GateLimits::default()
         },
         private_parent: None,

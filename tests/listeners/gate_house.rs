@@ -118,6 +118,7 @@ pub(crate) fn serve(
 ) -> Served {
     let settings = ServedSettings {
         listener,
+        tls: None,
         name: "test",
         limits,
         workers,

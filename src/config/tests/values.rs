@@ -29,6 +29,8 @@ fn each_bad_value_is_reported_with_its_key_and_its_rule() {
         ("http.listen", "\"unix:relative.sock\"", "unix:/absolute"),
         ("http.listen", "8480", "must be a string"),
         ("http.listen", "\"127.0.0.1:8481\"", "must differ"),
+        ("http.certificate-file", "\"./not-pem\"", "no certificate"),
+        ("http.private-key-file", "\"./not-pem\"", "no private key"),
         ("http.api-tokens-file", "\"./missing\"", "no such file"),
         ("http.api-tokens-file", "\"./empty\"", "empty"),
         ("http.api-tokens-file", "\"./bad-tokens\"", "line 2"),

@@ -76,6 +76,7 @@ fn run() -> Result<(), Failure> {
     let served = Served::start(
         ServedSettings {
             listener: listener.into(),
+            tls: None,
             name: "desktop",
             workers: limits.in_flight,
             limits,

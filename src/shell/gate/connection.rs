@@ -23,6 +23,7 @@ use super::refusal::{self, Refusal};
 use super::relay;
 use super::seats::{ALLOWANCE, Seat};
 use super::stream::{Peer, Stream};
+use super::tls;
 use super::{Held, Shared, Welcome};
 use crate::shell::http::exchange::{Exchange, Reply};
 
@@ -330,6 +331,15 @@ impl Connection<'_> {
         // Parsed when there is something new to judge: a new line, or the first bytes.
         let mut news = !self.unread.is_empty();
         loop {
+            if self.unread.first() == Some(&tls::HANDSHAKE) {
+                self.shared.complain(|| {
+                    format!(
+                        "{} speaks TLS to this port, which speaks plain HTTP",
+                        self.peer
+                    )
+                });
+                return Err(Refused::from(Refusal::Tls).into());
+            }
             if news {
                 match head::read(&self.unread, rules) {
                     Reading::Whole(head, used) if used <= limits.head_bytes => {
@@ -353,6 +363,15 @@ impl Connection<'_> {
             let read = self.stream.read_until(deadline, &mut self.chunk);
             let n = match read {
                 Ok(n) if n > 0 => n,
+                Err(_) if self.stream.is_plain_to_tls() => {
+                    self.shared.complain(|| {
+                        format!(
+                            "{} speaks plainly to this port, which speaks TLS",
+                            self.peer
+                        )
+                    });
+                    return Err(Refused::from(Refusal::NotTls).into());
+                }
                 other => {
                     // Nobody who has said nothing waits for an answer.
                     if !self.unread.is_empty() {
@@ -418,6 +437,9 @@ impl Connection<'_> {
     /// stops and this connection has had an answer. One that has had none yet is
     /// given a little longer: its request is probably under way.
     fn await_byte(&self, first: bool) -> bool {
+        if self.stream.has_read_ahead() {
+            return true;
+        }
         let limits = &self.shared.limits;
         let patience = match (self.seat.is_reserved(), first) {
             (true, _) => RESERVED,

@@ -24,6 +24,10 @@ pub(super) enum Refusal {
     HeadTooLarge,
     /// A transfer coding that nobody here decodes.
     Coding,
+    /// Plain HTTP where TLS is spoken.
+    NotTls,
+    /// TLS where plain HTTP is spoken.
+    Tls,
     /// Neither HTTP/1.0 nor HTTP/1.1.
     Version,
     /// More connections or requests at once than there is room for.
@@ -83,6 +87,19 @@ impl Refusal {
                 "coding-unsupported",
                 "The transfer coding is not supported",
                 "Send the body as it is, with a Content-Length, or chunked and nothing else.",
+            ),
+            Refusal::NotTls => Problem::new(
+                400,
+                "https-required",
+                "This port speaks TLS",
+                "Plain HTTP was spoken to a port that speaks TLS alone: use https://.",
+            ),
+            Refusal::Tls => Problem::new(
+                400,
+                "https-not-spoken",
+                "This port speaks plain HTTP",
+                "TLS was spoken to a port that speaks plain HTTP: use http://, or have the gateway \
+                 speak TLS with [http] certificate-file and private-key-file.",
             ),
             Refusal::Version => Problem::new(
                 505,

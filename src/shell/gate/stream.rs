@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use super::tls::TlsStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Who is at the other end.
@@ -64,6 +65,7 @@ impl std::fmt::Display for Peer {
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream>),
     Unix(UnixStream),
 }
 
@@ -71,12 +73,13 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Stream::Tcp(s) => s.as_fd(),
+            Stream::Tls(s) => s.socket().as_fd(),
             Stream::Unix(s) => s.as_fd(),
         }
     }
 }
 
-fn left(deadline: Instant) -> io::Result<Duration> {
+pub(super) fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(io::ErrorKind::TimedOut.into());
@@ -85,7 +88,7 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     Ok(left.max(Duration::from_millis(1)))
 }
 
-fn is_tick(e: &io::Error) -> bool {
+pub(super) fn is_tick(e: &io::Error) -> bool {
     matches!(
         e.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
@@ -93,14 +96,45 @@ fn is_tick(e: &io::Error) -> bool {
 }
 
 impl Stream {
+    /// Whether the peer speaks plainly where TLS is spoken: then it is answered plainly.
+    pub(super) fn is_plain_to_tls(&self) -> bool {
+        matches!(self, Stream::Tls(s) if s.is_plain())
+    }
+
+    /// Whether something can be read although nothing comes any more.
+    pub(super) fn has_read_ahead(&self) -> bool {
+        matches!(self, Stream::Tls(s) if s.has_read_ahead())
+    }
+
+    /// The socket under it, where that is one of TCP.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(s) => Some(s),
+            Stream::Tls(s) => Some(s.socket()),
+            Stream::Unix(_) => None,
+        }
+    }
+
     /// Reads once; `TimedOut` when the deadline passes, zero at the end.
     pub(super) fn read_until(&self, deadline: Instant, buf: &mut [u8]) -> io::Result<usize> {
+        if let Stream::Tls(s) = self {
+            return s.read_until(deadline, buf);
+        }
+        self.read_raw_until(deadline, buf)
+    }
+
+    /// The same of what the socket says, whatever it means.
+    fn read_raw_until(&self, deadline: Instant, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let left = left(deadline)?;
             let outcome = match self {
                 Stream::Tcp(s) => {
                     s.set_read_timeout(Some(left))?;
                     (&mut &*s).read(buf)
+                }
+                Stream::Tls(s) => {
+                    s.socket().set_read_timeout(Some(left))?;
+                    s.socket().read(buf)
                 }
                 Stream::Unix(s) => {
                     s.set_read_timeout(Some(left))?;
@@ -126,12 +160,21 @@ impl Stream {
         mut bytes: &[u8],
         mut taken: impl FnMut(usize),
     ) -> io::Result<()> {
+        if let Stream::Tls(s) = self
+            && !s.is_plain()
+        {
+            return s.write_until(deadline, bytes, taken);
+        }
         while !bytes.is_empty() {
             let left = left(deadline)?;
             let outcome = match self {
                 Stream::Tcp(s) => {
                     s.set_write_timeout(Some(left))?;
                     (&mut &*s).write(bytes)
+                }
+                Stream::Tls(s) => {
+                    s.socket().set_write_timeout(Some(left))?;
+                    s.socket().write(bytes)
                 }
                 Stream::Unix(s) => {
                     s.set_write_timeout(Some(left))?;
@@ -162,6 +205,12 @@ impl Stream {
                 let _ = (&mut &*s).write(bytes);
                 let _ = s.shutdown(Shutdown::Write);
             }
+            // Before its handshake there is nothing that could be said to it.
+            Stream::Tls(s) => {
+                let _ = s.socket().set_nonblocking(true);
+                let _ = s.socket().read(&mut scratch);
+                let _ = s.socket().shutdown(Shutdown::Write);
+            }
             Stream::Unix(s) => {
                 let _ = s.set_nonblocking(true);
                 let _ = (&mut &*s).read(&mut scratch);
@@ -182,10 +231,15 @@ impl Stream {
     /// write any more if `both` ways are ended.
     pub(super) fn wake(&self, both: bool) {
         let how = if both { Shutdown::Both } else { Shutdown::Read };
-        let _ = match self {
-            Stream::Tcp(s) => s.shutdown(how),
-            Stream::Unix(s) => s.shutdown(how),
-        };
+        self.shut(how);
+    }
+
+    fn shut(&self, how: Shutdown) -> bool {
+        match (self.tcp(), self) {
+            (Some(s), _) => s.shutdown(how).is_ok(),
+            (None, Stream::Unix(s)) => s.shutdown(how).is_ok(),
+            (None, _) => false,
+        }
     }
 
     /// Ends our half and waits briefly for the peer to end its own, so that the
@@ -193,16 +247,15 @@ impl Stream {
     pub(super) fn linger(&self, scratch: &mut [u8]) {
         const BLOCKS_MAX: usize = 16;
         const LINGER: Duration = Duration::from_millis(200);
-        let ended = match self {
-            Stream::Tcp(s) => s.shutdown(Shutdown::Write),
-            Stream::Unix(s) => s.shutdown(Shutdown::Write),
-        };
-        if ended.is_err() {
+        let deadline = Instant::now() + LINGER;
+        if let Stream::Tls(s) = self {
+            s.farewell(deadline);
+        }
+        if !self.shut(Shutdown::Write) {
             return;
         }
-        let deadline = Instant::now() + LINGER;
         for _ in 0..BLOCKS_MAX {
-            match self.read_until(deadline, scratch) {
+            match self.read_raw_until(deadline, scratch) {
                 Ok(n) if n > 0 => {}
                 _ => return,
             }

@@ -31,6 +31,7 @@ use crate::agent_desktop::{NEWS_PATH, TOKEN_PATH};
 use crate::shell::gate::{GateLimits, Held, Listener};
 use crate::shell::port::{Answer, CallerRequest, Port};
 use crate::shell::problem::Problem;
+use crate::shell::server_tls::ServerTls;
 use base::foreign;
 use base::ids::ConversationId;
 use notifications::clock::Clock;
@@ -49,6 +50,8 @@ const EVENTS: &str = "/events/after-call-work";
 pub struct IntakeSettings {
     /// The public listener, bound already.
     pub listener: Listener,
+    /// TLS; plain HTTP without.
+    pub tls: Option<ServerTls>,
     /// The tokens of callers; none means that nobody is asked for one.
     pub tokens: Option<Tokens>,
     /// Origins of pages that may call.
@@ -85,6 +88,7 @@ pub fn start(settings: IntakeSettings, port: Arc<dyn Port>) -> io::Result<Served
     });
     let served = ServedSettings {
         listener: settings.listener,
+        tls: settings.tls,
         name: "http",
         workers: settings.limits.in_flight,
         limits: settings.limits,

@@ -26,6 +26,7 @@ use crate::shell::gate::{
     self, Gate, GateCounts, GateLimits, GateSettings, Held, Listener, Reception, Welcome,
 };
 use crate::shell::private::PrivateDirectory;
+use crate::shell::server_tls::ServerTls;
 
 const BETWEEN_REBUILDS: Duration = Duration::from_millis(100);
 const BACKEND_BACKLOG: i32 = 1024;
@@ -69,6 +70,8 @@ pub trait Handler: Send + Sync {
 pub struct ServedSettings {
     /// The public listener, bound already.
     pub listener: Listener,
+    /// TLS; plain HTTP without.
+    pub tls: Option<ServerTls>,
     /// Name of its threads and log lines.
     pub name: &'static str,
     /// Bounds of its gate.
@@ -100,6 +103,7 @@ impl Served {
     pub fn start(settings: ServedSettings, handler: &Arc<dyn Handler>) -> io::Result<Served> {
         let ServedSettings {
             listener,
+            tls,
             name,
             limits,
             workers,
@@ -138,6 +142,7 @@ impl Served {
         }
         served.gate = Some(Gate::start(GateSettings {
             listener,
+            tls,
             backend: pool.directory.path().join(SOCKET),
             name,
             limits,
