@@ -32,7 +32,7 @@ use crate::keeper::{Forgetful, Keeper};
 use crate::outlet::{self, Items, Limits, Outlet};
 use crate::proxy::Proxy;
 use crate::rest::{self, HttpSettings, RestPool, RestWorkers};
-use crate::single::{connector, load, read_topics, seed};
+use crate::single::{HEARTBEAT, connector, load, read_topics, seed};
 use crate::tls::Trust;
 use crate::together::Together;
 use base::ids::Topic;
@@ -355,11 +355,11 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest time without a sign of life, after which a socket is given up; 40 s unless
-    /// said otherwise.
+    /// The longest time without a sign of life, after which a socket is given up, a second to a
+    /// day; 40 s unless said otherwise.
     #[must_use]
     pub fn heartbeat_timeout(mut self, timeout: Duration) -> ClientBuilder {
-        self.session.heartbeat_timeout = timeout;
+        self.session.heartbeat_timeout = timeout.clamp(HEARTBEAT.0, HEARTBEAT.1);
         self
     }
 

@@ -21,7 +21,8 @@ pub trait Keeper: Send {
     fn load(&mut self) -> Vec<KeptChannel>;
 
     /// From now on these, and only these. Whether that lasts is the keeper's affair: what is
-    /// forgotten costs places on the platform for a day.
+    /// forgotten costs places on the platform for a day. One that panics is told
+    /// ([`Reason::Machine`](crate::Reason::Machine)), and asked again with the next change.
     fn keep(&mut self, channels: &[KeptChannel]);
 }
 

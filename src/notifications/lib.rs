@@ -30,12 +30,56 @@
 //! # }
 //! ```
 //!
-//! What is promised: an event of a topic that was told [`Item::Live`] is told once, or a
+//! # In five minutes
+//!
+//! Without an organisation of your own: `genesys-simulator` is a platform to try with.
+//!
+//! ```toml
+//! [dependencies]
+//! genesys-notifications = "0.1"
+//! genesys-simulator = "0.1"
+//! ```
+//!
+//! ```
+//! # use simulator as genesys_simulator;
+//! use genesys_notifications::{Client, Item};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let platform = genesys_simulator::start(Default::default())?;
+//! let client = Client::builder()
+//!     .hosts(&platform.api_url, &platform.login_url) // of your own: .region("mypurecloud.de")
+//!     .client_credentials(&platform.client_id, &platform.client_secret)
+//!     .connect()?;
+//! let id = platform.begin_conversation()?;
+//! client.subscribe([format!("v2.detail.events.conversation.{id}.acw")])?;
+//! for item in &client {
+//!     match item {
+//!         Ok(Item::Live { .. }) => platform.finish_conversation(&id)?, // announced now
+//!         Ok(Item::Notification { topic, body, .. }) => {
+//!             println!("{topic} {body}");
+//!             break;
+//!         }
+//!         Ok(other) => eprintln!("{other:?}"),
+//!         // Told between items: it goes on trying.
+//!         Err(error) => eprintln!("{error}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With an organisation: the OAuth client needs the scope `notifications` and, for each topic, the
+//! permissions that [`Client::available_topics`] names. A topic that it may not have is told
+//! [`Item::Refused`] with what is missing.
+//!
+//! # What is promised
+//!
+//! An event of a topic that was told [`Item::Live`] is told once, or a
 //! [`Item::Gap`] of its topic says since when something may be missing. What is not: the platform
 //! announces once, to whoever is connected, so that what happens in a gap has to be asked for by
 //! other means; two events of one topic with equal bodies, within ten seconds of a hand-over
-//! between channels, may be taken for one that came on both. A topic is not live before that is told: what is announced earlier is announced to
-//! nobody.
+//! between channels, may be taken for one that came on both. A topic is not live before that is told:
+//! what is announced earlier is announced to nobody.
 //!
 //! [`guide`] shows the way from other clients, row by row with the tests. The crate
 //! `genesys-simulator` is a platform to try with: the examples of this crate run against it

@@ -44,6 +44,9 @@ const COMMANDS_MAX: usize = 64;
 /// Facts of sockets that may wait for the driver, each of up to a MiB; the socket's thread waits
 /// then.
 const FACTS_MAX: usize = 64;
+/// Between these is the patience without a sign of life.
+pub(crate) const HEARTBEAT: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 
 /// One notification channel, for whoever has its `connectUri` and nothing else.
 ///
@@ -315,11 +318,11 @@ impl Builder {
         self
     }
 
-    /// The longest time without a sign of life, after which the socket is given up; 40 s unless
-    /// said otherwise (the platform's heartbeat comes every 30 s).
+    /// The longest time without a sign of life, after which the socket is given up, a second to a
+    /// day; 40 s unless said otherwise (the platform's heartbeat comes every 30 s).
     #[must_use]
     pub fn heartbeat_timeout(mut self, timeout: Duration) -> Builder {
-        self.session.heartbeat_timeout = timeout;
+        self.session.heartbeat_timeout = timeout.clamp(HEARTBEAT.0, HEARTBEAT.1);
         self
     }
 

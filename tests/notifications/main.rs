@@ -4,6 +4,7 @@
 
 mod available;
 mod client;
+mod hostile;
 mod one_channel;
 mod passing_time;
 mod sleeping;

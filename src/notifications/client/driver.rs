@@ -3,6 +3,7 @@
 //! It decides nothing. Invariant: it never waits for the reader.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -222,11 +223,20 @@ impl Driver {
             }
             Output::Keep(rows) => {
                 let kept: Vec<KeptChannel> = rows.iter().cloned().map(KeptChannel).collect();
-                self.keeper.keep(&kept);
+                self.keep(&kept);
                 self.found.push_back(Input::Kept(rows));
             }
             Output::Fact(fact) => self.fact(fact),
             Output::Notice(notice) => self.notice(&notice),
+        }
+    }
+
+    /// What the caller's keeper does wrong costs places on the platform, and no notification.
+    fn keep(&mut self, kept: &[KeptChannel]) {
+        let keeper = &mut self.keeper;
+        if catch_unwind(AssertUnwindSafe(|| keeper.keep(kept))).is_err() {
+            let text = "the keeper panicked: a restart may not know the channels";
+            self.told_seldom("keeper", text, true, Reason::Machine);
         }
     }
 
