@@ -155,7 +155,7 @@ impl Client {
         let row = self
             .channels
             .get(&slot)
-            .filter(|c| !c.subs.is_empty() || !c.told.is_empty() || c.resync || c.unsure)
+            .filter(|c| c.resync || c.books.may_hold())
             .and_then(Channel::row);
         if let Some(row) = row {
             let out = self.abandoned.add(row, precedes, now);

@@ -10,7 +10,7 @@
 
 use super::Output;
 use super::calls::{ChannelRef, Purpose};
-use super::channel::{Channel, Phase, Sub};
+use super::channel::{Channel, Phase};
 use super::client::{Client, Spare, bit};
 use super::limits::{OPEN_AHEAD_PLACES, RETIRE_PATIENCE, SPARE_KEPT};
 use super::pacing::Priority;
@@ -68,8 +68,8 @@ impl Client {
                     && channel.next.is_none();
                 let most = channel
                     .room
-                    .allows(channel.unconfirmed().saturating_sub(placed));
-                if !usable || channel.subs.len() >= self.capacity() || placed >= most {
+                    .allows(channel.books.unconfirmed().saturating_sub(placed));
+                if !usable || channel.books.len() >= self.capacity() || placed >= most {
                     break;
                 }
                 let Some((rank, topic)) = self.waiting.first() else {
@@ -89,7 +89,7 @@ impl Client {
     /// Places on one channel, if it serves or soon will.
     fn places_on(&self, c: &Channel) -> usize {
         match c.takes_topics() && !c.suspect && c.hopeful() {
-            true => self.capacity().saturating_sub(c.subs.len()),
+            true => self.capacity().saturating_sub(c.books.len()),
             false => 0,
         }
     }
@@ -106,7 +106,7 @@ impl Client {
         self.channels
             .values()
             .filter(lasting)
-            .map(|c| self.capacity().saturating_sub(c.subs.len()))
+            .map(|c| self.capacity().saturating_sub(c.books.len()))
             .sum()
     }
 
@@ -175,7 +175,7 @@ impl Client {
 
     fn close_empty(&mut self, now: Now) {
         for channel in self.channels.values_mut() {
-            if channel.subs.is_empty() && channel.phase == Phase::Open {
+            if channel.books.is_empty() && channel.phase == Phase::Open {
                 channel.empty_since.get_or_insert(now.mono);
             } else {
                 channel.empty_since = None;
@@ -223,19 +223,14 @@ impl Client {
         let Some(channel) = self.channels.get(&slot) else {
             return;
         };
-        let topics: Vec<(Topic, Sub)> = channel.subs.iter().map(|(t, s)| (t.clone(), *s)).collect();
-        for (topic, sub) in topics {
+        let topics: Vec<Topic> = channel.books.topics().cloned().collect();
+        for topic in topics {
             let Some(channel) = self.channels.get_mut(&slot) else {
                 return;
             };
-            channel.blamed.remove(&topic);
-            match sub {
-                Sub::Want | Sub::Live => {
-                    if channel.shed(&topic) {
-                        self.detach(&topic, slot);
-                    }
-                }
-                Sub::Sent | Sub::Drop | Sub::DropSent => {}
+            channel.books.spoken_of(&topic);
+            if channel.books.shed(&topic) {
+                self.detach(&topic, slot);
             }
         }
         self.close_if_emptied(slot);
@@ -247,7 +242,7 @@ impl Client {
             return;
         };
         if channel.retiring()
-            && channel.subs.is_empty()
+            && channel.books.is_empty()
             && !std::mem::replace(&mut channel.dead, true)
         {
             let sockets: Vec<_> = [channel.socket, channel.next, channel.old]

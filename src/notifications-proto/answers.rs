@@ -30,7 +30,7 @@ impl Client {
         if let Some((channel, topics)) = self.calls.adding(call)
             && let Some(c) = channel.of_mut(&mut self.channels)
         {
-            c.adding.ended(topics);
+            c.books.adding_ended(topics);
         }
         match self
             .calls

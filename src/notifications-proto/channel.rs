@@ -1,4 +1,4 @@
-//! One channel's books: its life, its sockets, and what is subscribed on it.
+//! One channel: its life, its sockets, and its [`Books`].
 //!
 //! ```text
 //!            create              opened
@@ -12,13 +12,12 @@
 //! It may not decide anything: who goes where, and when a channel ends, is
 //! decided by [`super::allocation`] and [`super::rollover`].
 //!
-//! Invariant: `want` and `drop` name exactly the topics for which a message
-//! has to be sent; every topic in a batch under way is in `subs`.
+//! Invariant: what stands on it is in its books and nowhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::limits::{CHANNEL_LIFE, EMPTY_CHANNEL_KEPT, NOTING_PATIENCE, TOPICS_PER_MESSAGE_MAX};
+use super::books::{Books, Sub};
+use super::limits::{CHANNEL_LIFE, EMPTY_CHANNEL_KEPT, NOTING_PATIENCE};
 use super::reasons::Why;
 use super::room::Room;
 use super::session::SocketRef;
@@ -51,21 +50,6 @@ impl Term {
     pub(super) fn over(self, now: Now) -> bool {
         self.left(now).is_zero()
     }
-}
-
-/// Where a topic stands on one channel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Sub {
-    /// To be subscribed.
-    Want,
-    /// Subscribe sent.
-    Sent,
-    /// Confirmed on this channel.
-    Live,
-    /// To be unsubscribed.
-    Drop,
-    /// Unsubscribe sent.
-    DropSent,
 }
 
 /// Where a channel stands.
@@ -111,42 +95,6 @@ pub(super) enum Renew {
     ReadingLast,
 }
 
-/// A message under way.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Batch {
-    pub(super) subscribe: bool,
-    pub(super) topics: Vec<Topic>,
-}
-
-/// Topics that are being added over REST; several calls may add the same one.
-#[derive(Default, Debug)]
-pub(super) struct Adding(BTreeMap<Topic, u32>);
-
-impl Adding {
-    /// A call that adds these is made.
-    pub(super) fn began(&mut self, topics: &[Topic]) {
-        for topic in topics {
-            *self.0.entry(topic.clone()).or_default() += 1;
-        }
-    }
-
-    /// It was answered.
-    pub(super) fn ended(&mut self, topics: &[Topic]) {
-        for topic in topics {
-            if let Some(calls) = self.0.get_mut(topic) {
-                *calls -= 1;
-                if *calls == 0 {
-                    self.0.remove(topic);
-                }
-            }
-        }
-    }
-
-    fn has(&self, topic: &Topic) -> bool {
-        self.0.contains_key(topic)
-    }
-}
-
 /// One channel.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -179,19 +127,7 @@ pub(super) struct Channel {
     pub(super) old: Option<SocketRef>,
     /// It was told to close.
     pub(super) old_told: bool,
-    pub(super) subs: BTreeMap<Topic, Sub>,
-    /// Topics that the platform may hold on this channel: a subscribe for them was sent, or
-    /// it said so, and nothing has taken them off since.
-    pub(super) told: BTreeSet<Topic>,
-    pub(super) want: BTreeSet<Topic>,
-    pub(super) drop: BTreeSet<Topic>,
-    pub(super) flight: BTreeMap<u64, Batch>,
-    /// Topics that are being added over REST: they are not taken off before that is answered.
-    pub(super) adding: Adding,
-    /// It may hold topics of an earlier run: that could not be found out.
-    pub(super) unsure: bool,
-    /// Topics of refused messages, being asked about over REST.
-    pub(super) blamed: BTreeSet<Topic>,
+    pub(super) books: Books,
     pub(super) attempts: u32,
     /// Sockets in a row that ended in silence.
     pub(super) silences: u32,
@@ -220,8 +156,6 @@ pub(super) struct Channel {
     pub(super) reopen_at: Option<Mono>,
     pub(super) closing_until: Option<Mono>,
     pub(super) reopens_failed: u32,
-    /// Topics in one unsubscribe: fewer after a refusal, which may be about one of them alone.
-    pub(super) drop_most: usize,
     /// What the platform says of its room.
     pub(super) room: Room,
     /// Kept from an earlier run: which topics it holds is not known yet.
@@ -256,14 +190,7 @@ impl Channel {
             next: None,
             old: None,
             old_told: false,
-            subs: BTreeMap::new(),
-            told: BTreeSet::new(),
-            want: BTreeSet::new(),
-            drop: BTreeSet::new(),
-            flight: BTreeMap::new(),
-            adding: Adding::default(),
-            unsure: false,
-            blamed: BTreeSet::new(),
+            books: Books::new(),
             attempts: 0,
             silences: 0,
             served: false,
@@ -283,7 +210,6 @@ impl Channel {
             reopen_at: None,
             closing_until: None,
             reopens_failed: 0,
-            drop_most: TOPICS_PER_MESSAGE_MAX,
             room: Room::Open,
             resync: false,
             resync_from: now,
@@ -357,12 +283,6 @@ impl Channel {
             && !self.retiring()
     }
 
-    /// Topics put on it that the platform has not spoken about.
-    pub(super) fn unconfirmed(&self) -> usize {
-        let sent = self.flight.values().filter(|b| b.subscribe);
-        self.want.len() + self.blamed.len() + sent.map(|b| b.topics.len()).sum::<usize>()
-    }
-
     /// Since when it is empty, if it is one that is closed for that alone.
     pub(super) fn idle_since(&self) -> Option<Mono> {
         let spare = self.successor.is_none() && self.successor_of.is_none() && !self.retiring();
@@ -377,139 +297,10 @@ impl Channel {
     /// Adds a topic to be subscribed.
     pub(super) fn add(&mut self, topic: &Topic) {
         self.empty_since = None;
-        match self.subs.get(topic) {
-            Some(Sub::Sent | Sub::Live | Sub::DropSent) => {}
-            _ => {
-                self.drop.remove(topic);
-                self.subs.insert(topic.clone(), Sub::Want);
-                self.want.insert(topic.clone());
-            }
-        }
-    }
-
-    /// Takes a topic off the channel; true if nothing of it is left there.
-    pub(super) fn shed(&mut self, topic: &Topic) -> bool {
-        match self.subs.get(topic) {
-            None => true,
-            Some(Sub::Want) if !self.told.contains(topic) => {
-                self.forget(topic);
-                true
-            }
-            // A subscribe under way is undone when it is confirmed.
-            Some(Sub::Sent | Sub::DropSent | Sub::Drop) => false,
-            // Waiting to be subscribed once more, it may be there from before.
-            Some(Sub::Live | Sub::Want) => {
-                self.want.remove(topic);
-                self.subs.insert(topic.clone(), Sub::Drop);
-                self.drop.insert(topic.clone());
-                false
-            }
-        }
-    }
-
-    /// Removes every trace of a topic from the books.
-    pub(super) fn forget(&mut self, topic: &Topic) {
-        self.subs.remove(topic);
-        self.told.remove(topic);
-        self.want.remove(topic);
-        self.drop.remove(topic);
-        self.blamed.remove(topic);
-    }
-
-    /// The next message to send: unsubscribes first, they make room.
-    pub(super) fn next_batch(&mut self) -> Option<Batch> {
-        let adding = &self.adding;
-        let off = self.drop.iter().filter(|t| !adding.has(t));
-        let mut topics: Vec<Topic> = off.take(self.drop_most).cloned().collect();
-        let subscribe = topics.is_empty();
-        if subscribe {
-            topics.extend(self.want.iter().take(TOPICS_PER_MESSAGE_MAX).cloned());
-        }
-        for topic in &topics {
-            if subscribe {
-                self.want.remove(topic);
-            } else {
-                self.drop.remove(topic);
-            }
-        }
-        if topics.is_empty() {
-            return None;
-        }
-        for topic in &topics {
-            let Some(sub) = self.subs.get_mut(topic) else {
-                continue;
-            };
-            match (subscribe, *sub) {
-                (true, Sub::Want) => {
-                    *sub = Sub::Sent;
-                    self.told.insert(topic.clone());
-                }
-                (false, Sub::Drop) => *sub = Sub::DropSent,
-                // Live topics in `want` are subscribed again to extend the channel's life.
-                _ => {}
-            }
-        }
-        Some(Batch { subscribe, topics })
-    }
-
-    /// The socket is gone: what was under way has to be sent again, what was live
-    /// has to be confirmed again. Gives the topics that were live.
-    pub(super) fn unsettle(&mut self) -> Vec<Topic> {
-        let mut were_live = Vec::new();
-        self.flight.clear();
-        for (topic, sub) in &mut self.subs {
-            match sub {
-                Sub::Live => {
-                    were_live.push(topic.clone());
-                    *sub = Sub::Want;
-                }
-                Sub::Sent => *sub = Sub::Want,
-                Sub::DropSent => *sub = Sub::Drop,
-                Sub::Want | Sub::Drop => {}
-            }
-            if *sub == Sub::Want && !self.blamed.contains(topic) {
-                self.want.insert(topic.clone());
-            } else if *sub == Sub::Drop {
-                self.drop.insert(topic.clone());
-            }
-        }
-        were_live
-    }
-
-    /// Every live topic is to be subscribed once more, staying live meanwhile.
-    pub(super) fn resubscribe(&mut self) {
-        for (topic, sub) in &self.subs {
-            if *sub == Sub::Live {
-                self.want.insert(topic.clone());
-            }
-        }
-    }
-
-    /// Nothing is waiting to be subscribed, under way or being asked about.
-    pub(super) fn settled(&self) -> bool {
-        self.want.is_empty() && self.blamed.is_empty() && !self.flight.values().any(|b| b.subscribe)
-    }
-
-    /// Topics that are on it or on their way to it. What an earlier run left on it, and
-    /// what is being given up, comes on top.
-    pub(super) fn kept(&self) -> usize {
-        let going = |s: &&Sub| !matches!(s, Sub::Drop | Sub::DropSent);
-        self.subs.values().filter(going).count()
-    }
-
-    /// The same without a look at each topic: what is being taken off is under way, or about
-    /// to be.
-    pub(super) fn staying(&self) -> usize {
-        let off = self.flight.values().filter(|b| !b.subscribe);
-        let going = self.drop.len() + off.map(|b| b.topics.len()).sum::<usize>();
-        self.subs.len().saturating_sub(going)
+        self.books.add(topic);
     }
 
     pub(super) fn live(&self, topic: &Topic) -> bool {
-        self.phase == Phase::Open && self.subs.get(topic) == Some(&Sub::Live)
-    }
-
-    pub(super) fn flight_has(&self, topic: &Topic) -> bool {
-        self.flight.values().any(|b| b.topics.contains(topic))
+        self.phase == Phase::Open && self.books.get(topic) == Some(Sub::Live)
     }
 }

@@ -12,7 +12,7 @@ use super::abandoned::Abandoned;
 use super::answers::astray;
 use super::calls::{Calls, Purpose};
 use super::channel::{Channel, Phase, Renew, Term};
-use super::limits::{CHANNELS_MAX, FETCHES_MAX, MESSAGES_IN_FLIGHT_MAX, REATTACH_PATIENCE};
+use super::limits::{CHANNELS_MAX, FETCHES_MAX, REATTACH_PATIENCE};
 use super::pacing::{Budget, Priority};
 use super::rest::Op;
 use super::rhythm::Rhythm;
@@ -327,7 +327,7 @@ impl Client {
             if let Some((channel, topics)) = self.calls.adding(ready.call)
                 && let Some(c) = channel.of_mut(&mut self.channels)
             {
-                c.adding.began(topics);
+                c.books.adding_began(topics);
             }
             self.out.push_back(Output::Call {
                 call: ready.call,
@@ -358,16 +358,11 @@ impl Client {
                 continue;
             }
             // While a second socket takes over, what is new waits for it.
-            if channel.next.is_some() || (channel.want.is_empty() && channel.drop.is_empty()) {
+            if channel.next.is_some() || !channel.books.has_mail() {
                 continue;
             }
-            if channel.drop.is_empty() && channel.flight.values().all(|b| b.subscribe) {
-                channel.drop_most = super::TOPICS_PER_MESSAGE_MAX;
-            }
-            while channel.flight.len() < MESSAGES_IN_FLIGHT_MAX {
-                let Some(batch) = channel.next_batch() else {
-                    break;
-                };
+            channel.books.drop_in_large_lots();
+            while let Some(batch) = channel.books.take_batch(self.ticket + 1) {
                 self.ticket += 1;
                 let ticket = self.ticket;
                 let topics = batch.topics.clone();
@@ -376,7 +371,6 @@ impl Client {
                 } else {
                     session::Order::Unsubscribe { ticket, topics }
                 };
-                channel.flight.insert(ticket, batch);
                 self.out.push_back(Output::Session { socket, order });
             }
         }

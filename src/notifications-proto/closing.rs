@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::Output;
-use super::channel::{Channel, Phase, Replace, Sub};
+use super::channel::{Channel, Phase, Replace};
 use super::client::Client;
 use super::reasons::{Suspicion, Why};
 use super::rollover::LAST_MOMENT;
@@ -108,27 +108,7 @@ impl Client {
         if channel.phase != Phase::Open && !channel.retiring() {
             channel.phase = Phase::Open;
         }
-        // What was under way on the first socket is sent again; what is live is
-        // confirmed again, and stays live: subscriptions belong to the channel.
-        channel.flight.clear();
-        let mut want = Vec::new();
-        let mut drop = Vec::new();
-        for (topic, sub) in &mut channel.subs {
-            match sub {
-                Sub::Sent => {
-                    *sub = Sub::Want;
-                    want.push(topic.clone());
-                }
-                Sub::DropSent => {
-                    *sub = Sub::Drop;
-                    drop.push(topic.clone());
-                }
-                _ => {}
-            }
-        }
-        channel.want.extend(want);
-        channel.drop.extend(drop);
-        channel.resubscribe();
+        channel.books.resend();
         self.totals.handovers += 1;
         if let Some(socket) = earlier {
             self.out.push_back(Output::Session {

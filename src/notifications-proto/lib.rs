@@ -7,7 +7,7 @@
 //! "watch this topic" and hears "topic is live", "event", "gap in these topics".
 //!
 //! Reading order: [`client`] is the door, behind it what happens to topics, on
-//! sockets and by answers; [`channel`] one channel's books;
+//! sockets and by answers; [`channel`] one channel, `books` what is subscribed on it;
 //! [`connect_uri`] where a channel may lead; [`allocation`] which topic goes where;
 //! `waiting` who waits for a place; [`life`] how long channels last; [`rhythm`] how seldom heartbeats come; [`way`]
 //! whether sockets can be had at all; `reasons` why something is done about a channel; [`rollover`] hand-over, `closing` what
@@ -22,6 +22,7 @@
 pub mod abandoned;
 pub mod allocation;
 mod answers;
+mod books;
 pub mod calls;
 pub mod channel;
 pub mod client;

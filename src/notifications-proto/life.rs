@@ -11,11 +11,11 @@
 //! Invariant: a channel that serves topics has confirmed something within
 //! [`PROBE_AFTER`] and the patience for one answer, or is being asked.
 
-use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
+use super::books::Batch;
 use super::calls::{ChannelRef, Purpose};
-use super::channel::{Batch, Channel, Phase, Renew, Replace, Sub, Term};
+use super::channel::{Channel, Phase, Renew, Replace, Term};
 use super::client::Client;
 use super::limits::{CHANNEL_LIFE, PROBE_AFTER, TOKEN_LEAD_MAX};
 use super::reasons::{Suspicion, Why};
@@ -76,10 +76,8 @@ impl Channel {
         let idle = self.phase == Phase::Open
             && !self.suspect
             && self.next.is_none()
-            && self.want.is_empty()
-            && self.drop.is_empty()
-            && self.flight.is_empty()
-            && self.subs.values().any(|s| *s == Sub::Live);
+            && self.books.quiet()
+            && self.books.live().next().is_some();
         idle.then(|| self.answered + PROBE_AFTER)
     }
 
@@ -133,7 +131,7 @@ impl Client {
             {
                 channel.renew = Renew::Reading;
             }
-            Renew::Resubscribing if channel.phase == Phase::Open && channel.settled() => {
+            Renew::Resubscribing if channel.phase == Phase::Open && channel.books.settled() => {
                 channel.renew = Renew::ReadingAgain;
             }
             _ => {}
@@ -176,7 +174,7 @@ impl Client {
             channel.renew = match (channel.renew, extended) {
                 (Renew::Reading | Renew::ReadingAgain | Renew::ReadingLast, true) => Renew::Idle,
                 (Renew::Reading, false) => {
-                    channel.resubscribe();
+                    channel.books.resubscribe();
                     Renew::Resubscribing
                 }
                 (Renew::ReadingAgain, false) => {
@@ -206,8 +204,7 @@ impl Client {
         let Some(c) = self.channels.get_mut(&slot) else {
             return;
         };
-        let live = c.subs.iter().filter(|(_, s)| **s == Sub::Live);
-        let topics: Vec<Topic> = live.map(|(t, _)| t.clone()).collect();
+        let topics: Vec<Topic> = c.books.live().cloned().collect();
         let Some(id) = c.id.clone().filter(|_| !topics.is_empty()) else {
             c.renew = Renew::ReadingLast;
             return;
@@ -231,7 +228,7 @@ impl Client {
             if !self
                 .channels
                 .get(&channel.slot)
-                .is_some_and(|c| c.subs.contains_key(&topic))
+                .is_some_and(|c| c.books.has(&topic))
             {
                 self.take_off(channel.slot, topic);
             }
@@ -247,19 +244,6 @@ impl Client {
         if channel.probe_due().is_none_or(|at| at > now.mono) {
             return;
         }
-        let live = |(t, s): (&Topic, &Sub)| (*s == Sub::Live).then(|| t.clone());
-        let after = channel.probed.take();
-        let next = after
-            .and_then(|last| {
-                channel
-                    .subs
-                    .range((Excluded(last), Unbounded))
-                    .find_map(live)
-            })
-            .or_else(|| channel.subs.iter().find_map(live));
-        if let Some(topic) = next {
-            channel.want.insert(topic.clone());
-            channel.probed = Some(topic);
-        }
+        channel.probed = channel.books.probe(channel.probed.take());
     }
 }

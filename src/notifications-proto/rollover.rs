@@ -15,7 +15,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::channel::{Channel, Phase, Renew, Replace, Sub, Term};
+use super::channel::{Channel, Phase, Renew, Replace, Term};
 use super::client::{Client, Entry};
 use super::closing::last_moment;
 use super::limits::{HANDOVER_LINGER, HANDOVER_PATIENCE, HANDOVER_PAUSE_MAX, RETIRE_PATIENCE};
@@ -123,10 +123,10 @@ impl Client {
                         let Some(channel) = self.channels.get(&slot) else {
                             return;
                         };
-                        let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
+                        let topics: Vec<Topic> = channel.books.topics().cloned().collect();
                         for topic in topics {
                             if let Some(channel) = self.channels.get_mut(&slot) {
-                                channel.forget(&topic);
+                                channel.books.forget(&topic);
                             }
                             self.detach(&topic, slot);
                         }
@@ -150,7 +150,7 @@ impl Client {
                     }
                 } else if let Some(old) = channel
                     .old
-                    .filter(|_| channel.next.is_none() && channel.settled())
+                    .filter(|_| channel.next.is_none() && channel.books.settled())
                     && !std::mem::replace(&mut channel.old_told, true)
                 {
                     self.out.push_back(Output::Session {
@@ -181,7 +181,7 @@ impl Client {
         });
         // What its successor has was perhaps missed before the successor had it.
         let handing_over = channel.successor.is_some();
-        let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
+        let topics: Vec<Topic> = channel.books.topics().cloned().collect();
         let (mut lost, mut doubted) = (Vec::new(), Vec::new());
         for topic in topics {
             let live = self
@@ -217,16 +217,8 @@ impl Client {
         let Some(channel) = self.channels.get(&slot) else {
             return;
         };
-        let live: Vec<Topic> = channel
-            .subs
-            .iter()
-            .filter(|(_, s)| **s == Sub::Live)
-            .map(|(t, _)| t.clone())
-            .collect();
-        let doubted: Vec<Topic> = live
-            .into_iter()
-            .filter(|t| self.topics.get(t).is_some_and(|e| e.reported))
-            .collect();
+        let reported = |t: &&Topic| self.topics.get(*t).is_some_and(|e| e.reported);
+        let doubted: Vec<Topic> = channel.books.live().filter(reported).cloned().collect();
         self.doubt(slot, doubted, cause, now);
     }
 
@@ -238,8 +230,8 @@ impl Client {
             return;
         };
         let doubted: Vec<Topic> = channel
-            .subs
-            .keys()
+            .books
+            .topics()
             .filter(|t| self.topics.get(*t).is_some_and(|e| e.wanted && e.reported))
             .cloned()
             .collect();
@@ -279,7 +271,7 @@ impl Client {
                 continue;
             };
             let overdue = self.handover_due(channel) <= now.mono;
-            if channel.phase == Phase::Open && channel.settled() {
+            if channel.phase == Phase::Open && channel.books.settled() {
                 if self.lingers(predecessor, now) {
                     continue;
                 }
@@ -337,7 +329,12 @@ impl Client {
         ) else {
             return;
         };
-        let left: Vec<Topic> = old.subs.keys().filter(|t| !new.live(t)).cloned().collect();
+        let left: Vec<Topic> = old
+            .books
+            .topics()
+            .filter(|t| !new.live(t))
+            .cloned()
+            .collect();
         let mut lost = Vec::new();
         for topic in left {
             let elsewhere = self.live_elsewhere(&topic, predecessor);
@@ -409,13 +406,8 @@ impl Client {
     }
 
     fn wanted_on<'a>(&'a self, channel: &'a Channel) -> impl Iterator<Item = &'a Topic> {
-        let on = |s: &Sub| matches!(s, Sub::Want | Sub::Sent | Sub::Live);
-        let wanted = |t: &Topic| self.topics.get(t).is_some_and(Entry::stays);
-        channel
-            .subs
-            .iter()
-            .filter(move |(t, s)| on(s) && wanted(t))
-            .map(|(t, _)| t)
+        let wanted = |t: &&Topic| self.topics.get(*t).is_some_and(Entry::stays);
+        channel.books.staying().filter(wanted)
     }
 
     /// The most urgent channel for which something is to be done now: first those that watch
@@ -424,7 +416,7 @@ impl Client {
         self.to_replace()
             .filter_map(|(c, r)| self.step(c, r, now).map(|(at, step)| (c, r, at, step)))
             .filter(|(_, _, at, _)| *at <= now.mono)
-            .min_by_key(|(c, r, ..)| (!c.suspect, r.by, Reverse(c.subs.len()), c.slot))
+            .min_by_key(|(c, r, ..)| (!c.suspect, r.by, Reverse(c.books.len()), c.slot))
             .map(|(c, r, _, step)| (c.slot, r, step))
     }
 

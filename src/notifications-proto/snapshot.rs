@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::channel::{Channel, Phase, Sub};
+use super::books::Sub;
+use super::channel::Phase;
 use super::client::Client;
 use super::rest::OpKind;
 use super::waiting::Rank;
@@ -137,7 +138,7 @@ impl Client {
                 Phase::Waiting(_) => ChannelState::Lost,
                 Phase::Retiring(_) => ChannelState::Retiring,
             },
-            topics: c.subs.len(),
+            topics: c.books.len(),
             capacity,
             age: now.wall.since(c.created_at),
             heard: c.heard.map(|t| now.mono.since(t)),
@@ -154,7 +155,7 @@ impl Client {
             .channels
             .values()
             .filter(free_now)
-            .map(|c| capacity.saturating_sub(c.subs.len()))
+            .map(|c| capacity.saturating_sub(c.books.len()))
             .sum();
         let held = self.token.current(now);
         // Nothing is known of the way while nobody wants to go it.
@@ -222,10 +223,8 @@ impl Client {
     /// Channels in the table, and the most topics on one of them: both bounded by the settings.
     #[must_use]
     pub fn held(&self) -> (usize, usize) {
-        (
-            self.channels.len(),
-            self.channels.values().map(Channel::kept).max().unwrap_or(0),
-        )
+        let kept = self.channels.values().map(|c| c.books.kept());
+        (self.channels.len(), kept.max().unwrap_or(0))
     }
 
     /// Checks the books against each other; a sentence for the first thing that is wrong.
@@ -241,8 +240,9 @@ impl Client {
             return Err(format!("{} calls wait", self.calls.waiting()));
         }
         for c in self.channels.values() {
-            if c.kept() > self.settings.topics_per_channel {
-                return Err(format!("{} topics on channel {}", c.kept(), c.slot));
+            c.books.audit()?;
+            if c.books.kept() > self.settings.topics_per_channel {
+                return Err(format!("{} topics on channel {}", c.books.kept(), c.slot));
             }
         }
         let mut listed = 0;
@@ -253,12 +253,12 @@ impl Client {
                 slots &= slots - 1;
                 listed += 1;
                 let channel = self.channels.get(&slot);
-                let Some((c, sub)) = channel.and_then(|c| Some((c, c.subs.get(topic)?))) else {
+                let Some((c, sub)) = channel.and_then(|c| Some((c, c.books.get(topic)?))) else {
                     return Err(format!(
                         "{topic} is not on channel {slot}, where it should be"
                     ));
                 };
-                live |= c.phase == Phase::Open && *sub == Sub::Live;
+                live |= c.phase == Phase::Open && sub == Sub::Live;
             }
             let on = entry.slots;
             if entry.wanted && (on == 0) != self.waiting.contains(entry.seq) {
@@ -272,7 +272,7 @@ impl Client {
             }
         }
         // Each is where its entry says: if there are no more, it is only there.
-        let held: usize = self.channels.values().map(|c| c.subs.len()).sum();
+        let held: usize = self.channels.values().map(|c| c.books.len()).sum();
         match held == listed {
             true => Ok(()),
             false => Err(format!(

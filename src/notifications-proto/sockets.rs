@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::CallId;
 use super::abandoned::Abandoned;
+use super::books::Sub;
 use super::calls::{ChannelRef, Purpose};
-use super::channel::{Channel, Phase, Renew, Sub};
+use super::channel::{Channel, Phase, Renew};
 use super::client::{Client, Entry, bit};
 use super::limits::{CHANNELS_MAX, RETIRE_PATIENCE};
 use super::reasons::{Death, Suspicion};
@@ -72,7 +73,7 @@ impl Client {
             session::Fact::Subscribed { ticket } | session::Fact::Unsubscribed { ticket } => {
                 channel.unanswered = 0;
                 channel.answered = now.mono;
-                if let Some(batch) = channel.flight.remove(&ticket) {
+                if let Some(batch) = channel.books.answered(ticket) {
                     if batch.subscribe && !channel.is_probe(&batch) {
                         channel.room.added();
                     }
@@ -88,7 +89,7 @@ impl Client {
                 if result != 0 {
                     channel.answered = now.mono;
                 }
-                if let Some(batch) = channel.flight.remove(&ticket) {
+                if let Some(batch) = channel.books.answered(ticket) {
                     self.refused(socket.slot, batch, &confirmed, result, &message, now);
                 }
             }
@@ -263,7 +264,7 @@ impl Client {
         };
         // It may have gone before its successor had what it has now.
         let handing_over = channel.successor.is_some();
-        let were_live = channel.unsettle();
+        let were_live = channel.books.unsettle();
         let (mut lost, mut doubted) = (Vec::new(), Vec::new());
         for topic in were_live {
             let elsewhere = self.live_elsewhere(&topic, slot);
@@ -331,8 +332,8 @@ impl Client {
             let channel = channel.of(channels);
             topics.retain(|t| {
                 channel.is_some_and(|c| match purpose {
-                    Purpose::Extend(..) => c.subs.get(t) == Some(&Sub::Live),
-                    _ => c.blamed.contains(t) && c.subs.get(t) != Some(&Sub::Drop),
+                    Purpose::Extend(..) => c.books.get(t) == Some(Sub::Live),
+                    _ => c.books.blames(t),
                 })
             });
         });
@@ -384,14 +385,8 @@ impl Client {
             .into_iter()
             .flatten()
             .collect();
-        let topics: Vec<Topic> = channel.subs.keys().cloned().collect();
+        let topics = channel.books.close();
         let (successor, predecessor) = (channel.successor.take(), channel.successor_of.take());
-        channel.subs.clear();
-        channel.told.clear();
-        channel.want.clear();
-        channel.drop.clear();
-        channel.flight.clear();
-        channel.blamed.clear();
         if sockets.is_empty() {
             self.channels.remove(&slot);
         } else {

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::books::Batch;
 use super::calls::{ChannelRef, Purpose};
-use super::channel::{Batch, Channel, Phase, Sub};
+use super::channel::{Channel, Phase};
 use super::client::{Client, Entry, bit};
 use super::limits::{CHANNELS_MAX, RESYNC_PAUSE, RESYNC_SOON};
 use super::reasons::Death;
@@ -57,19 +58,7 @@ impl Client {
                 if channel.retiring() {
                     continue;
                 }
-                if channel.subs.get(&topic) == Some(&Sub::Drop) && !channel.flight_has(&topic) {
-                    channel.drop.remove(&topic);
-                    // Not sent yet: it was live and still is, if the socket is.
-                    let sub = if channel.phase == Phase::Open {
-                        Sub::Live
-                    } else {
-                        Sub::Want
-                    };
-                    channel.subs.insert(topic.clone(), sub);
-                    if sub == Sub::Want {
-                        channel.want.insert(topic.clone());
-                    }
-                }
+                channel.books.keep(&topic, channel.phase == Phase::Open);
                 live |= channel.live(&topic) && !channel.suspect;
             }
         }
@@ -97,7 +86,11 @@ impl Client {
     /// Has a topic taken off the channels that have it in their books.
     pub(super) fn take_off_channels(&mut self, topic: &Topic, slots: u32) {
         for slot in 1..=CHANNELS_MAX {
-            if slots & bit(slot) != 0 && self.channels.get_mut(&slot).is_none_or(|c| c.shed(topic))
+            if slots & bit(slot) != 0
+                && self
+                    .channels
+                    .get_mut(&slot)
+                    .is_none_or(|c| c.books.shed(topic))
             {
                 self.detach(topic, slot);
             }
@@ -142,25 +135,20 @@ impl Client {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
-        channel.blamed.remove(topic);
+        channel.books.spoken_of(topic);
         if channel.phase != Phase::Open && !channel.retiring() {
             // REST said so, and the socket went meanwhile: the next one confirms it.
             return self.want_again(slot, topic);
         }
-        match channel.subs.get(topic) {
-            Some(Sub::Want | Sub::Sent) => {
-                channel.want.remove(topic);
-                channel.subs.insert(topic.clone(), Sub::Live);
-                channel.attempts = 0;
-            }
-            Some(Sub::Live) => channel.attempts = 0,
-            _ => return,
+        if !channel.books.confirm(topic) {
+            return;
         }
+        channel.attempts = 0;
         let retiring = channel.retiring();
         let suspect = channel.suspect;
         let wanted = self.topics.get(topic).is_some_and(Entry::stays);
         if !wanted || retiring {
-            channel.shed(topic);
+            channel.books.shed(topic);
         } else if !suspect {
             self.report_live(topic);
         }
@@ -183,14 +171,13 @@ impl Client {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return;
         };
-        if channel.subs.get(topic) != Some(&Sub::DropSent) {
+        if !channel.books.dropped(topic) {
             return;
         }
-        channel.forget(topic);
         let again = !channel.retiring()
             && channel.successor.is_none()
             && !channel.room.full()
-            && channel.kept() < self.settings.topics_per_channel;
+            && channel.books.kept() < self.settings.topics_per_channel;
         let wanted = self
             .topics
             .get(topic)
@@ -220,21 +207,11 @@ impl Client {
             // off if the platform spoke, and asked about again on the next socket if not.
             if result == 0 {
                 channel.unanswered += 1;
-                for topic in &batch.topics {
-                    if channel.subs.get(topic) == Some(&Sub::DropSent) {
-                        channel.subs.insert(topic.clone(), Sub::Drop);
-                        channel.drop.insert(topic.clone());
-                    }
-                }
+                channel.books.drop_again(&batch.topics, None);
             } else if batch.topics.len() > 1 {
                 // Perhaps one topic was not there, and none was removed: in smaller lots.
-                channel.drop_most = batch.topics.len().div_ceil(2);
-                for topic in &batch.topics {
-                    if channel.subs.get(topic) == Some(&Sub::DropSent) {
-                        channel.subs.insert(topic.clone(), Sub::Drop);
-                        channel.drop.insert(topic.clone());
-                    }
-                }
+                let half = batch.topics.len().div_ceil(2);
+                channel.books.drop_again(&batch.topics, Some(half));
             } else {
                 for topic in &batch.topics {
                     self.dropped(slot, topic);
@@ -250,35 +227,20 @@ impl Client {
                 .collect();
             if result == 0 {
                 channel.unanswered += 1;
-                for topic in &rest {
-                    if let Some(sub @ Sub::Sent) = channel.subs.get_mut(topic) {
-                        *sub = Sub::Want;
-                    }
-                    if matches!(channel.subs.get(topic), Some(Sub::Want | Sub::Live)) {
-                        channel.want.insert(topic.clone());
-                    }
-                }
+                channel.books.send_again(&rest);
             } else if channel.is_probe(&batch) {
                 // It was asked for an answer, and that is one; the topic is live already.
                 channel.unanswered = 0;
             } else if channel.retiring() {
                 // Nobody needs to know which: what may have come there goes.
-                for topic in rest {
-                    if let Some(sub @ (Sub::Want | Sub::Sent)) = channel.subs.get_mut(&topic) {
-                        *sub = Sub::Drop;
-                        channel.want.remove(&topic);
-                        channel.drop.insert(topic);
-                    }
+                for topic in &rest {
+                    channel.books.undo(topic);
                 }
             } else if let Some(id) = channel.id.clone()
                 && !rest.is_empty()
             {
                 channel.unanswered = 0;
-                for topic in &rest {
-                    if channel.subs.contains_key(topic) {
-                        channel.blamed.insert(topic.clone());
-                    }
-                }
+                channel.books.blame(&rest);
                 let name = channel.name();
                 let text = format!(
                     "a subscribe of {} topics was refused ({result} {message}); asking which",
@@ -317,7 +279,7 @@ impl Client {
                     if free && self.make_room(channel.slot) {
                         self.place(&state.topic, channel.slot);
                         if let Some(c) = self.channels.get_mut(&channel.slot) {
-                            c.told.insert(state.topic);
+                            c.books.held_already(state.topic);
                         }
                     } else if !c_holds(self.channels.get(&channel.slot), &state.topic) {
                         // Nobody wants it here: make room.
@@ -335,7 +297,7 @@ impl Client {
             // full, and emptied when it is given up.
             _ => {
                 c.resync = false;
-                c.unsure = true;
+                c.books.unsure();
             }
         }
     }
@@ -356,8 +318,7 @@ impl Client {
         entry.slots |= bit(slot);
         self.waiting.remove(entry.seq);
         if let Some(c) = self.channels.get_mut(&slot) {
-            c.subs.insert(topic.clone(), Sub::Drop);
-            c.drop.insert(topic);
+            c.books.take_off(&topic);
         }
     }
 
@@ -367,16 +328,12 @@ impl Client {
         let Some(channel) = self.channels.get_mut(&slot) else {
             return false;
         };
-        if channel.kept() < self.settings.topics_per_channel {
+        if channel.books.kept() < self.settings.topics_per_channel {
             return true;
         }
-        // What the platform holds there already would stay, and be in nobody's books.
-        let meant =
-            |t: &&Topic| channel.subs.get(*t) == Some(&Sub::Want) && !channel.told.contains(*t);
-        let Some(other) = channel.want.iter().find(meant).cloned() else {
+        let Some(other) = channel.books.displace() else {
             return false;
         };
-        channel.forget(&other);
         self.detach(&other, slot);
         true
     }
@@ -414,14 +371,9 @@ impl Client {
             Err(Failure::TooManyTopics) => {
                 c.room.refused(now.mono);
                 for topic in topics {
-                    c.blamed.remove(&topic);
-                    // It may be there from before, so it is taken off before it goes
-                    // elsewhere; what is live here was only to be confirmed.
-                    if matches!(c.subs.get(&topic), Some(Sub::Want | Sub::Sent)) {
-                        c.want.remove(&topic);
-                        c.drop.insert(topic.clone());
-                        c.subs.insert(topic, Sub::Drop);
-                    }
+                    // It may be there from before, so it is taken off before it goes elsewhere.
+                    c.books.spoken_of(&topic);
+                    c.books.undo(&topic);
                 }
             }
             Err(Failure::BadRequest { detail, .. } | Failure::Forbidden(detail)) => {
@@ -447,11 +399,7 @@ impl Client {
 
     pub(super) fn want_again(&mut self, slot: u8, topic: &Topic) {
         if let Some(channel) = self.channels.get_mut(&slot) {
-            channel.blamed.remove(topic);
-            if let Some(sub @ (Sub::Sent | Sub::Want)) = channel.subs.get_mut(topic) {
-                *sub = Sub::Want;
-                channel.want.insert(topic.clone());
-            }
+            channel.books.want_again(topic);
         }
     }
 
@@ -473,12 +421,11 @@ impl Client {
             // An earlier subscription may outlive the permission: it is taken off.
             match self.channels.get_mut(&slot) {
                 Some(channel) if channel.phase == Phase::Open => {
-                    channel.forget(topic);
-                    channel.subs.insert(topic.clone(), Sub::Drop);
-                    channel.drop.insert(topic.clone());
+                    channel.books.forget(topic);
+                    channel.books.take_off(topic);
                 }
                 Some(channel) => {
-                    channel.forget(topic);
+                    channel.books.forget(topic);
                     self.detach(topic, slot);
                 }
                 None => self.detach(topic, slot),
@@ -494,5 +441,5 @@ impl Client {
 }
 
 fn c_holds(channel: Option<&Channel>, topic: &Topic) -> bool {
-    channel.is_some_and(|c| c.subs.contains_key(topic))
+    channel.is_some_and(|c| c.books.has(topic))
 }

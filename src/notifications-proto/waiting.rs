@@ -122,7 +122,7 @@ impl Client {
             .channels
             .values()
             .filter(lasting)
-            .map(|c| capacity.saturating_sub(c.staying()))
+            .map(|c| capacity.saturating_sub(c.books.kept_about()))
             .sum();
         let max = usize::from(self.settings.max_channels);
         let barred = self.way.gated() || self.create_failures >= CREATE_FAILURES_LASTING;

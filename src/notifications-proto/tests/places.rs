@@ -199,14 +199,11 @@ fn books_that_do_not_agree_are_seen() {
         (
             "on a channel, not in the entry",
             tampered(|c| {
-                let on = |c: &&mut channel::Channel| c.subs.contains_key(&topic(3));
-                let state = c
-                    .channels
-                    .values()
-                    .find_map(|c| c.subs.get(&topic(3)).cloned());
+                let on = |c: &&mut channel::Channel| c.books.has(&topic(3));
+                let state = c.channels.values().find_map(|c| c.books.get(&topic(3)));
                 let other = c.channels.values_mut().find(|c| !on(c)).zip(state);
                 if let Some((other, state)) = other {
-                    other.subs.insert(topic(3), state);
+                    other.books.put(&topic(3), state);
                 }
             }),
         ),
@@ -214,8 +211,8 @@ fn books_that_do_not_agree_are_seen() {
             "live, and not subscribed",
             tampered(|c| {
                 for c in c.channels.values_mut() {
-                    if let Some(sub) = c.subs.get_mut(&topic(3)) {
-                        *sub = channel::Sub::Want;
+                    if c.books.has(&topic(3)) {
+                        c.books.put(&topic(3), books::Sub::Want);
                     }
                 }
             }),
