@@ -1,9 +1,10 @@
-//! How much the parts bear: the core alone, the store alone, the intake alone.
+//! How much the parts bear: the core alone, the store alone, the intake alone. What the whole
+//! bears is the other benchmark, `gateway`.
 //!
 //! ```text
-//! cargo bench                    everything, about a minute
-//! cargo bench -- store           only what has this in its name
-//! BENCH_DIR=/var/tmp cargo bench -- store    where the database lies
+//! cargo bench --bench throughput               everything, about a minute
+//! cargo bench --bench throughput -- store      only what has this in its name
+//! BENCH_DIR=/var/tmp cargo bench --bench throughput -- store    where the database lies
 //! ```
 //!
 //! Absolute numbers depend on the machine; what is compared is measured in the
