@@ -40,6 +40,8 @@ struct Given {
     until: Mono,
     next: Mono,
     tries: u32,
+    /// Of these: to take something off.
+    attempts: u32,
     /// The last answer was a good one that did not say whether it is empty: it is looked at.
     vague: bool,
     asked: bool,
@@ -90,6 +92,7 @@ impl Abandoned {
             until: now.mono + CHANNEL_LIFE,
             next: now.mono,
             tries: 0,
+            attempts: 0,
             vague: false,
             asked: false,
             unheard: false,
@@ -208,7 +211,7 @@ impl Client {
             if given.next <= now.mono && !std::mem::replace(&mut given.asked, true) {
                 let id = given.row.id.clone();
                 // Two ways, in turn: what keeps failing may be one of them alone.
-                let op = match given.tries % 2 {
+                let op = match given.attempts % 2 {
                     _ if given.vague => Op::Subscriptions(id.clone()),
                     0 => Op::Empty(id.clone()),
                     _ => Op::RemoveAll(id.clone()),
@@ -228,7 +231,9 @@ impl Client {
             return;
         };
         given.asked = false;
-        given.vague = matches!(outcome.result, Ok(Answer::Done));
+        let looked = given.vague;
+        given.attempts += u32::from(!looked);
+        given.vague = !looked && matches!(outcome.result, Ok(Answer::Done));
         let again = match &outcome.result {
             Ok(Answer::Topics(left)) => !left.is_empty(),
             // A good answer without a list may be a proxy's, as often as it comes.
@@ -249,6 +254,7 @@ impl Client {
         } else if outcome.result.is_ok() && !std::mem::replace(&mut given.emptied, true) {
             given.place = Place::No;
             given.tries = 0;
+            given.attempts = 0;
             given.next = now.mono + EMPTIED_FOR_GOOD;
         } else {
             list.remove(at);
