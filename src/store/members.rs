@@ -1,4 +1,5 @@
-//! Merging the members of an interaction at the top level.
+//! Merging the members of an interaction: at the top level, and what the desks of several agents
+//! have reported one level deeper.
 //!
 //! Works on the text: values, and the keys as they were spelled, come out byte
 //! for byte as they went in (numbers of any size, order, escapes). No I/O.
@@ -49,27 +50,55 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
 /// What a key says, whichever way it is spelled; a spelling that says nothing
 /// (half a surrogate pair) stands for itself.
-fn meaning<'a>(key: &'a RawValue) -> Cow<'a, str> {
-    match serde_json::from_str::<String>(key.get()) {
+fn meaning(key: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<String>(key) {
         Ok(text) => Cow::Owned(text),
-        Err(_) => Cow::Borrowed(key.get()),
+        Err(_) => Cow::Borrowed(key),
     }
 }
 
-/// `newer` merged over `present`. Without a readable object in `present` the result is
-/// `newer` exactly as it is.
+/// The member whose own members are merged, too: each agent's page reports under a name of its
+/// own in it, and none takes away what another has reported (design, sections 3 and 6).
+const SHARED: &str = "agentDesktop";
+
+/// `newer` merged over `present`: at the top level, and those of [`SHARED`] one level deeper.
+/// Without a readable object in `present` the result is `newer` exactly as it is.
 ///
 /// # Errors
 /// [`NotMerged`] if `newer` is not a JSON object, or the result grows beyond
 /// [`MEMBERS_BYTES_MAX`].
 pub fn merge(present: Option<&str>, newer: &str) -> Result<String, NotMerged> {
-    let Members(over) = serde_json::from_str(newer).map_err(|_| NotMerged::NoObject)?;
-    let Some(Ok(Members(mut members))) = present.map(serde_json::from_str::<Members<'_>>) else {
+    let over: Members<'_> = serde_json::from_str(newer).map_err(|_| NotMerged::NoObject)?;
+    let Some(Ok(members)) = present.map(serde_json::from_str::<Members<'_>>) else {
         return Ok(newer.to_owned());
     };
-    if over.is_empty() {
+    if over.0.is_empty() {
         return Ok(present.unwrap_or(newer).to_owned());
     }
+    let text = merged(members, over, |key, old, new| {
+        let (Ok(old), Ok(new)) = (serde_json::from_str(old), serde_json::from_str(new)) else {
+            // One of them is no object: the newer one stands, as any other member.
+            return None;
+        };
+        (key == SHARED).then(|| merged(old, new, |_, _, _| None))
+    });
+    match text.len() <= MEMBERS_BYTES_MAX {
+        true => Ok(text),
+        false => Err(NotMerged::TooLarge),
+    }
+}
+
+/// The text of `members` with `over` put in their place or behind them. `both` may make a value
+/// of the one that was there and the one that comes; else the one that comes stands.
+fn merged(
+    Members(members): Members<'_>,
+    Members(over): Members<'_>,
+    both: impl Fn(&str, &str, &str) -> Option<String>,
+) -> String {
+    let mut members: Vec<(&str, Cow<'_, str>)> = members
+        .into_iter()
+        .map(|(key, value)| (key.get(), Cow::Borrowed(value.get())))
+        .collect();
     let mut places: BTreeMap<Cow<'_, str>, usize> = members
         .iter()
         .enumerate()
@@ -77,32 +106,30 @@ pub fn merge(present: Option<&str>, newer: &str) -> Result<String, NotMerged> {
         .collect();
     for (key, value) in over {
         let next = members.len();
-        let place = *places.entry(meaning(key)).or_insert(next);
+        let place = *places.entry(meaning(key.get())).or_insert(next);
         match members.get_mut(place) {
-            Some(member) => member.1 = value,
-            None => members.push((key, value)),
+            Some((_, old)) => {
+                *old = match both(&meaning(key.get()), old, value.get()) {
+                    Some(made) => Cow::Owned(made),
+                    None => Cow::Borrowed(value.get()),
+                };
+            }
+            None => members.push((key.get(), Cow::Borrowed(value.get()))),
         }
     }
-    let size = members
-        .iter()
-        .map(|(k, v)| k.get().len() + v.get().len() + 2)
-        .sum::<usize>()
-        + 2;
-    if size > MEMBERS_BYTES_MAX {
-        return Err(NotMerged::TooLarge);
-    }
-    let mut text = String::with_capacity(size);
+    let size: usize = members.iter().map(|(k, v)| k.len() + v.len() + 2).sum();
+    let mut text = String::with_capacity(size + 2);
     text.push('{');
     for (i, (key, value)) in members.iter().enumerate() {
         if i > 0 {
             text.push(',');
         }
-        text.push_str(key.get());
+        text.push_str(key);
         text.push(':');
-        text.push_str(value.get());
+        text.push_str(value);
     }
     text.push('}');
-    Ok(text)
+    text
 }
 
 #[cfg(test)]
@@ -116,6 +143,36 @@ mod tests {
             r#"{"d":4,"a":[2],"b":null}"#,
         );
         assert_eq!(merged.unwrap(), r#"{"b":null,"a":[2],"c":3,"d":4}"#);
+    }
+
+    #[test]
+    fn what_two_agents_have_reported_lies_side_by_side() {
+        let present =
+            r#"{"topic":"x","agentDesktop":{"alice":{"n": 1.0,"k":"\u00e9"},"carol":[]}}"#;
+        let newer = r#"{"\u0061gentDesktop":{"bob":{"n":2},"al\u0069ce":{"m":3}},"other":{"a":1}}"#;
+        let both = merge(Some(present), newer).unwrap();
+        assert_eq!(
+            both,
+            r#"{"topic":"x","agentDesktop":{"alice":{"m":3},"carol":[],"bob":{"n":2}},"other":{"a":1}}"#
+        );
+        let again = merge(Some(&both), r#"{"other":{"b":2},"agentDesktop":{}}"#).unwrap();
+        assert_eq!(
+            again,
+            r#"{"topic":"x","agentDesktop":{"alice":{"m":3},"carol":[],"bob":{"n":2}},"other":{"b":2}}"#
+        );
+    }
+
+    #[test]
+    fn a_report_of_a_desk_that_is_no_object_stands_as_any_other_member() {
+        for (old, new) in [
+            (r#"{"a":1}"#, "null"),
+            ("\"text\"", r#"{"a":1}"#),
+            ("[1]", "[2]"),
+            (r#"{"a":1}"#, "[2]"),
+        ] {
+            let of = |value: &str| format!("{{\"agentDesktop\":{value}}}");
+            assert_eq!(merge(Some(&of(old)), &of(new)).unwrap(), of(new));
+        }
     }
 
     #[test]
