@@ -33,6 +33,11 @@
 //! and `status-N` answer requests behind a gate that lets only clean ones
 //! through (one short-lived thread for each connection, counted and capped).
 //!
+//! With several OAuth clients there is a *shard* for each: a core with its loop, channels, REST
+//! workers and forwarders, all drawn once above. In front of them a router decides once which
+//! conversation is whose ([`shell::router`]); behind them they share the store, whose thread
+//! commits for all together.
+//!
 //! # The queues
 //!
 //! | Queue | Bound | When full |

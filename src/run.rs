@@ -78,6 +78,11 @@ pub fn run(config: Config, mut activated: Activated) -> ExitCode {
             daemon.stop().say();
             return ExitCode::Software;
         }
+        if let Some(twins) = daemon.twins() {
+            log::error!("{twins}; ending with {}", ExitCode::Configuration.number());
+            daemon.stop().say();
+            return ExitCode::Configuration;
+        }
         if daemon.ended() {
             log::error!("the loop has ended by itself; restarting is the cure");
             daemon.stop().say();
@@ -152,8 +157,12 @@ pub fn check(config: &Config) -> ExitCode {
 #[must_use]
 pub fn check_online(config: &Config) -> ExitCode {
     let mut out = Output;
-    match Outside::new(config, Arc::new(Clock::new())) {
-        Ok(outside) => online::check(&outside, &mut out),
+    match daemon::outsides(config, &Arc::new(Clock::new())) {
+        Ok(outsides) => {
+            let names = config.clients().into_iter().map(|(name, _)| name);
+            let clients: Vec<(&str, &Outside)> = names.zip(&outsides).collect();
+            online::check(&clients, &mut out)
+        }
         Err(error) => {
             // A closed output is no reason to fail differently.
             let _ = writeln!(out, "FAILED   {error}");

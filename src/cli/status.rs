@@ -93,6 +93,11 @@ pub(super) fn lines(snapshot: &Value, colour: bool) -> Vec<String> {
     fact("history", history(&snapshot["history"]));
     fact("version", text(snapshot, "version"));
     lines.extend(columns(&facts, &[]));
+    let shards = array(snapshot, "shards");
+    if !shards.is_empty() {
+        lines.push(String::new());
+        lines.extend(shard_table(shards));
+    }
     let channels = array(snapshot, "channels");
     if !channels.is_empty() {
         lines.push(String::new());
@@ -160,6 +165,23 @@ fn history(history: &Value) -> String {
     parts.join(", ")
 }
 
+/// Where there are several OAuth clients: each for itself.
+fn shard_table(shards: &[Value]) -> Vec<String> {
+    let head = ["shard", "level", "watching", "channels", "token", "rest"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for shard in shards {
+        rows.push(vec![
+            text(shard, "name"),
+            text(shard, "level"),
+            text(&shard["interactions"], "watching"),
+            text(shard, "channels"),
+            token(&shard["token"]),
+            rest(&shard["rest"]),
+        ]);
+    }
+    columns(&rows, &[2, 3])
+}
+
 fn channel_table(channels: &[Value]) -> Vec<String> {
     let head = [
         "channel",
@@ -184,8 +206,12 @@ fn channel_table(channels: &[Value]) -> Vec<String> {
             tail if tail.is_empty() => tail,
             tail => format!("…{tail}"),
         };
+        let slot = match text(channel, "shard") {
+            shard if shard.is_empty() => text(channel, "slot"),
+            shard => format!("{shard} {}", text(channel, "slot")),
+        };
         rows.push(vec![
-            text(channel, "slot"),
+            slot,
             tail,
             text(channel, "state"),
             topics,
@@ -236,6 +262,33 @@ channel  id     state   topics     age  heartbeat  expires in
       0  …cdef  live   12/1000  1h 01m     4s ago     22h 59m"
         );
         assert!(lines(&snapshot, true)[0].starts_with("\u{1b}[1;33mrecords wait"));
+    }
+
+    #[test]
+    fn each_of_several_shards_has_a_line_and_channels_say_whose_they_are() {
+        let snapshot = json!({
+            "shards": [
+                {"name": "main", "level": "ok", "interactions": {"watching": 7}, "channels": 1,
+                 "token": {"held": true}, "rest": {"budget": 300, "left": 250}},
+                {"name": "second", "level": "bad", "token": {"held": false}},
+            ],
+            "channels": [{"slot": 3, "shard": "second", "state": "lost"}],
+        });
+        let shown = lines(&snapshot, false);
+        assert!(
+            shown.iter().any(|l| l.starts_with("second  bad")),
+            "{shown:#?}"
+        );
+        assert!(
+            shown
+                .iter()
+                .any(|l| l.starts_with("main    ok            7")),
+            "{shown:#?}"
+        );
+        assert!(
+            shown.iter().any(|l| l.starts_with("second 3")),
+            "{shown:#?}"
+        );
     }
 
     #[test]

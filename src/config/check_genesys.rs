@@ -51,6 +51,7 @@ pub(super) fn genesys(r: &mut Reader<'_>) -> Option<GenesysConfig> {
         );
     }
     let oauth = oauth(r);
+    let additional = super::check_clients::additional(r, oauth.as_ref());
     let region = region?;
     Some(GenesysConfig {
         login_url: login_url?.unwrap_or_else(|| format!("https://login.{region}")),
@@ -61,10 +62,11 @@ pub(super) fn genesys(r: &mut Reader<'_>) -> Option<GenesysConfig> {
         proxy: proxy?,
         proxy_credentials: proxy_credentials?,
         oauth: oauth?,
+        additional: additional?,
     })
 }
 
-fn oauth(r: &mut Reader<'_>) -> Option<OauthConfig> {
+pub(super) fn oauth(r: &mut Reader<'_>) -> Option<OauthConfig> {
     let client_id = r.text("genesys.oauth.client-id", values::client_id);
     let client_secret = if r.names("genesys.oauth.client-secret-file") {
         r.secret("genesys.oauth.client-secret-file", |file| file.read_line())

@@ -11,6 +11,7 @@
 //! it but [`Secret`] fields holds a secret.
 
 mod check;
+mod check_clients;
 mod check_desktop;
 mod check_genesys;
 mod check_listener;
@@ -132,7 +133,21 @@ pub struct GenesysConfig {
     pub proxy_credentials: Option<(String, Secret)>,
     /// How to log on.
     pub oauth: OauthConfig,
+    /// More clients, or the same client with other users.
+    pub additional: Vec<AdditionalOauth>,
 }
+
+/// `[[genesys.additional-oauth]]`
+#[derive(Clone, Debug)]
+pub struct AdditionalOauth {
+    /// Names the shard; never [`MAIN_SHARD`].
+    pub name: String,
+    /// How to log on.
+    pub oauth: OauthConfig,
+}
+
+/// The shard of `[genesys.oauth]`.
+pub const MAIN_SHARD: &str = store::shards::MAIN;
 
 /// `[genesys.oauth]`
 #[derive(Clone, Debug)]
@@ -143,6 +158,30 @@ pub struct OauthConfig {
     pub client_secret: Secret,
     /// Which grant, with what it needs.
     pub grant: Grant,
+}
+
+impl OauthConfig {
+    /// Whom the platform sees, as far as the configuration tells: the client, and the user by
+    /// what names him. Holds no secret.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let user = match &self.grant {
+            Grant::ClientCredentials => String::new(),
+            Grant::Saml2Bearer { assertion, .. } => match assertion {
+                AssertionSource::File(file) => format!(" assertion {}", file.path().display()),
+                AssertionSource::Command(argv) => format!(" command {}", digest_of(argv)),
+                AssertionSource::Signed(signed) => format!(" user {}", signed.email.to_lowercase()),
+            },
+        };
+        format!("{}{user}", self.client_id)
+    }
+}
+
+/// Arguments of a command may hold what nobody else should see.
+fn digest_of(argv: &[String]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, argv.join("\0").as_bytes());
+    let hex = digest.as_ref().iter().take(8);
+    hex.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `[genesys.oauth] grant`
@@ -416,6 +455,15 @@ impl Config {
         check::config(path, environment, file, warnings)
     }
 
+    /// The OAuth clients by the names of their shards, `[genesys.oauth]` first.
+    #[must_use]
+    pub fn clients(&self) -> Vec<(&str, &OauthConfig)> {
+        let more = self.genesys.additional.iter();
+        std::iter::once((MAIN_SHARD, &self.genesys.oauth))
+            .chain(more.map(|client| (client.name.as_str(), &client.oauth)))
+            .collect()
+    }
+
     /// The file that it was read from.
     #[must_use]
     pub fn file(&self) -> &Path {
@@ -433,6 +481,7 @@ impl Config {
         keys::KEYS
             .iter()
             .map(|key| key.name)
+            .chain([raw::ADDITIONAL])
             .filter(|key| digest(self, key) != digest(other, key))
             .collect()
     }

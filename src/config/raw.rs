@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys;
@@ -102,7 +103,27 @@ pub(super) struct RawFile {
     pub(super) tables: BTreeSet<&'static str>,
     /// Keys that do not exist, as problems.
     pub(super) unknown: Vec<Problem>,
+    /// The tables `[[genesys.additional-oauth]]`.
+    pub(super) additional: Vec<RawClient>,
 }
+
+/// One `[[genesys.additional-oauth]]`: its keys are those of `[genesys.oauth]`, and stand under
+/// the names of those.
+#[derive(Debug)]
+pub(super) struct RawClient {
+    /// Where the table stands.
+    pub(super) line: usize,
+    /// The one key that `[genesys.oauth]` has not.
+    pub(super) name: Option<Written>,
+    /// All others.
+    pub(super) file: RawFile,
+}
+
+/// The array of tables that hold more OAuth clients.
+pub(super) const ADDITIONAL: &str = "genesys.additional-oauth";
+
+/// The table that each of them is like.
+pub(super) const OAUTH: &str = "genesys.oauth";
 
 /// Reads TOML; or every place where it is not TOML.
 pub(super) fn parse(text: &str) -> Result<RawFile, Vec<SyntaxError>> {
@@ -145,24 +166,71 @@ fn collect(text: &str, prefix: &str, table: &DeTable<'_>, file: &mut RawFile) {
             format!("{prefix}.{}", name.get_ref())
         };
         let (line, _) = position(text, name.span().start);
-        if let Some(key) = keys::find(&full) {
-            file.values.insert(
-                key.name,
-                Written {
-                    value: RawValue::from_toml(value.get_ref()),
-                    line,
-                },
-            );
+        if full == ADDITIONAL {
+            additional(text, value, line, file);
             continue;
         }
-        match value.get_ref() {
-            DeValue::Table(inner) if keys::is_table(&full) => {
-                let optional = keys::OPTIONAL_TABLES.iter();
-                file.tables.extend(optional.filter(|table| **table == full));
-                collect(text, &full, inner, file);
-            }
-            _ => file.unknown.push(unknown(&full, line)),
+        one(text, full, value.get_ref(), line, file);
+    }
+}
+
+fn one(text: &str, full: String, value: &DeValue<'_>, line: usize, file: &mut RawFile) {
+    if let Some(key) = keys::find(&full) {
+        let value = RawValue::from_toml(value);
+        file.values.insert(key.name, Written { value, line });
+        return;
+    }
+    match value {
+        DeValue::Table(inner) if keys::is_table(&full) => {
+            let optional = keys::OPTIONAL_TABLES.iter();
+            file.tables.extend(optional.filter(|table| **table == full));
+            collect(text, &full, inner, file);
         }
+        _ => file.unknown.push(unknown(&full, line)),
+    }
+}
+
+fn additional(text: &str, value: &Spanned<DeValue<'_>>, line: usize, file: &mut RawFile) {
+    let tables = match value.get_ref() {
+        DeValue::Array(tables) => tables.iter().collect(),
+        _ => Vec::new(),
+    };
+    for table in &tables {
+        if let DeValue::Table(inner) = table.get_ref() {
+            file.additional
+                .push(client(text, inner, table.span().start));
+        }
+    }
+    if tables.is_empty() || tables.len() != file.additional.len() {
+        file.unknown.push(Problem {
+            key: ADDITIONAL.to_owned(),
+            line: Some(line),
+            value: None,
+            rule: "must be tables, one for each client".to_owned(),
+            hint: format!("write [[{ADDITIONAL}]], in two brackets, and its keys below it"),
+            forbidden: false,
+        });
+    }
+}
+
+fn client(text: &str, table: &DeTable<'_>, at: usize) -> RawClient {
+    let mut file = RawFile::default();
+    let mut named = None;
+    // Under the names of the one table that it is like, key by key.
+    for (name, value) in table.iter() {
+        let (line, _) = position(text, name.span().start);
+        if name.get_ref() == "name" {
+            let value = RawValue::from_toml(value.get_ref());
+            named = Some(Written { value, line });
+            continue;
+        }
+        let full = format!("{OAUTH}.{}", name.get_ref());
+        one(text, full, value.get_ref(), line, &mut file);
+    }
+    RawClient {
+        line: position(text, at).0,
+        name: named,
+        file,
     }
 }
 

@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::files::{self, SecretFile, Trouble};
 use super::keys::{self, Absent, Shown};
 use super::problem::{ConfigError, Problem, SyntaxError, Warning};
-use super::raw::{self, RawFile, RawValue};
+use super::raw::{self, RawClient, RawFile, RawValue};
 use super::values::{self, Rule, show_duration};
 use super::{Effective, Origin, written};
 
@@ -98,9 +98,11 @@ pub(super) fn open(path: &Path) -> Result<(RawFile, Vec<Warning>), ConfigError> 
 pub(super) struct Reader<'a> {
     file: RawFile,
     base: PathBuf,
+    path: PathBuf,
     pub(super) environment: &'a Environment,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Warning>,
+    clients: Option<Effective>,
 }
 
 impl<'a> Reader<'a> {
@@ -115,9 +117,80 @@ impl<'a> Reader<'a> {
             problems: std::mem::take(&mut file.unknown),
             file,
             base: environment.working_directory.join(beside),
+            path: path.to_owned(),
             environment,
             warnings,
+            clients: None,
         }
+    }
+
+    /// The tables of more clients, to be read by [`Reader::inside`].
+    pub(super) fn additional(&mut self) -> Vec<RawClient> {
+        std::mem::take(&mut self.file.additional)
+    }
+
+    /// Reads one of them as if it were the table that it is like; problems and warnings name it.
+    pub(super) fn inside<T>(
+        &mut self,
+        client: RawClient,
+        called: &str,
+        read: impl FnOnce(&mut Reader<'_>) -> T,
+    ) -> T {
+        let line = client.line;
+        let environment = self.environment;
+        let mut inner = Reader::new(&self.path, environment, client.file, Vec::new());
+        let value = read(&mut inner);
+        let named = |key: &str| match key.strip_prefix(raw::OAUTH) {
+            Some(rest) => format!("{}[{called}]{rest}", raw::ADDITIONAL),
+            None => key.to_owned(),
+        };
+        self.problems
+            .extend(inner.problems.into_iter().map(|p| Problem {
+                key: named(&p.key),
+                line: p.line.or(Some(line)),
+                ..p
+            }));
+        self.warnings
+            .extend(inner.warnings.into_iter().map(|w| Warning {
+                key: named(&w.key),
+                ..w
+            }));
+        value
+    }
+
+    /// Records a problem with one of the tables of more clients.
+    pub(super) fn client_problem(&mut self, called: &str, line: usize, rule: &str, hint: &str) {
+        self.problems.push(Problem {
+            key: format!("{}[{called}]", raw::ADDITIONAL),
+            line: Some(line),
+            value: None,
+            rule: rule.to_owned(),
+            hint: hint.to_owned(),
+            forbidden: false,
+        });
+    }
+
+    /// Remembers what stands in the tables of more clients, for who compares two files.
+    pub(super) fn clients_written(&mut self, names: Vec<String>, clients: &[RawClient]) {
+        if clients.is_empty() {
+            return;
+        }
+        let written: Vec<_> = clients
+            .iter()
+            .map(|c| {
+                let values = c.file.values.iter().map(|(key, w)| (key, &w.value));
+                (
+                    c.name.as_ref().map(|w| &w.value),
+                    values.collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        self.clients = Some(Effective {
+            key: raw::ADDITIONAL,
+            value: format!("[{}]", names.join(", ")),
+            origin: Origin::File,
+            digest: digest(&format!("{written:?}")),
+        });
     }
 
     /// Whether the file itself names the key.
@@ -433,18 +506,22 @@ impl<'a> Reader<'a> {
                     }
                     (None, _) => return None,
                 };
-                let mut digest = [0; 32];
-                let written = format!("{raw:?}");
-                digest.copy_from_slice(ring::digest::digest(&SHA256, written.as_bytes()).as_ref());
                 Some(Effective {
                     key: key.name,
                     value,
                     origin,
-                    digest,
+                    digest: digest(&format!("{raw:?}")),
                 })
             })
+            .chain(self.clients.clone())
             .collect()
     }
+}
+
+fn digest(written: &str) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(ring::digest::digest(&SHA256, written.as_bytes()).as_ref());
+    digest
 }
 
 /// A value as far as it may be shown.

@@ -1,6 +1,7 @@
 //! The configuration as operators meet it: files in, reports out.
 
 mod assertion;
+mod clients;
 mod page;
 mod values;
 mod warnings;

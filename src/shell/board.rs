@@ -34,8 +34,8 @@ struct Inner {
     forgotten: u64,
     of: HashMap<ConversationId, u64>,
     by_number: BTreeMap<u64, ConversationId>,
-    /// What a transaction under way changes, by its ticket.
-    ordered: BTreeMap<u64, BTreeSet<ConversationId>>,
+    /// What a transaction under way changes, by its shard's place and its ticket.
+    ordered: BTreeMap<(usize, u64), BTreeSet<ConversationId>>,
     waiting: HashMap<ConversationId, BTreeMap<u64, Arc<OwnedFd>>>,
     next_waiting: u64,
 }
@@ -72,8 +72,8 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An order goes to the store.
-    pub fn ordered(&self, order: &StoreOrder) {
+    /// An order goes to the store, from the shard with that place.
+    pub fn ordered(&self, shard: usize, order: &StoreOrder) {
         let StoreOrder::Commit { ticket, changes } = order else {
             return;
         };
@@ -84,19 +84,19 @@ impl Board {
         };
         let changed: BTreeSet<_> = changes.iter().filter_map(of).collect();
         if !changed.is_empty() {
-            self.lock().ordered.insert(*ticket, changed);
+            self.lock().ordered.insert((shard, *ticket), changed);
         }
     }
 
     /// The store has answered an order.
-    pub fn answered(&self, fact: &StoreFact) {
+    pub fn answered(&self, shard: usize, fact: &StoreFact) {
         match fact {
             StoreFact::Committed { ticket, .. } => {
-                let changed = self.lock().ordered.remove(ticket);
+                let changed = self.lock().ordered.remove(&(shard, *ticket));
                 self.changed(changed.into_iter().flatten());
             }
             StoreFact::CommitFailed { ticket, .. } => {
-                self.lock().ordered.remove(ticket);
+                self.lock().ordered.remove(&(shard, *ticket));
             }
             _ => {}
         }
@@ -274,22 +274,28 @@ mod tests {
             changes: vec![Change::Interaction(row.clone())],
         };
         let cursor = board.cursor();
-        board.ordered(&commit(1));
+        board.ordered(0, &commit(1));
         assert!(!board.has_changed(a, cursor));
-        board.answered(&StoreFact::CommitFailed {
-            ticket: 1,
-            trouble: base::rows::StoreTrouble::Full,
-        });
+        board.answered(
+            0,
+            &StoreFact::CommitFailed {
+                ticket: 1,
+                trouble: base::rows::StoreTrouble::Full,
+            },
+        );
         assert!(!board.has_changed(a, cursor));
-        board.ordered(&commit(2));
-        board.answered(&StoreFact::Committed {
-            ticket: 2,
-            refused: Vec::new(),
-            outgrown: Vec::new(),
-            erased: 0,
-            purged_interactions: Vec::new(),
-            purged_records: Vec::new(),
-        });
+        board.ordered(0, &commit(2));
+        board.answered(
+            0,
+            &StoreFact::Committed {
+                ticket: 2,
+                refused: Vec::new(),
+                outgrown: Vec::new(),
+                erased: 0,
+                purged_interactions: Vec::new(),
+                purged_records: Vec::new(),
+            },
+        );
         assert!(board.has_changed(a, cursor));
         assert!(board.lock().ordered.is_empty());
     }

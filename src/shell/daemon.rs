@@ -11,19 +11,25 @@
 //!
 //! Order of the start: store, workers, loop, listeners; of the stop: listeners,
 //! loop (what is under way ends), workers, store. Invariant: a daemon that has
-//! started owns every thread it began and has joined them all when it has stopped.
+//! started owns every thread it began and has joined them all when it has stopped;
+//! but for one that only asks who a client is, where there are several.
+
+mod one_shard;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+pub use one_shard::outsides;
+use one_shard::{OneShard, RunningLoop, claims, end_loops, look_for_twins};
+
 use super::board::Board;
-use super::desk::{Desk, Readers};
-use super::forward::{ForwardPool, Forwarders, StartError as ForwardError};
+use super::desk::Desk;
+use super::forward::StartError as ForwardError;
 use super::gate::{GateLimits, Listener};
 use super::http::assets::{Made, Pages};
 use super::http::auth::Tokens;
@@ -33,27 +39,30 @@ use super::http::intake::{self, IntakeSettings};
 use super::http::json::Pointer;
 use super::http::page_tokens::PageTokens;
 use super::http::served::Served;
-use super::main_loop::{self, EVENTS_MAX, Event, Hands, STORE_ORDERS_MAX};
+use super::main_loop::{self, EVENTS_MAX, Event, STORE_ORDERS_MAX};
 use super::operators::{self, OperatorsSettings};
-use super::outside::{Outside, REST_WORKERS, trust};
+use super::outside::{Outside, trust};
+use super::overview::{Overview, Shown};
 use super::port::Port;
 use super::published::Published;
 use super::reload::{Applied, Reloaded};
+use super::router::Router;
 use super::server_tls::ServerTls;
+use super::shares::Shares;
 use super::stopped::{self, Stopped, ends_in_time};
+use super::twins::Twins;
 use crate::config::{self, Config, Listen};
-use crate::gateway::{self, Gateway, Input};
-use crate::service::{ExitCode, sd};
+use crate::gateway::{self, Input};
+use crate::service::ExitCode;
 use crate::{agent_desktop, status};
-use base::rows::{Recovered, StoreOrder, StoreTrouble};
+use base::rows::{Recovered, StoreTrouble};
 use base::secret::Secret;
 use filing::template::{Renderer, TemplateError};
 use filing::{Unreported, Until};
 use notifications::clock::Clock;
-use notifications::rest::{self, HttpSettings, RestPool, RestWorkers};
+use notifications::rest::HttpSettings;
 use notifications::tls::{Identity, TlsError};
-use proto::CallId;
-use proto::limits::CALLS_IN_FLIGHT_MAX;
+use store::thread::Ask;
 use store::{OpenOptions, Recent, Store, StoreError};
 
 /// Pages for Agent Desktop whose requests for news may wait at once; the others come again every
@@ -143,11 +152,15 @@ pub struct Inherited {
 
 /// A running daemon.
 pub struct Daemon {
-    events: Sender<Event>,
-    main_loop: JoinHandle<main_loop::Ended>,
+    loops: Vec<RunningLoop>,
+    shares: Option<Shares>,
+    /// Two shards that are one, once that is known.
+    twins: Arc<OnceLock<Twins>>,
+    /// Ends who looks for them.
+    _looking: Option<Sender<()>>,
     served: Vec<Served>,
     store: JoinHandle<()>,
-    published: Arc<Published>,
+    published: Arc<Overview>,
     reloaded: Reloaded,
     clock: Arc<Clock>,
     http_at: String,
@@ -236,71 +249,13 @@ pub(super) fn history_http(config: &Config) -> Result<HttpSettings, StartError> 
 /// # Errors
 /// What [`Daemon::start`] would refuse as well.
 pub fn rehearse(config: &Config) -> Result<(), StartError> {
-    Outside::new(config, Arc::new(Clock::new())).map_err(StartError::Outside)?;
+    outsides(config, &Arc::new(Clock::new()))?;
     renderer(config)?;
     history_http(config)?;
     if let Some(shown) = &config.http.tls {
         ServerTls::new(shown).map_err(StartError::Tls)?;
     }
     Ok(())
-}
-
-fn start_rest(outside: &Outside, events: &Sender<Event>) -> io::Result<RestPool> {
-    let facts = events.clone();
-    RestPool::start(RestWorkers {
-        workers: REST_WORKERS,
-        queue: CALLS_IN_FLIGHT_MAX,
-        endpoints: outside.endpoints.clone(),
-        agent: outside.agent.clone(),
-        token_request: outside.token_request(),
-        outcomes: Box::new(move |ticket, outcome| {
-            let _ = facts.send(Event::Core(Input::Answered {
-                call: CallId(ticket),
-                outcome,
-            }));
-        }),
-        clock: outside.clock.clone(),
-        name: "rest".into(),
-        given_up: Arc::default(),
-    })
-}
-
-fn start_forward(
-    config: &Config,
-    renderer: Renderer,
-    (database, recent): (&Path, Recent),
-    events: &Sender<Event>,
-    clock: &Arc<Clock>,
-    published: &Arc<Published>,
-) -> Result<ForwardPool, StartError> {
-    let history = &config.history;
-    let http = history_http(config)?;
-    let facts = events.clone();
-    let readers = Readers::new(database, published.clone());
-    ForwardPool::start(Forwarders {
-        workers: history.workers,
-        url: history.url.clone(),
-        headers: history.headers.clone(),
-        bearer_token_file: history.bearer_token_file.clone(),
-        agent: rest::agent(&http).into(),
-        load: Box::new(move |id| {
-            let stored = match recent.take(id) {
-                Some(stored) => Some(stored),
-                None => readers.read(|r| r.record(id))?,
-            };
-            Ok(stored.map(|s| (s.row, s.body, s.members)))
-        }),
-        render: Box::new(move |row, body, members| {
-            renderer
-                .render(row, body, members)
-                .map_err(|e| e.to_string())
-        }),
-        report: Box::new(move |record, outcome| {
-            let _ = facts.send(Event::Core(Input::Posted { record, outcome }));
-        }),
-        clock: clock.clone(),
-    })
-    .map_err(StartError::Forward)
 }
 
 /// The page for Agent Desktop, if it is configured. Who may embed it, and is believed as the
@@ -406,42 +361,6 @@ fn serve(
     ])
 }
 
-/// Feeds the service manager's watchdog and its status line, from the loop itself.
-fn watchdog() -> Box<dyn FnMut(&Published) + Send> {
-    let interval = sd::watchdog_interval();
-    let began = Instant::now();
-    let mut fed = began;
-    let mut said: Arc<str> = Arc::from("");
-    let mut told = began;
-    Box::new(move |published| {
-        if interval.is_some_and(|every| fed.elapsed() >= every) {
-            fed = Instant::now();
-            sd::alive();
-        }
-        // Reasons count seconds; nobody reads faster than this.
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            let verdict = published.verdict();
-            if *verdict != *said {
-                sd::status(&verdict);
-                said = verdict;
-            }
-        }
-    })
-}
-
-/// How often the service manager is told of another verdict.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-
-/// Only for jitter; a predictable one does no harm.
-fn seed() -> u64 {
-    let mut bytes = [0u8; 8];
-    match ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes),
-        Err(_) => u64::from(std::process::id()),
-    }
-}
-
 impl Daemon {
     /// Starts everything; returns when the store is open, the listeners are bound
     /// and the loop turns.
@@ -450,45 +369,57 @@ impl Daemon {
     /// See [`StartError`]; nothing is left running.
     pub fn start(config: &Config, inherited: Inherited) -> Result<Daemon, StartError> {
         let clock = Arc::new(Clock::new());
-        let outside = Outside::new(config, clock.clone()).map_err(StartError::Outside)?;
+        let outsides = outsides(config, &clock)?;
         let renderer = renderer(config)?;
+        let claims = claims(config);
         // Before the addresses: a second start of the same configuration is told that another
         // instance runs, and not that something has its address.
-        let (store, recovered) = Store::open(
-            &config.store.path,
-            OpenOptions {
-                now: clock.now().wall,
-            },
-        )
-        .map_err(StartError::Store)?;
+        let now = clock.now().wall;
+        let (store, recovered) =
+            Store::open_shards(&config.store.path, OpenOptions { now }, &claims)
+                .map_err(StartError::Store)?;
         let intake = bind(&config.http.listen, inherited.http)?;
         let operators = bind(&config.status.listen, inherited.status)?;
         let (http_at, status_at) = (intake.address(), operators.address());
         say_recovered(&recovered);
         let path = store.path().to_path_buf();
         let recent = store.recent();
-        let published = Arc::new(Published::new(clock.now(), &recovered, &path));
-
-        let (events, taken) = bounded(EVENTS_MAX);
-        let (store_orders, store_taken) = bounded(STORE_ORDERS_MAX);
+        let board: Arc<Board> = Arc::default();
+        let shown = claims
+            .iter()
+            .zip(&recovered)
+            .map(|(claim, recovered)| Shown {
+                name: claim.name.clone(),
+                published: Arc::new(
+                    Published::new(clock.now(), recovered, &path).on(board.clone()),
+                ),
+            });
+        let overview = Overview::new(shown.collect()).ok_or_else(|| {
+            StartError::Environment(io::Error::other("there is no shard to start"))
+        })?;
+        let published = Arc::new(overview);
+        let (events, taken): (Vec<_>, Vec<_>) = claims.iter().map(|_| bounded(EVENTS_MAX)).unzip();
+        let (store_orders, store_taken) = bounded(STORE_ORDERS_MAX * claims.len() + 1);
         let (facts, watching, telling) = (events.clone(), published.clone(), published.clone());
-        let answered = move |fact| {
-            watching.store_answered();
-            watching.board().answered(&fact);
-            let _ = facts.send(Event::Core(Input::Store(fact)));
+        let answered = move |shard: usize, fact| {
+            if let (Some(shown), Some(events)) = (watching.shards().get(shard), facts.get(shard)) {
+                shown.published.store_answered();
+                watching.board().answered(shard, &fact);
+                let _ = events.send(Event::Core(Input::Store(fact)));
+            }
         };
         let asides = move |aside| telling.aside(aside);
-        let store = store::thread::spawn_telling(store, store_taken, answered, asides)
+        let names = claims.iter().map(|claim| claim.name.clone()).collect();
+        let store = store::thread::spawn_shards(store, names, store_taken, answered, asides)
             .map_err(StartError::Environment)?;
         let begun = Daemon::begin(
             config,
             (intake, operators),
-            outside,
-            renderer,
+            (outsides, renderer, &clock),
             (&events, taken, store_orders),
             (&recovered, &path, recent, &published),
         );
-        let (main_loop, served, reloaded) = match begun {
+        let (loops, shares, served, reloaded) = match begun {
             Ok(begun) => begun,
             Err(error) => {
                 // Everything else that could give the store an order has ended.
@@ -500,9 +431,13 @@ impl Daemon {
         for one in &served {
             published.count_refusals(one.refusals());
         }
+        let twins = Arc::new(OnceLock::new());
+        let looking = look_for_twins(config, &clock, &twins);
         Ok(Daemon {
-            events,
-            main_loop,
+            loops,
+            shares,
+            twins,
+            _looking: looking,
             served,
             store,
             published,
@@ -513,57 +448,72 @@ impl Daemon {
         })
     }
 
-    /// Workers, loop and listeners; none of them is left running if one cannot be had.
+    /// Workers, loops and listeners; none of them is left running if one cannot be had.
     fn begin(
         config: &Config,
         (intake, operators): (Listener, Listener),
-        outside: Outside,
-        renderer: Renderer,
-        (events, taken, store): (&Sender<Event>, Receiver<Event>, Sender<StoreOrder>),
-        (recovered, path, recent, published): (&Recovered, &Path, Recent, &Arc<Published>),
-    ) -> Result<(JoinHandle<main_loop::Ended>, Vec<Served>, Reloaded), StartError> {
-        let clock = outside.clock.clone();
-        let forward = start_forward(config, renderer, (path, recent), events, &clock, published)?;
-        let reloaded = Reloaded {
+        (outsides, renderer, clock): (Vec<Outside>, Renderer, &Arc<Clock>),
+        (events, taken, store): (&[Sender<Event>], Vec<Receiver<Event>>, Sender<Ask>),
+        (recovered, path, recent, published): (&[Recovered], &Path, Recent, &Arc<Overview>),
+    ) -> Result<Begun, StartError> {
+        let renderer = Arc::new(renderer);
+        let mut reloaded = Reloaded {
             http_tls: match &config.http.tls {
                 Some(shown) => Some(ServerTls::new(shown).map_err(StartError::Tls)?),
                 None => None,
             },
             http: tokens(&config.http.api_tokens),
             status: tokens(&config.status.api_tokens),
-            history: forward.agent(),
-            reread_bearer: Box::new(forward.reread_bearer()),
-            outside,
+            clients: Vec::new(),
         };
-        let outside = &reloaded.outside;
-        let hands = Hands {
-            clock: clock.clone(),
-            events: events.clone(),
-            store,
-            rest: start_rest(outside, events).map_err(StartError::Environment)?,
-            forward,
-            connector: outside.connector.clone(),
-            session: outside.session,
-            published: published.clone(),
-            turned: watchdog(),
-            stop_within: LOOP_STOP,
+        let mut loops = Vec::new();
+        let mut doors = Vec::new();
+        let parts = outsides.into_iter().zip(events).zip(taken).zip(recovered);
+        for (place, (((outside, events), taken), recovered)) in parts.enumerate() {
+            let one = OneShard {
+                place,
+                events: events.clone(),
+                taken,
+                store: store.clone(),
+                recovered,
+                path: (path, recent.clone()),
+                published,
+            };
+            match one.begin(config, outside, renderer.clone(), clock) {
+                Ok((running, door, client)) => {
+                    loops.push(running);
+                    doors.push(door);
+                    reloaded.clients.push(client);
+                }
+                Err(error) => {
+                    end_loops(loops);
+                    return Err(error);
+                }
+            }
+        }
+        let several = doors.len() > 1;
+        let router = Arc::new(Router::new(doors, path, published.clone()));
+        let shares = match several {
+            true => match Shares::start(router.clone(), store) {
+                Ok(shares) => Some(shares),
+                Err(error) => {
+                    end_loops(loops);
+                    return Err(StartError::Environment(error));
+                }
+            },
+            false => None,
         };
-        let gateway = Gateway::new(settings(config), recovered, clock.now(), seed());
-        // Whoever asks before the loop's first turn is told what the store holds, not nothing.
-        published.update(&gateway, clock.now());
-        let main_loop = Builder::new()
-            .name("loop".into())
-            .spawn(move || main_loop::run(gateway, taken, hands))
-            .map_err(StartError::Environment)?;
         let desk = |workers| -> Arc<dyn Port> {
-            Arc::new(Desk::new(events.clone(), published.clone(), path, workers))
+            Arc::new(Desk::new(router.clone(), published.clone(), path, workers))
         };
         let listeners = (intake, operators);
         match serve(config, listeners, &reloaded, published.board(), desk) {
-            Ok(served) => Ok((main_loop, served, reloaded)),
+            Ok(served) => Ok((loops, shares, served, reloaded)),
             Err(error) => {
-                let _ = events.send(Event::Stop);
-                let _ = main_loop.join();
+                if let Some(shares) = shares {
+                    shares.stop();
+                }
+                end_loops(loops);
                 Err(StartError::Environment(error))
             }
         }
@@ -588,8 +538,10 @@ impl Daemon {
     pub fn reload(&self, old: &Config, new: &Config) -> Result<Applied, StartError> {
         let applied = self.reloaded.apply(old, new, &self.clock)?;
         // A loop that does not turn has other troubles; nobody waits for it here.
-        let told = Event::Core(Input::OtherCredentials);
-        let _ = self.events.send_timeout(told, Duration::from_secs(1));
+        for one in &self.loops {
+            let told = Event::Core(Input::OtherCredentials);
+            let _ = one.events.send_timeout(told, Duration::from_secs(1));
+        }
         Ok(applied)
     }
 
@@ -599,10 +551,16 @@ impl Daemon {
         self.published.snapshot()
     }
 
-    /// True once the loop has ended, asked or not.
+    /// Two shards that the platform takes for one: they must not go on side by side.
+    #[must_use]
+    pub fn twins(&self) -> Option<&Twins> {
+        self.twins.get()
+    }
+
+    /// True once a loop has ended, asked or not.
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.main_loop.is_finished()
+        self.loops.iter().any(|one| one.thread.is_finished())
     }
 
     /// Once the database turned out to be damaged, or was taken away and put back: nothing
@@ -624,9 +582,10 @@ impl Daemon {
         for thread in closing {
             let _ = thread.join();
         }
-        let _ = self.events.send(Event::Stop);
-        let ended = self.main_loop.join().ok();
-        drop(self.events);
+        if let Some(shares) = self.shares {
+            shares.stop();
+        }
+        let ended = end_loops(self.loops);
         Stopped {
             ended,
             closed: ends_in_time(self.store, &self.published),
@@ -634,14 +593,19 @@ impl Daemon {
     }
 }
 
-fn say_recovered(recovered: &Recovered) {
-    let undelivered = recovered.records.iter().filter(|r| !r.state.over()).count();
+/// What [`Daemon::begin`] gives.
+type Begun = (Vec<RunningLoop>, Option<Shares>, Vec<Served>, Reloaded);
+
+fn say_recovered(all: &[Recovered]) {
+    let sum = |of: fn(&Recovered) -> usize| all.iter().map(of).sum::<usize>();
     log::info!(
-        "store: {} interactions go on, {undelivered} records to file, {} channels to re-attach",
-        recovered.interactions.len(),
-        recovered.channels.len()
+        "store: {} interactions go on, {} records to file, {} channels to re-attach",
+        sum(|r| r.interactions.len()),
+        sum(|r| r.records.iter().filter(|r| !r.state.over()).count()),
+        sum(|r| r.channels.len())
     );
-    if let Some(path) = &recovered.damaged {
+    let damaged = all.first().and_then(|main| main.damaged.as_ref());
+    if let Some(path) = damaged {
         log::error!("store: {}", status::verdict::set_aside(path));
     }
 }

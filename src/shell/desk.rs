@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{TrySendError, bounded};
 
 use super::main_loop::{Claim, Event};
+use super::overview::Overview;
 use super::port::{Health, InteractionView, Port, RecordView};
-use super::published::Published;
+use super::router::Router;
 use crate::status;
 use base::ids::{ConversationId, RecordId};
 use base::rows::{RecordRow, RecordState, StoreTrouble};
@@ -34,14 +35,14 @@ const READERS_KEPT: usize = 16;
 /// Read connections to the database, opened as needed and kept.
 pub struct Readers {
     path: PathBuf,
-    published: Arc<Published>,
+    published: Arc<Overview>,
     kept: Mutex<Vec<Reader>>,
 }
 
 impl Readers {
     /// For the database at `path`; damage that shows in reading is made known.
     #[must_use]
-    pub fn new(path: &Path, published: Arc<Published>) -> Readers {
+    pub fn new(path: &Path, published: Arc<Overview>) -> Readers {
         Readers {
             path: path.to_path_buf(),
             published,
@@ -150,24 +151,19 @@ impl Drop for Place<'_> {
 
 /// The desk of one listener.
 pub struct Desk {
-    events: Sender<Event>,
+    router: Arc<Router>,
     waiting: Waiting,
-    published: Arc<Published>,
+    published: Arc<Overview>,
     readers: Readers,
 }
 
 impl Desk {
-    /// A desk in front of the loop that takes `events`, reading the database at `path`. Of
+    /// A desk in front of the loops that `router` knows, reading the database at `path`. Of
     /// the `workers` of its listener some never wait for the core.
     #[must_use]
-    pub fn new(
-        events: Sender<Event>,
-        published: Arc<Published>,
-        path: &Path,
-        workers: usize,
-    ) -> Desk {
+    pub fn new(router: Arc<Router>, published: Arc<Overview>, path: &Path, workers: usize) -> Desk {
         Desk {
-            events,
+            router,
             waiting: Waiting {
                 now: Mutex::default(),
                 left: Condvar::new(),
@@ -188,6 +184,10 @@ impl Port for Desk {
         let Some(mut place) = self.waiting.enter() else {
             return busy("as many requests as may wait for the store");
         };
+        let routed = match self.router.route(&request) {
+            Ok(routed) => routed,
+            Err(why) => return busy(&why),
+        };
         let (reply, answer) = bounded(1);
         let claim = Claim::default();
         let asked = Event::Caller {
@@ -196,7 +196,7 @@ impl Port for Desk {
             reply,
         };
         let began = Instant::now();
-        match self.events.try_send(asked) {
+        match routed.events().try_send(asked) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return busy("too many requests are waiting"),
             Err(TrySendError::Disconnected(_)) => return busy("the gateway is stopping"),
@@ -213,9 +213,12 @@ impl Port for Desk {
         if claim.first() {
             return busy("the request has not had its turn in time");
         }
+        let answer = answer.recv_deadline(began + CALLER_OUTCOME_MAX);
+        let answer = answer.unwrap_or(Answer::Unknown);
+        if answer == Answer::Unknown {
+            routed.untold();
+        }
         answer
-            .recv_deadline(began + CALLER_OUTCOME_MAX)
-            .unwrap_or(Answer::Unknown)
     }
 
     fn interaction(&self, id: ConversationId) -> Result<Option<InteractionView>, String> {

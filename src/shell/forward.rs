@@ -54,6 +54,9 @@ pub type Loaded = (RecordRow, Option<String>, Option<String>);
 /// just now.
 pub type Load = Box<dyn Fn(RecordId) -> Result<Option<Loaded>, String> + Send + Sync>;
 
+/// Whether another shard has the record; the reason if that cannot be read just now.
+pub type Elsewhere = Box<dyn Fn(RecordId) -> Result<bool, String> + Send + Sync>;
+
 /// Makes the body to post from the row, the record's body and the members; the reason if it cannot.
 pub type Render =
     Box<dyn Fn(&RecordRow, Option<&str>, Option<&str>) -> Result<String, String> + Send + Sync>;
@@ -75,6 +78,8 @@ pub struct Forwarders {
     pub agent: Shared<Agent>,
     /// Reads a record.
     pub load: Load,
+    /// Whether another shard took a record before, and files it.
+    pub elsewhere: Elsewhere,
     /// Makes the body to post.
     pub render: Render,
     /// Where outcomes go.
@@ -209,6 +214,18 @@ fn check(forwarders: &Forwarders) -> Result<(), StartError> {
 }
 
 fn post(forwarders: &Forwarders, bearer: Option<&Bearer>, record: RecordId) -> PostOutcome {
+    match (forwarders.elsewhere)(record) {
+        Ok(false) => {}
+        // As the history manager would say of what it has: it is not posted by two.
+        Ok(true) => {
+            return PostOutcome::Answered {
+                status: 409,
+                retry_after: None,
+                excerpt: String::new(),
+            };
+        }
+        Err(reason) => return PostOutcome::NotRead(one_line(&reason, EXCERPT_MAX)),
+    }
     let (row, body, members) = match (forwarders.load)(record) {
         Ok(Some(loaded)) => loaded,
         Ok(None) => return PostOutcome::Unreadable("it is not in the database".into()),

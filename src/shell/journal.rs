@@ -27,6 +27,8 @@ const KINDS_MAX: usize = 256;
 
 /// Writes notices.
 pub struct Journal {
+    /// In front of every line, where there is more than one shard.
+    shard: String,
     limiter: RateLimited,
     debug: RateLimited,
 }
@@ -35,7 +37,18 @@ impl Journal {
     /// With every bucket full.
     #[must_use]
     pub fn new() -> Journal {
+        Journal::of("")
+    }
+
+    /// Of a shard that is named in each line; of the only one where the name is empty.
+    #[must_use]
+    pub fn of(shard: &str) -> Journal {
+        let shard = match shard {
+            "" => String::new(),
+            name => format!("[{name}] "),
+        };
         Journal {
+            shard,
             limiter: RateLimited::new(BURST, REFILL, KINDS_MAX),
             debug: RateLimited::new(DEBUG_BURST, DEBUG_REFILL, KINDS_MAX),
         }
@@ -57,7 +70,7 @@ impl Journal {
             _ => &mut self.limiter,
         };
         if let Some(suppressed) = limiter.allow(notice.label, now) {
-            log::log!(target: TARGET, level, "{}", line(notice, suppressed));
+            log::log!(target: TARGET, level, "{}{}", self.shard, line(notice, suppressed));
         }
     }
 
@@ -65,7 +78,7 @@ impl Journal {
     pub fn settle(&mut self, now: Mono) {
         for (label, n) in self.limiter.owed(now) {
             let label = if label.is_empty() { "others" } else { &label };
-            log::warn!(target: TARGET, "{label}: {n} more lines like this were not shown");
+            log::warn!(target: TARGET, "{}{label}: {n} more lines like this were not shown", self.shard);
         }
     }
 }

@@ -25,6 +25,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use super::forward::ForwardPool;
 use super::journal::Journal;
 use super::published::Published;
+use super::standing::Standing;
 use crate::gateway::{Gateway, Input, Output};
 use base::cause::Cause;
 use base::rows::StoreOrder;
@@ -95,8 +96,14 @@ pub struct Hands {
     pub clock: Arc<Clock>,
     /// Where channel threads put their facts.
     pub events: Sender<Event>,
+    /// Which shard this is, where there is more than one; else empty.
+    pub shard: String,
+    /// Its place among the shards.
+    pub place: usize,
+    /// How its client stands with the platform.
+    pub standing: Arc<Standing>,
     /// The store thread.
-    pub store: Sender<StoreOrder>,
+    pub store: Sender<store::thread::Ask>,
     /// The REST workers.
     pub rest: RestPool,
     /// The forwarders.
@@ -143,6 +150,27 @@ pub struct Ended {
     pub farewell: Farewell,
 }
 
+impl Ended {
+    /// Of both.
+    #[must_use]
+    pub fn and(self, other: Ended) -> Ended {
+        let (a, b) = (self.farewell, other.farewell);
+        Ended {
+            whole: self.whole && other.whole,
+            farewell: Farewell {
+                rebuilt: a.rebuilt + b.rebuilt,
+                gone: a.gone + b.gone,
+                under_way: a.under_way + b.under_way,
+                outcomes: a.outcomes + b.outcomes,
+                states: a.states + b.states,
+                unknown: a.unknown + b.unknown,
+                refused: a.refused + b.refused,
+                trouble: a.trouble.or(b.trouble),
+            },
+        }
+    }
+}
+
 /// How long workers and channel threads are waited for at the end.
 pub(super) const WORKERS_STOP: Duration = Duration::from_secs(2);
 
@@ -151,8 +179,8 @@ pub(super) const WORKERS_STOP: Duration = Duration::from_secs(2);
 pub fn run(gateway: Gateway, events: Receiver<Event>, hands: Hands) -> Ended {
     let mut this = Loop {
         gateway,
+        journal: Journal::of(&hands.shard),
         hands,
-        journal: Journal::new(),
         sockets: BTreeMap::new(),
         callers: BTreeMap::new(),
         last_caller: 0,
@@ -271,6 +299,9 @@ impl Loop {
                     } => {
                         self.sockets.remove(socket);
                     }
+                    Input::Answered { call, outcome } => {
+                        self.hands.standing.answered(*call, outcome);
+                    }
                     _ => {}
                 }
                 input
@@ -336,6 +367,7 @@ impl Loop {
                 }
             }
             Output::Call { call, op, token } => {
+                self.hands.standing.asked(call, op.kind());
                 if self
                     .hands
                     .rest
@@ -358,8 +390,11 @@ impl Loop {
                 }
             }
             Output::Store(order) => {
-                self.hands.published.board().ordered(&order);
-                match self.hands.store.try_send(order) {
+                self.hands
+                    .published
+                    .board()
+                    .ordered(self.hands.place, &order);
+                match self.hands.store.try_send(self.own(order)) {
                     Ok(()) => {
                         self.store_outstanding += 1;
                         self.hands.published.store_ordered();
@@ -383,6 +418,18 @@ impl Loop {
         }
     }
 
+    fn own(&self, order: StoreOrder) -> store::thread::Ask {
+        store::thread::Ask::Order(self.hands.place, order)
+    }
+
+    /// The system keeps 15 bytes: the number of the slot is the last of them.
+    fn thread_name(&self, slot: u8) -> String {
+        match self.hands.shard.as_str() {
+            "" => socket_thread::name_of(slot),
+            shard => format!("{shard:.12}-{slot:02}"),
+        }
+    }
+
     fn open(&mut self, socket: SocketRef, connect_uri: Secret) {
         let events = self.hands.events.clone();
         let thread = ChannelThread {
@@ -395,7 +442,7 @@ impl Loop {
                 let _ = events.send(Event::Core(Input::Session { socket, fact }));
             }),
             clock: self.hands.clock.clone(),
-            name: socket_thread::name_of(socket.slot),
+            name: self.thread_name(socket.slot),
             farewell: socket_thread::FAREWELL,
         };
         match socket_thread::spawn(thread) {

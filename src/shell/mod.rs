@@ -14,11 +14,16 @@ pub mod main_loop;
 pub mod online;
 pub mod operators;
 pub mod outside;
+pub mod overview;
 pub mod port;
 pub mod problem;
 pub mod published;
 pub mod server_tls;
+pub mod router;
+pub mod shares;
+pub mod standing;
 pub mod stopped;
+pub mod twins;
 
 #[cfg(test)]
 #[path = "../notifications/stub.rs"]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 
 use super::outside::Outside;
+use super::twins;
 use crate::service::ExitCode;
 use base::ids::ConversationId;
 use base::plain::shown;
@@ -28,11 +29,36 @@ use proto::way::Trouble;
 /// How long the socket may take to open and to answer a ping.
 const PONG_PATIENCE: Duration = Duration::from_secs(45);
 
-/// Runs the check and prints a line for each step.
-pub fn check(outside: &Outside, out: &mut dyn Write) -> ExitCode {
-    let mut steps = Steps { out, failed: false };
-    steps.run(outside);
-    if steps.failed {
+/// Runs the check of each client and prints a line for each step, which names the shard where
+/// there is more than one.
+pub fn check(clients: &[(&str, &Outside)], out: &mut dyn Write) -> ExitCode {
+    let mut known = Vec::new();
+    let mut failed = false;
+    for (name, outside) in clients {
+        let mut steps = Steps {
+            out,
+            failed: false,
+            shard: match clients {
+                [_] => String::new(),
+                _ => format!("[{name}] "),
+            },
+        };
+        let token = steps.run(outside);
+        if let Some(token) = token.filter(|_| clients.len() > 1) {
+            match twins::whom(outside, &token) {
+                Ok(whom) => known.push(((*name).to_owned(), whom)),
+                Err(why) => steps.bad(&format!("whom it stands for: {why}")),
+            }
+        }
+        failed |= steps.failed;
+    }
+    if let Some(found) = twins::among(&known) {
+        let shard = String::new();
+        let mut steps = Steps { out, failed, shard };
+        steps.bad(&found.to_string());
+        return ExitCode::Configuration;
+    }
+    if failed {
         ExitCode::Unavailable
     } else {
         ExitCode::Done
@@ -42,6 +68,8 @@ pub fn check(outside: &Outside, out: &mut dyn Write) -> ExitCode {
 struct Steps<'a> {
     out: &'a mut dyn Write,
     failed: bool,
+    /// In front of each line.
+    shard: String,
 }
 
 impl Steps<'_> {
@@ -57,10 +85,11 @@ impl Steps<'_> {
     fn line(&mut self, word: &str, text: &str) {
         let text = shown(&redaction::own(text));
         // A closed output is no reason to stop checking.
-        let _ = writeln!(self.out, "{word:8} {text}");
+        let _ = writeln!(self.out, "{word:8} {}{text}", self.shard);
     }
 
-    fn run(&mut self, outside: &Outside) {
+    /// The token that it all went with.
+    fn run(&mut self, outside: &Outside) -> Option<Secret> {
         let token = match outside.call(&Op::Token, None).result {
             Ok(Answer::Token {
                 access_token,
@@ -69,7 +98,10 @@ impl Steps<'_> {
                 self.good(&format!("token: held for {} s", expires_in.as_secs()));
                 access_token
             }
-            other => return self.bad(&format!("token: {}", sentence(other.err()))),
+            other => {
+                self.bad(&format!("token: {}", sentence(other.err())));
+                return None;
+            }
         };
         let channel = match outside.call(&Op::CreateChannel, Some(&token)).result {
             Ok(Answer::Channel(rest::Channel {
@@ -77,7 +109,10 @@ impl Steps<'_> {
                 connect_uri: Some(uri),
                 ..
             })) => (id, uri),
-            other => return self.bad(&format!("channel: {}", sentence(other.err()))),
+            other => {
+                self.bad(&format!("channel: {}", sentence(other.err())));
+                return Some(token);
+            }
         };
         self.good(&format!("channel: made, ending in {}", channel.0.tail()));
         match outside.streaming.judge(channel.1.expose()) {
@@ -89,6 +124,7 @@ impl Steps<'_> {
         self.permissions(outside, &token, &channel.0);
         // Leave it empty; it ends by itself.
         let _ = outside.call(&Op::Empty(channel.0), Some(&token));
+        Some(token)
     }
 
     fn pong(&mut self, outside: &Outside, connect_uri: Secret) {

@@ -60,7 +60,11 @@ pub fn streaming(genesys: &config::GenesysConfig) -> Streaming {
 /// # Errors
 /// A signing key that cannot be used; a sentence.
 pub fn grant(genesys: &config::GenesysConfig) -> Result<Grant, String> {
-    Ok(match &genesys.oauth.grant {
+    grant_of(&genesys.oauth)
+}
+
+fn grant_of(oauth: &config::OauthConfig) -> Result<Grant, String> {
+    Ok(match &oauth.grant {
         config::Grant::ClientCredentials => Grant::ClientCredentials,
         config::Grant::Saml2Bearer {
             org_name,
@@ -87,9 +91,11 @@ pub fn proxy(genesys: &config::GenesysConfig) -> Result<Option<Proxy>, String> {
 }
 
 /// What a token is asked for with.
-fn credentials(genesys: &config::GenesysConfig) -> Result<Credentials, String> {
-    let grant = grant(genesys)?;
-    let oauth = &genesys.oauth;
+fn credentials(
+    genesys: &config::GenesysConfig,
+    oauth: &config::OauthConfig,
+) -> Result<Credentials, String> {
+    let grant = grant_of(oauth)?;
     let secret = oauth.client_secret.clone();
     Ok(Credentials::new(
         &genesys.login_url,
@@ -144,6 +150,18 @@ impl Outside {
     /// # Errors
     /// Root certificates, proxy or signing key that cannot be used; a sentence.
     pub fn new(config: &Config, clock: Arc<Clock>) -> Result<Outside, String> {
+        Outside::of_client(config, &config.genesys.oauth, clock)
+    }
+
+    /// The same for one of the OAuth clients.
+    ///
+    /// # Errors
+    /// As [`Outside::new`].
+    pub fn of_client(
+        config: &Config,
+        oauth: &config::OauthConfig,
+        clock: Arc<Clock>,
+    ) -> Result<Outside, String> {
         let genesys = &config.genesys;
         let proxy = proxy(genesys)?;
         let trust = trust(genesys.ca.as_ref());
@@ -173,7 +191,7 @@ impl Outside {
                 heartbeat_timeout: config.channels.heartbeat_timeout,
                 ..SessionSettings::default()
             },
-            credentials: Arc::new(credentials(genesys)?),
+            credentials: Arc::new(credentials(genesys, oauth)?),
             clock,
         })
     }

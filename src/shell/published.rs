@@ -17,7 +17,7 @@ use crate::gateway::Gateway;
 use crate::service::logging;
 use crate::status::snapshot::Histogram;
 use crate::status::{Minutes, Snapshot, verdict};
-use base::rows::{Recovered, StoreTrouble};
+use base::rows::{InteractionState, Recovered, StoreTrouble};
 use base::time::{Mono, Now, Wall};
 use notifications::redaction;
 use store::Log;
@@ -39,6 +39,8 @@ struct Inner {
     commits: Histogram,
     /// The verdict on `current`, for the service manager.
     verdict: Arc<str>,
+    /// Snapshots so far.
+    updates: u64,
 }
 
 /// See the [module](self).
@@ -62,8 +64,25 @@ pub struct Published {
     putting_back: AtomicBool,
     /// Counts of the listeners' refusals, asked when a snapshot is rendered.
     refusals: Mutex<Vec<Refusals>>,
-    /// Which conversations have changed.
+    /// Which conversations have changed: one board for all shards.
     board: Arc<Board>,
+    /// Conversations that were given to other shards: the core has stopped them, nobody else has.
+    given_away: AtomicU64,
+}
+
+/// How much a shard could take, for who decides where a conversation goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Room {
+    /// Counts the snapshots.
+    pub of: u64,
+    /// Topics that it wants to watch.
+    pub wanted: usize,
+    /// It holds a token.
+    pub token_held: bool,
+    /// REST calls that it has left in this minute.
+    pub rest_left: u32,
+    /// Topics that are live, and places on open channels: none of either without a channel.
+    pub reach: usize,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,6 +104,7 @@ impl Published {
                 ordered: VecDeque::new(),
                 commits: Histogram::new(&COMMIT_BOUNDS),
                 verdict: Arc::from("starting"),
+                updates: 0,
             }),
             turned: Mutex::new(Instant::now()),
             turns: AtomicU64::new(0),
@@ -98,7 +118,14 @@ impl Published {
             putting_back: AtomicBool::new(false),
             refusals: Mutex::new(Vec::new()),
             board: Arc::default(),
+            given_away: AtomicU64::new(0),
         }
+    }
+
+    /// What this shard changes goes up on that board.
+    #[must_use]
+    pub fn on(self, board: Arc<Board>) -> Published {
+        Published { board, ..self }
     }
 
     /// Publishes the core as it is now.
@@ -117,6 +144,13 @@ impl Published {
             ..Snapshot::default()
         };
         let counters = snapshot.fill(&gateway.filing().snapshot(now));
+        let elsewhere = self.given_away.load(Ordering::Relaxed);
+        if elsewhere > 0 {
+            let stopped = snapshot.interactions.iter_mut();
+            for (_, n) in stopped.filter(|(state, _)| *state == InteractionState::Stopped) {
+                *n = n.saturating_sub(elsewhere);
+            }
+        }
         // Once more at the edge: a secret may have come to be known since its echo was heard.
         for words in [
             &mut snapshot.platform.token_trouble,
@@ -132,6 +166,26 @@ impl Published {
         snapshot.commit_latency = inner.commits.clone();
         inner.verdict = in_one_line(&snapshot).into();
         inner.current = Arc::new(snapshot);
+        inner.updates += 1;
+    }
+
+    /// What the core was told to stop goes on with other shards.
+    pub fn given_away(&self, conversations: u64) {
+        self.given_away.fetch_add(conversations, Ordering::Relaxed);
+    }
+
+    /// How much could be taken, as of the latest snapshot.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let inner = lock(&self.inner);
+        let platform = &inner.current.platform;
+        Room {
+            of: inner.updates,
+            wanted: platform.topics_live + platform.topics_pending + platform.topics_waiting,
+            token_held: platform.token_held,
+            rest_left: platform.rest_left,
+            reach: platform.topics_live + platform.places_free,
+        }
     }
 
     /// The loop has turned.
@@ -227,7 +281,8 @@ impl Published {
         current
     }
 
-    fn stuck(&self) -> Option<String> {
+    /// The loop has not turned for long.
+    pub(super) fn stuck(&self) -> Option<String> {
         let since = lock(&self.turned).elapsed();
         (since >= STUCK_AFTER).then(|| format!("the loop has not turned for {} s", since.as_secs()))
     }
@@ -235,14 +290,18 @@ impl Published {
     /// Why the gateway is not healthy: empty while the loop turns and the store commits.
     #[must_use]
     pub fn health(&self) -> Vec<String> {
+        self.stuck()
+            .into_iter()
+            .chain(self.store_health())
+            .collect()
+    }
+
+    /// The part of it that is the store's.
+    pub(super) fn store_health(&self) -> Option<String> {
         let current = lock(&self.inner).current.clone();
         let pulse = || self.pulse().err().map(|t| t.sentence().to_string());
-        let store = current
-            .store_trouble
-            .clone()
-            .or_else(pulse)
-            .map(|t| format!("the store cannot commit: {t}"));
-        self.stuck().into_iter().chain(store).collect()
+        let trouble = current.store_trouble.clone().or_else(pulse);
+        trouble.map(|t| format!("the store cannot commit: {t}"))
     }
 
     /// Why a new interaction could not be watched now.
@@ -278,7 +337,7 @@ impl Published {
     }
 }
 
-fn in_one_line(snapshot: &Snapshot) -> String {
+pub(super) fn in_one_line(snapshot: &Snapshot) -> String {
     let verdict = verdict::of(snapshot);
     match verdict.reasons.first() {
         Some(reason) => format!("{} {reason}", verdict.sentence),
@@ -291,7 +350,7 @@ mod tests {
     use super::*;
     use crate::gateway::Settings;
     use base::ids::ConversationId;
-    use base::rows::{InteractionRow, InteractionState};
+    use base::rows::InteractionRow;
     use filing::{Settings as Filing, Unreported, Until};
 
     fn settings() -> Settings {

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use ureq::Agent;
 
-use super::daemon::{StartError, history_http};
+use super::daemon::{StartError, history_http, outsides};
 use super::http::auth::Tokens;
 use super::outside::Outside;
 use super::server_tls::ServerTls;
-use crate::config::{AssertionSource, Config, Grant};
+use crate::config::{AssertionSource, Config, Grant, OauthConfig};
 use notifications::clock::Clock;
 use notifications::rest;
 use notifications::shared::Shared;
@@ -41,12 +41,18 @@ pub const APPLIED: [&str; 14] = [
 
 /// The holders of what a reload replaces.
 pub(super) struct Reloaded {
-    pub(super) outside: Outside,
-    pub(super) history: Shared<Agent>,
-    pub(super) reread_bearer: Box<dyn Fn() + Send + Sync>,
     pub(super) http_tls: Option<ServerTls>,
     pub(super) http: Option<Tokens>,
     pub(super) status: Option<Tokens>,
+    /// Of each OAuth client, in their order.
+    pub(super) clients: Vec<Client>,
+}
+
+/// What one OAuth client and its forwarders use.
+pub(super) struct Client {
+    pub(super) outside: Outside,
+    pub(super) history: Shared<Agent>,
+    pub(super) reread_bearer: Box<dyn Fn() + Send + Sync>,
 }
 
 /// What became of a reload that was not refused.
@@ -87,8 +93,11 @@ impl Reloaded {
             kept.push("[history]");
         }
         let merged = merged(old, new, &kept);
-        let outside = Outside::new(&merged, clock.clone()).map_err(StartError::Outside)?;
-        let history = rest::agent(&history_http(&merged)?);
+        let outsides = outsides(&merged, clock)?;
+        let histories: Result<Vec<Agent>, StartError> = (self.clients.iter())
+            .map(|_| Ok(rest::agent(&history_http(&merged)?)))
+            .collect();
+        let histories = histories?;
         let tls = match (&self.http_tls, &new.http.tls) {
             (Some(_), Some(shown)) if shown.is_over() => {
                 let said = "http.certificate-file: the new certificate has expired";
@@ -100,12 +109,15 @@ impl Reloaded {
             // Whether it speaks TLS is a matter of the start.
             _ => None,
         };
-        self.outside.take_over(&outside);
+        let fresh = outsides.iter().zip(histories);
+        for (client, (outside, history)) in self.clients.iter().zip(fresh) {
+            client.outside.take_over(outside);
+            client.history.set(history);
+            (client.reread_bearer)();
+        }
         if let Some((current, other)) = tls {
             current.take_over(&other);
         }
-        self.history.set(history);
-        (self.reread_bearer)();
         for (tokens, new) in [
             (&self.http, &new.http.api_tokens),
             (&self.status, &new.status.api_tokens),
@@ -128,26 +140,10 @@ fn merged(old: &Config, new: &Config, kept: &[&str]) -> Config {
         let (mine, theirs) = (&mut merged.genesys, &new.genesys);
         mine.ca.clone_from(&theirs.ca);
         mine.proxy_credentials.clone_from(&theirs.proxy_credentials);
-        mine.oauth.client_secret = theirs.oauth.client_secret.clone();
-        if let (
-            Grant::Saml2Bearer {
-                assertion: mine, ..
-            },
-            Grant::Saml2Bearer {
-                assertion: theirs, ..
-            },
-        ) = (&mut mine.oauth.grant, &theirs.oauth.grant)
-        {
-            match (mine, theirs) {
-                (AssertionSource::File(mine), AssertionSource::File(theirs)) => {
-                    mine.clone_from(theirs);
-                }
-                (AssertionSource::Signed(mine), AssertionSource::Signed(theirs)) => {
-                    mine.private_key_pem = theirs.private_key_pem.clone();
-                    mine.certificate.clone_from(&theirs.certificate);
-                }
-                _ => {}
-            }
+        merge_client(&mut mine.oauth, &theirs.oauth);
+        // Another table among them needs a restart, and then none of this is done.
+        for (mine, theirs) in mine.additional.iter_mut().zip(&theirs.additional) {
+            merge_client(&mut mine.oauth, &theirs.oauth);
         }
     }
     if !kept.contains(&"[history]") {
@@ -158,6 +154,30 @@ fn merged(old: &Config, new: &Config, kept: &[&str]) -> Config {
             .clone_from(&new.history.client_identity);
     }
     merged
+}
+
+fn merge_client(mine: &mut OauthConfig, theirs: &OauthConfig) {
+    mine.client_secret = theirs.client_secret.clone();
+    if let (
+        Grant::Saml2Bearer {
+            assertion: mine, ..
+        },
+        Grant::Saml2Bearer {
+            assertion: theirs, ..
+        },
+    ) = (&mut mine.grant, &theirs.grant)
+    {
+        match (mine, theirs) {
+            (AssertionSource::File(mine), AssertionSource::File(theirs)) => {
+                mine.clone_from(theirs);
+            }
+            (AssertionSource::Signed(mine), AssertionSource::Signed(theirs)) => {
+                mine.private_key_pem = theirs.private_key_pem.clone();
+                mine.certificate.clone_from(&theirs.certificate);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Whether a key came or went that decides how something is done, not only with what.

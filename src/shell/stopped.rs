@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::main_loop::Ended;
-use super::published::Published;
+use super::overview::Overview;
 
 /// How long the store may take to close the database; a disk that hangs is not waited for.
 pub(super) const STORE_STOP: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl Stopped {
 
 /// Waits for the store to close the database; as long as it takes if that has just been taken
 /// away, because then this is the last moment at which its content can be put back.
-pub(super) fn ends_in_time(store: JoinHandle<()>, published: &Published) -> bool {
+pub(super) fn ends_in_time(store: JoinHandle<()>, published: &Overview) -> bool {
     let deadline = Instant::now() + STORE_STOP;
     while !store.is_finished() {
         if Instant::now() >= deadline && !published.putting_back() {

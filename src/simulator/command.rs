@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::model::switches::SwitchError;
-use super::model::{Saml, User, certificate_from_pem};
+use super::model::{Client, Saml, User, certificate_from_pem};
 use super::server::{Options, Running, start};
 use base::secret::Secret;
 
@@ -49,7 +49,8 @@ impl From<SwitchError> for RunError {
 }
 
 /// Reads `--set` pairs. Besides the switches: `time-scale`, `seed`, `client-id`,
-/// `client-secret`, `org-name`, and of the organisation's trust in assertions
+/// `client-secret`, `org-name`, `client` (`ID:SECRET`, one more OAuth client; may be repeated),
+/// and of the organisation's trust in assertions
 /// `saml-certificate-file`, `saml-audience`, `saml-recipient` and `saml-user`
 /// (an e-mail address; may be repeated).
 fn options(port: u16, control_port: u16, sets: &[(String, String)]) -> Result<Options, RunError> {
@@ -74,6 +75,15 @@ fn options(port: u16, control_port: u16, sets: &[(String, String)]) -> Result<Op
             "client-id" => settings.client_id.clone_from(value),
             "client-secret" => settings.client_secret = Secret::new(value.clone()),
             "org-name" => settings.org_name.clone_from(value),
+            "client" => {
+                let (id, secret) = value
+                    .split_once(':')
+                    .ok_or_else(|| RunError::Set(format!("client takes ID:SECRET, not {value}")))?;
+                settings.more_clients.push(Client {
+                    id: id.to_owned(),
+                    secret: Secret::new(secret),
+                });
+            }
             "saml-certificate-file" => {
                 let pem = fs::read_to_string(value)
                     .map_err(|error| RunError::File(value.clone(), error))?;
@@ -147,6 +157,8 @@ mod tests {
         assert_eq!(with_switch.settings.switches.heartbeat_seconds, 5);
         let with_user = set("saml-user", "a@example.com").unwrap();
         assert_eq!(with_user.settings.saml.unwrap().users.len(), 1);
+        let with_client = set("client", "another:its-secret").unwrap();
+        assert_eq!(with_client.settings.more_clients[0].id, "another");
     }
 
     #[test]
@@ -155,6 +167,7 @@ mod tests {
             ("time-scale", "0", "number from 1"),
             ("no-such-switch", "1", "no switch"),
             ("heartbeat-seconds", "often", "from 0 to 60"),
+            ("client", "another", "ID:SECRET"),
             ("saml-certificate-file", "/nonexistent", "cannot be read"),
         ] {
             let error = set(name, value).map(drop).unwrap_err().to_string();

@@ -11,6 +11,7 @@ use super::snapshot::Snapshot;
 use super::verdict;
 use base::ages::ByAge;
 use base::rows::RecordState;
+use proto::snapshot::ChannelView;
 
 fn seconds(d: Duration) -> u64 {
     d.as_secs()
@@ -29,9 +30,63 @@ pub(crate) fn shape(state: RecordState, ages: &ByAge) -> Value {
     json!({"state": state.label(), "ages": ages.collect::<Value>()})
 }
 
+/// The channels, each with its shard where there is more than one.
+fn channels(s: &Snapshot) -> Vec<Value> {
+    if s.shards.is_empty() {
+        return s
+            .platform
+            .channels
+            .iter()
+            .map(|c| channel(c, None))
+            .collect();
+    }
+    let each = s.shards.iter();
+    each.flat_map(|(name, shard)| {
+        let of = shard.platform.channels.iter();
+        of.map(|c| channel(c, Some(name)))
+    })
+    .collect()
+}
+
+fn channel(c: &ChannelView, shard: Option<&str>) -> Value {
+    let mut shown = json!({
+        "slot": c.slot, "state": c.state.label(), "topics": c.topics, "capacity": c.capacity,
+        "ageSeconds": seconds(c.age), "lastHeartbeatSeconds": c.heard.map(seconds),
+        "tail": c.tail, "expiresInSeconds": seconds(c.expires_in),
+    });
+    if let Some(name) = shard {
+        shown["shard"] = json!(name);
+    }
+    shown
+}
+
+/// What is of interest of one shard beside the others.
+fn shard(name: &str, s: &Snapshot) -> Value {
+    let v = verdict::of_shard(s);
+    let p = &s.platform;
+    json!({
+        "name": name, "level": v.level.label(), "reasons": v.reasons,
+        "interactions": counts(&s.interactions), "records": counts(&s.records),
+        "channels": p.channels.len(),
+        "topics": {"live": p.topics_live, "pending": p.topics_pending, "waiting": p.topics_waiting},
+        "token": {"held": p.token_held, "expiresInSeconds": seconds(p.token_expires_in)},
+        "rest": {"budget": p.rest_allowed, "left": p.rest_left, "waiting": p.rest_waiting},
+        "checks": {"due": s.checks_due, "inFlight": s.checks_in_flight},
+    })
+}
+
 /// The whole snapshot.
 #[must_use]
 pub fn render(s: &Snapshot) -> String {
+    let mut shown = sum(s);
+    if !s.shards.is_empty() {
+        let each = s.shards.iter();
+        shown["shards"] = each.map(|(name, one)| shard(name, one)).collect();
+    }
+    shown.to_string()
+}
+
+fn sum(s: &Snapshot) -> Value {
     let v = verdict::of(s);
     let p = &s.platform;
     let oldest: Map<String, Value> = s
@@ -50,17 +105,7 @@ pub fn render(s: &Snapshot) -> String {
         .iter()
         .map(|(state, ages)| shape(*state, ages))
         .collect();
-    let channels: Vec<Value> = p
-        .channels
-        .iter()
-        .map(|c| {
-            json!({
-                "slot": c.slot, "state": c.state.label(), "topics": c.topics, "capacity": c.capacity,
-                "ageSeconds": seconds(c.age), "lastHeartbeatSeconds": c.heard.map(seconds),
-                "tail": c.tail, "expiresInSeconds": seconds(c.expires_in),
-            })
-        })
-        .collect();
+    let channels = channels(s);
     let minutes: Vec<Value> = s
         .minutes
         .iter()
@@ -98,5 +143,4 @@ pub fn render(s: &Snapshot) -> String {
         "minutes": minutes,
         "nextWake": s.next_wake.map(|(within, why)| json!({"inSeconds": within.as_secs_f64(), "why": why})),
     })
-    .to_string()
 }

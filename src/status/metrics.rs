@@ -8,6 +8,7 @@ use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use super::snapshot::{Histogram, Snapshot};
+use super::verdict::{self, Level};
 use base::cause::Cause;
 use base::rows::{InteractionState, RecordState};
 use filing::HistoryState;
@@ -443,7 +444,95 @@ pub fn render(s: &Snapshot) -> String {
         "From an order to the store to its end.",
         &s.commit_latency,
     );
+    if !s.shards.is_empty() {
+        shards(&mut t, s);
+    }
     t.0
+}
+
+/// Each shard for itself, under names of their own: the others are sums, and a label on them
+/// would have everybody who adds them up count twice. Only where there is more than one.
+fn shards(t: &mut Text, s: &Snapshot) {
+    type Value = fn(&Snapshot) -> f64;
+    const EACH: [(&str, &str, Value); 9] = [
+        (
+            "shard_topics",
+            "Topics whose subscription is confirmed, by shard.",
+            |s| s.platform.topics_live as f64,
+        ),
+        (
+            "shard_topics_waiting",
+            "Topics that wait for a place on a channel, by shard.",
+            |s| s.platform.topics_waiting as f64,
+        ),
+        (
+            "shard_topics_dark_seconds",
+            "For how long the topic has been wanted that is not live for longest, by shard.",
+            |s| seconds(s.platform.dark_for),
+        ),
+        ("shard_token_held", "1 if a token is held, by shard.", |s| {
+            f64::from(u8::from(s.platform.token_held))
+        }),
+        (
+            "shard_token_expires_seconds",
+            "Until the token ends, by shard.",
+            |s| seconds(s.platform.token_expires_in),
+        ),
+        (
+            "shard_rest_budget_left",
+            "REST calls left in this minute, by shard.",
+            |s| f64::from(s.platform.rest_left),
+        ),
+        (
+            "shard_checks_owed",
+            "Interactions that are owed an answer over REST, by shard.",
+            |s| s.owed as f64,
+        ),
+        (
+            "shard_watched_dark",
+            "Watched interactions that are not live at this moment, by shard.",
+            |s| s.dark as f64,
+        ),
+        (
+            "shard_level",
+            "0 while all is well with a shard, 1 when it is worth a look, 2 when a person is needed.",
+            |s| match verdict::of_shard(s).level {
+                Level::Ok => 0.0,
+                Level::Warn => 1.0,
+                Level::Bad => 2.0,
+            },
+        ),
+    ];
+    for (name, help, value) in EACH {
+        t.head(name, "gauge", help);
+        for (shard, one) in &s.shards {
+            t.value(name, &format!("{{shard=\"{shard}\"}}"), value(one));
+        }
+    }
+    t.head(
+        "shard_channels",
+        "gauge",
+        "Notification channels by shard and state.",
+    );
+    for (shard, one) in &s.shards {
+        for state in ChannelState::ALL {
+            let channels = one.platform.channels.iter();
+            let n = channels.filter(|c| c.state == *state).count();
+            let labels = format!("{{shard=\"{shard}\",state=\"{state}\"}}");
+            t.value("shard_channels", &labels, n);
+        }
+    }
+    t.head(
+        "shard_interactions",
+        "gauge",
+        "Interactions by shard and state.",
+    );
+    for (shard, one) in &s.shards {
+        for (state, n) in &one.interactions {
+            let labels = format!("{{shard=\"{shard}\",state=\"{state}\"}}");
+            t.value("shard_interactions", &labels, n);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -480,7 +569,11 @@ mod tests {
     fn every_metric_has_a_place_on_the_dashboard_and_what_is_asked_for_exists() {
         let dashboard = include_str!("../../systemd/grafana/genesys-gateway.json");
         let rules = include_str!("../../systemd/prometheus/genesys-gateway.rules.yml");
-        let text = render(&Snapshot::default());
+        // With a shard in it, so that what there is only with several counts too.
+        let text = render(&Snapshot {
+            shards: vec![("main".into(), std::sync::Arc::default())],
+            ..Snapshot::default()
+        });
         let names: Vec<&str> = text
             .lines()
             .filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next())

@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod minutes;
 pub mod page;
 pub mod snapshot;
+pub mod sum;
 pub mod verdict;
 
 pub use minutes::Minutes;

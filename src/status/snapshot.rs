@@ -3,6 +3,7 @@
 //! Invariant: plain values; taking one changes nothing and needs no lock on the loop.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::minutes::{Counters, Minute};
@@ -102,6 +103,8 @@ pub struct Snapshot {
     pub minutes: Vec<Minute>,
     /// When the loop wakes next, and why.
     pub next_wake: Option<(Duration, &'static str)>,
+    /// Where there is more than one: each by its name, the main one first; this is their sum.
+    pub shards: Vec<(String, Arc<Snapshot>)>,
 }
 
 /// Counts by upper bound, as Prometheus wants them.

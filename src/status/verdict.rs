@@ -57,19 +57,77 @@ fn lasting(since: Duration) -> String {
     }
 }
 
-/// Judges a snapshot.
+/// What a reason is about: what there is once, or what each shard has of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Gateway,
+    Shard,
+}
+
+/// Judges a snapshot: of several shards what there is once by the sum, and each of them by
+/// itself, under its name.
 #[must_use]
 pub fn of(s: &Snapshot) -> Verdict {
-    let mut reasons: Vec<(Level, String)> = Vec::new();
-    let mut say = |level, text: String| reasons.push((level, text));
+    let mut reasons = found(s);
+    if !s.shards.is_empty() {
+        reasons.retain(|(scope, ..)| *scope == Scope::Gateway);
+        for (name, shard) in &s.shards {
+            let own = found(shard).into_iter();
+            let own = own.filter(|(scope, ..)| *scope == Scope::Shard);
+            reasons.extend(
+                own.map(|(scope, level, text)| (scope, level, format!("shard {name}: {text}"))),
+            );
+        }
+    }
+    judged(reasons)
+}
+
+/// Judges one shard of several, by what it has of its own.
+#[must_use]
+pub fn of_shard(s: &Snapshot) -> Verdict {
+    let mut reasons = found(s);
+    reasons.retain(|(scope, ..)| *scope == Scope::Shard);
+    judged(reasons)
+}
+
+fn judged(mut reasons: Vec<(Scope, Level, String)>) -> Verdict {
+    reasons.sort_by_key(|(_, level, _)| std::cmp::Reverse(*level));
+    let level = reasons.first().map_or(Level::Ok, |(_, level, _)| *level);
+    let sentence = match level {
+        Level::Ok => {
+            "All is well: what is accepted is watched, what is taken is filed.".to_string()
+        }
+        Level::Warn => "Working, with something to look at.".to_string(),
+        Level::Bad => "A person is needed.".to_string(),
+    };
+    Verdict {
+        level,
+        sentence,
+        reasons: reasons.into_iter().map(|(.., text)| text).collect(),
+    }
+}
+
+/// Everything that is to be said, in the order in which it is said.
+fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
+    let mut reasons: Vec<(Scope, Level, String)> = Vec::new();
+    let mut tell = |scope, level, text: String| reasons.push((scope, level, text));
     if s.stopping {
-        say(Level::Warn, "the gateway is stopping".into());
+        tell(
+            Scope::Gateway,
+            Level::Warn,
+            "the gateway is stopping".into(),
+        );
     }
     if let Some(trouble) = &s.store_trouble {
-        say(Level::Bad, format!("nothing can be committed: {trouble}"));
+        tell(
+            Scope::Gateway,
+            Level::Bad,
+            format!("nothing can be committed: {trouble}"),
+        );
     }
     if s.log.held {
-        say(
+        tell(
+            Scope::Gateway,
             Level::Warn,
             format!(
                 "the write-ahead log of the database has {} MB and goes on growing, because \
@@ -82,19 +140,20 @@ pub fn of(s: &Snapshot) -> Verdict {
         );
     }
     if let Some(path) = &s.damaged {
-        say(Level::Warn, set_aside(path));
+        tell(Scope::Gateway, Level::Warn, set_aside(path));
     }
     if !s.platform.token_held {
         match &s.platform.token_trouble {
-            Some(why) => say(Level::Bad, format!("no token is held: {why}")),
-            None => say(
+            Some(why) => tell(Scope::Shard, Level::Bad, format!("no token is held: {why}")),
+            None => tell(
+                Scope::Shard,
                 Level::Warn,
                 "no token is held yet: it is being asked for".into(),
             ),
         }
     }
     if let Some(why) = &s.platform.astray {
-        say(Level::Bad, why.clone());
+        tell(Scope::Shard, Level::Bad, why.clone());
     }
     if let Some((trouble, since)) = s.platform.socket_trouble {
         let level = match trouble.blame() {
@@ -102,24 +161,30 @@ pub fn of(s: &Snapshot) -> Verdict {
             Blame::Peer | Blame::Environment => Level::Warn,
         };
         let since = lasting(since);
-        say(level, format!("{}: {trouble}, {since}", trouble.label()));
+        tell(
+            Scope::Shard,
+            level,
+            format!("{}: {trouble}, {since}", trouble.label()),
+        );
     }
     let (waiting, pending) = (s.platform.topics_waiting, s.platform.topics_pending);
     if s.platform.dark_for >= DARK_TOLERATED && waiting + pending > 0 {
         let topics = counted((waiting + pending) as u64, "topic is", "topics are");
         let since = lasting(s.platform.dark_for);
         let text = format!("not-live: {topics} not live, one of them {since}");
-        say(Level::Warn, text);
+        tell(Scope::Shard, Level::Warn, text);
     }
     if s.platform.token_cools {
-        say(Level::Warn, proto::TOKEN_COOLS.into());
+        tell(Scope::Shard, Level::Warn, proto::TOKEN_COOLS.into());
     }
     match s.history_state {
-        HistoryState::Closed => say(
+        HistoryState::Closed => tell(
+            Scope::Gateway,
             Level::Bad,
             format!("the history manager refuses us: {}", s.history_detail),
         ),
-        HistoryState::Down => say(
+        HistoryState::Down => tell(
+            Scope::Gateway,
             Level::Warn,
             format!(
                 "the history manager cannot be reached: {}",
@@ -130,9 +195,10 @@ pub fn of(s: &Snapshot) -> Verdict {
         HistoryState::Failing
             if s.record(RecordState::Queued) + s.record(RecordState::Deferred) > 0 =>
         {
-            say(Level::Warn, s.history_detail.clone());
+            tell(Scope::Gateway, Level::Warn, s.history_detail.clone());
         }
-        HistoryState::Held => say(
+        HistoryState::Held => tell(
+            Scope::Gateway,
             Level::Warn,
             format!(
                 "the history manager asked for a pause: {}",
@@ -146,7 +212,8 @@ pub fn of(s: &Snapshot) -> Verdict {
     }
     let dead = s.record(RecordState::Dead);
     if dead > 0 {
-        say(
+        tell(
+            Scope::Gateway,
             Level::Bad,
             format!(
                 "{} dead and {} a person",
@@ -157,14 +224,16 @@ pub fn of(s: &Snapshot) -> Verdict {
     }
     let deferred = s.record(RecordState::Deferred);
     if deferred > 0 {
-        say(
+        tell(
+            Scope::Gateway,
             Level::Warn,
             format!("{deferred} records could not be filed yet and wait for their next try"),
         );
     }
     let held = s.record(RecordState::Held);
     if held > 0 {
-        say(
+        tell(
+            Scope::Gateway,
             Level::Warn,
             format!(
                 "{} held by an operator",
@@ -180,7 +249,8 @@ pub fn of(s: &Snapshot) -> Verdict {
                  over"
             ),
         };
-        say(
+        tell(
+            Scope::Shard,
             Level::Warn,
             format!(
                 "{} for a place on a channel{gave_way}",
@@ -193,7 +263,8 @@ pub fn of(s: &Snapshot) -> Verdict {
         );
     }
     if s.dark > 0 {
-        say(
+        tell(
+            Scope::Shard,
             Level::Warn,
             format!(
                 "{} not live at this moment",
@@ -206,7 +277,8 @@ pub fn of(s: &Snapshot) -> Verdict {
         );
     }
     if s.not_understood > 0 {
-        say(
+        tell(
+            Scope::Shard,
             Level::Warn,
             format!(
                 "the platform's answers about {} not understood: what was missed of them cannot be rebuilt",
@@ -216,7 +288,8 @@ pub fn of(s: &Snapshot) -> Verdict {
     }
     let quiet = s.platform.rest_quiet.as_secs();
     if quiet > 0 {
-        say(
+        tell(
+            Scope::Shard,
             Level::Warn,
             format!("the platform limits the rate of requests for another {quiet} s"),
         );
@@ -224,7 +297,8 @@ pub fn of(s: &Snapshot) -> Verdict {
     if let Some((kind, left)) = s.platform.rest_held
         && left.as_secs() > 0
     {
-        say(
+        tell(
+            Scope::Shard,
             Level::Warn,
             format!(
                 "after errors of the platform, calls {} wait for another {} s; all others go on",
@@ -233,20 +307,7 @@ pub fn of(s: &Snapshot) -> Verdict {
             ),
         );
     }
-    reasons.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
-    let level = reasons.first().map_or(Level::Ok, |(l, _)| *l);
-    let sentence = match level {
-        Level::Ok => {
-            "All is well: what is accepted is watched, what is taken is filed.".to_string()
-        }
-        Level::Warn => "Working, with something to look at.".to_string(),
-        Level::Bad => "A person is needed.".to_string(),
-    };
-    Verdict {
-        level,
-        sentence,
-        reasons: reasons.into_iter().map(|(_, text)| text).collect(),
-    }
+    reasons
 }
 
 #[cfg(test)]

@@ -89,14 +89,15 @@ impl Reader {
         })
     }
 
-    /// Whose an interaction is; `None` if nobody reported it.
+    /// Whose an interaction is, and whether it goes on; `None` if nobody reported it.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read; the next call tries anew.
-    pub fn shard_of(&mut self, id: ConversationId) -> Result<Option<String>, StoreError> {
+    pub fn shard_of(&mut self, id: ConversationId) -> Result<Option<(String, bool)>, StoreError> {
         self.read(|conn| {
-            conn.prepare_cached("SELECT shard FROM interaction WHERE conversation = ?1")?
-                .query_row([columns::Col(id)], |row| row.get(0))
+            let sql = "SELECT shard, over_at IS NULL FROM interaction WHERE conversation = ?1";
+            conn.prepare_cached(sql)?
+                .query_row([columns::Col(id)], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()
         })
     }

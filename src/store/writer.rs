@@ -267,10 +267,9 @@ impl<'c> Batch<'c> {
             .query_row([Col(row.record)], |r| r.get(0))
             .optional()?;
         Ok(match find_record(self.conn, row.record)? {
-            // One files it, and that is whoever took it first.
-            Some(_) if whose.is_some_and(|whose| whose != self.shard) => {
-                Applied::Refused("another shard took this record".into())
-            }
+            // One files it, and that is whoever took it first: for this shard it is as good as
+            // done, which its forwarders find out.
+            Some(_) if whose.is_some_and(|whose| whose != self.shard) => Applied::Done,
             Some(there) if same_origin(&there, row) => Applied::Done,
             _ => Applied::Refused("another record has this id".into()),
         })

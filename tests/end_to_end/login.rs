@@ -486,3 +486,36 @@ fn a_revoked_token_costs_nothing_however_the_platform_lets_it_die() {
         assert!(platform.count("token") >= 2, "{death}");
     }
 }
+
+#[test]
+fn two_commands_that_vouch_for_one_user_are_found_out_and_refused() {
+    let (platform, history) = (strict(), History::start());
+    platform.switch("assertion-replay", "accepted");
+    let mut setup = bearer(&platform, &history);
+    setup.write("assertion", &assertion());
+    let file = setup.path("assertion");
+    let command = |words: &str| {
+        format!(
+            "command = [\"/bin/sh\", \"-c\", \"{words} {}\"]",
+            file.display()
+        )
+    };
+    setup.set("genesys.oauth.assertion", &command("cat"));
+    let second = format!(
+        "additional-oauth = [{{ name = \"second\", client-id = \"{}\", org-name = \"{ORGANISATION}\", \
+         client-secret-file = \"./client-secret\", assertion = {{ {} }} }}]",
+        platform.0.client_id,
+        command("cat --")
+    );
+    setup.set("genesys", &second);
+    let ended = setup.ends(&["check", "--online"]).expect(78);
+    assert!(
+        ended
+            .out
+            .contains("main and second are the same OAuth client and user"),
+        "{ended:#?}"
+    );
+    let mut gateway = setup.start();
+    assert_eq!(gateway.wait_end(), 78, "{}", gateway.log());
+    gateway.wait_log("main and second are the same OAuth client and user");
+}

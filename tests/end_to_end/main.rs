@@ -25,6 +25,7 @@ mod refusals;
 mod reload;
 mod restarts;
 mod secrets;
+mod shards;
 mod sockets;
 mod streaming;
 mod tls;

@@ -55,6 +55,7 @@ fn forwarders(url: String) -> (Forwarders, Receiver<(RecordId, PostOutcome)>) {
         headers: vec![("X-Source".into(), "genesys".into())],
         bearer_token_file: None,
         agent: agent(&settings).into(),
+        elsewhere: Box::new(|_| Ok(false)),
         load: Box::new(|record| Ok(Some((row(record), Some("B".into()), Some("M".into()))))),
         render: Box::new(|row, body, members| Ok(format!("{} {body:?} {members:?}", row.record))),
         report: Box::new(move |record, outcome| {

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::switches::{ChannelExpiry, Eviction, EvictionChoice};
+use super::tokens::Owner;
 use super::topics::Topic;
 use super::{Platform, SocketId, Timer};
 use base::time::{Mono, Now};
@@ -19,7 +18,7 @@ use base::time::{Mono, Now};
 pub(super) struct Channel {
     pub(super) id: String,
     pub(super) token: u64,
-    pub(super) owner: Option<Uuid>,
+    pub(super) owner: Owner,
     pub(super) used: Mono,
     pub(super) expires: Now,
     pub(super) topics: BTreeMap<Arc<str>, Topic>,
@@ -46,7 +45,7 @@ impl Platform {
     }
 
     /// Creates a channel; the limit may cost another one its life.
-    pub(super) fn create_channel(&mut self, token: u64, owner: Option<Uuid>, now: Now) -> u64 {
+    pub(super) fn create_channel(&mut self, token: u64, owner: Owner, now: Now) -> u64 {
         let most = self.switches.channels_max as usize;
         // The switch may have been lowered: more than one may have to go.
         while self.channels.values().filter(|c| c.owner == owner).count() >= most {
@@ -83,7 +82,7 @@ impl Platform {
     }
 
     /// The channel that the limit takes: unconnected ones first (protocol, section 7).
-    fn victim(&self, owner: Option<Uuid>) -> Option<u64> {
+    fn victim(&self, owner: Owner) -> Option<u64> {
         self.channels
             .iter()
             .filter(|(_, c)| c.owner == owner)

@@ -216,6 +216,16 @@ pub enum Fault {
     RevokeTokens,
     /// All tokens expire.
     ExpireTokens,
+    /// An OAuth client gets no token any more, and those it has are revoked.
+    DisableClient {
+        /// Its id.
+        client: String,
+    },
+    /// It gets tokens again.
+    EnableClient {
+        /// Its id.
+        client: String,
+    },
     /// The next REST calls of a kind fail.
     FailRest {
         /// Which call; any if missing.

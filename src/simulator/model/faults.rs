@@ -2,7 +2,7 @@
 //!
 //! Invariant: every list here is bounded; a fault that is used up is gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Deserialize;
 use uuid::Uuid;
@@ -113,6 +113,8 @@ pub(super) struct Refused {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) rest: VecDeque<RestFault>,
+    /// Ids of clients that get no token.
+    pub(super) disabled: BTreeSet<String>,
     pub(super) events: Option<EventFault>,
     pub(super) refused_patterns: Vec<String>,
     pub(super) refused_topics_of: BTreeMap<Uuid, ()>,

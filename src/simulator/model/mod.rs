@@ -64,7 +64,7 @@ pub use journal::Entry;
 pub use life::Life;
 pub use rest::{Call, DELAY_MARK, HANG_MARK, Mark, NO_ANSWER_MARK, take_marks};
 pub use saml::{SamlError, certificate_from_pem};
-pub use settings::{Limits, Saml, Settings, User};
+pub use settings::{Client, Limits, Saml, Settings, User};
 pub use switches::{Switches, TABLE as SWITCH_TABLE};
 pub use truth::{ChannelView, Ledger, Truth, WrapUp};
 

@@ -186,6 +186,14 @@ impl Platform {
                     self.end_token(number, why, now);
                 }
             }
+            Fault::DisableClient { client } => {
+                touched = self.disable_client(client, now).ok_or_else(|| {
+                    ControlError::NotFound(format!("there is no client {client}"))
+                })?;
+            }
+            Fault::EnableClient { client } => {
+                touched = u64::from(self.faults.disabled.remove(client));
+            }
             Fault::Noise { channel, sort } => {
                 for socket in self.sockets_meant(channel)? {
                     touched += 1;
@@ -325,6 +333,8 @@ fn fault_name(fault: &Fault) -> &'static str {
         Fault::ExpireChannel { .. } => "expire-channel",
         Fault::RevokeTokens => "revoke-tokens",
         Fault::ExpireTokens => "expire-tokens",
+        Fault::DisableClient { .. } => "disable-client",
+        Fault::EnableClient { .. } => "enable-client",
         Fault::FailRest { .. } => "fail-rest",
         Fault::RefuseTopics { .. } => "refuse-topics",
         Fault::AllowTopics => "allow-topics",

@@ -79,6 +79,8 @@ pub enum Call {
     AvailableTopics,
     /// `GET` and `HEAD /tokens/me`
     TokenMe,
+    /// `GET /users/me`
+    UserMe,
     /// `DELETE /tokens/me`
     TokenDelete,
     /// `DELETE /tokens/{userId}`
@@ -242,6 +244,7 @@ fn call_of(method: &str, segments: &[&str]) -> Option<Call> {
             }
             ("GET", ["notifications", "availabletopics"]) => Call::AvailableTopics,
             ("GET" | "HEAD", ["tokens", "me"]) => Call::TokenMe,
+            ("GET", ["users", "me"]) => Call::UserMe,
             ("DELETE", ["tokens", "me"]) => Call::TokenDelete,
             ("GET", ["tokens", "timeout"]) => Call::TokenTimeout,
             ("DELETE", ["tokens", _]) => Call::TokensOfUser,
@@ -453,6 +456,7 @@ impl Platform {
             Call::SubscriptionsDelete => self.delete_subscriptions(token, at(4), now),
             Call::AvailableTopics => Ok(super::rest_notifications::available_topics(parts)),
             Call::TokenMe => Ok(self.token_info(token)),
+            Call::UserMe => self.user_info(token),
             Call::TokenDelete => {
                 self.end_token(token, "logout", now);
                 Ok(Response::empty(200))

@@ -41,7 +41,7 @@ impl Platform {
     }
 
     pub(super) fn post_channel(&mut self, token: u64, now: Now) -> Outcome {
-        let owner = self.tokens.get(token).and_then(|t| t.user);
+        let owner = self.owner_of(token);
         let number = self.create_channel(token, owner, now);
         Ok(Response::json(200, &self.channel_json(number)))
     }
@@ -69,7 +69,7 @@ impl Platform {
                 ));
             }
         };
-        let owner = self.tokens.get(token).and_then(|t| t.user);
+        let owner = self.owner_of(token);
         let entities: Vec<Value> = self
             .channels
             .iter()
@@ -93,7 +93,7 @@ impl Platform {
         if !self.tokens.is_alive(channel.token) {
             return None;
         }
-        let owner = self.tokens.get(token).and_then(|t| t.user);
+        let owner = self.owner_of(token);
         let foreign = channel.token != token;
         let allowed = channel.owner == owner
             && (!foreign || self.switches.foreign_channels == ForeignChannels::Reachable);
@@ -230,7 +230,17 @@ impl Platform {
         }))
     }
 
+    /// `GET /users/me`: of the user whom a token acts for.
+    pub(super) fn user_info(&self, token: u64) -> Outcome {
+        let user = self.tokens.get(token).and_then(|t| t.user);
+        let user = user.ok_or_else(|| {
+            Refusal::new(400, "bad.request", "This request requires a user context.")
+        })?;
+        Ok(Response::json(200, &json!({"id": user.to_string()})))
+    }
+
     pub(super) fn token_info(&self, token: u64) -> Response {
+        let client = self.client_id_of(token).to_owned();
         let token = self.tokens.get(token);
         let user = token.and_then(|t| t.user);
         let organisation =
@@ -240,7 +250,7 @@ impl Platform {
             "homeOrganization": organisation,
             "authorizedScope": ["analytics", "conversations", "notifications"],
             "OAuthClient": {
-                "id": self.settings.client_id,
+                "id": client,
                 "name": "Simulated client",
                 "authorizedGrantType": if user.is_some() { "SAML2-BEARER" } else { "CLIENT-CREDENTIALS" },
                 "scope": ["analytics", "conversations", "notifications"],

@@ -1,4 +1,4 @@
-//! What a simulated platform is set up with: one organisation, one OAuth client.
+//! What a simulated platform is set up with: one organisation, one OAuth client or more.
 //!
 //! Invariant: plain values; nothing is read from anywhere.
 
@@ -67,6 +67,15 @@ impl Default for Limits {
     }
 }
 
+/// An OAuth client besides the first.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: Secret,
+}
+
 /// Everything a platform is set up with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -74,6 +83,8 @@ pub struct Settings {
     pub client_id: String,
     /// Secret of the OAuth client.
     pub client_secret: Secret,
+    /// More clients: each has channels and a budget of its own, and may do what the first may.
+    pub more_clients: Vec<Client>,
     /// Short name of the organisation.
     pub org_name: String,
     /// Base of REST addresses, without a slash at the end.
@@ -97,6 +108,7 @@ impl Default for Settings {
         Settings {
             client_id: "11111111-2222-4333-8444-555555555555".into(),
             client_secret: Secret::new("simulated-client-secret"),
+            more_clients: Vec::new(),
             org_name: "simulated".into(),
             api_url: "https://api.simulated.test".into(),
             login_url: "https://login.simulated.test".into(),

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::saml;
 use super::switches::{AssertionReplay, InvalidClientStatus};
 use super::{Platform, Timer};
+use base::secret::Secret;
 use base::time::{Mono, Now, Wall};
 use base::wire::{Request, Response};
 
@@ -25,6 +26,8 @@ const SAML2_BEARER: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 #[derive(Debug)]
 pub(super) struct Token {
     value: String,
+    /// Of which client, by its place among all.
+    pub(super) client: usize,
     /// The user whom it acts for; `None` for the client itself.
     pub(super) user: Option<Uuid>,
     pub(super) expires: Mono,
@@ -33,6 +36,9 @@ pub(super) struct Token {
     /// Start of the minute of the rate limit, and requests in it.
     pub(super) window: (Mono, u64),
 }
+
+/// By whom channels are counted: the client, and the user if there is one.
+pub(super) type Owner = (usize, Option<Uuid>);
 
 /// Tokens that are alive.
 #[derive(Debug, Default)]
@@ -145,11 +151,14 @@ impl Platform {
         let Some((id, secret)) = given else {
             return oauth_error(status, "invalid_client", "client authentication is missing");
         };
-        if id != self.settings.client_id {
+        let Some((client, expected)) = self.client(&id) else {
             return oauth_error(status, "invalid_client", "client not found");
-        }
-        if secret != self.settings.client_secret.expose() {
+        };
+        if secret != expected.expose() {
             return oauth_error(status, "invalid_client", "authentication failed");
+        }
+        if self.faults.disabled.contains(&id) {
+            return oauth_error(400, "unauthorized_client", "client is disabled");
         }
         let user = match field(&form, "grant_type") {
             Some("client_credentials") if self.settings.client_credentials => None,
@@ -177,6 +186,7 @@ impl Platform {
             number,
             Token {
                 value: value.clone(),
+                client,
                 user,
                 expires: now.mono + life,
                 used: now.mono,
@@ -208,6 +218,45 @@ impl Platform {
             .headers
             .push(("Cache-Control".into(), "no-store".into()));
         answer
+    }
+
+    /// A client by its id: its place among all, and its secret.
+    fn client(&self, id: &str) -> Option<(usize, &Secret)> {
+        if id == self.settings.client_id {
+            return Some((0, &self.settings.client_secret));
+        }
+        let mut more = self.settings.more_clients.iter().zip(1..);
+        more.find(|(client, _)| client.id == id)
+            .map(|(client, place)| (place, &client.secret))
+    }
+
+    /// The id of a token's client.
+    pub(super) fn client_id_of(&self, token: u64) -> &str {
+        let place = self.tokens.get(token).map_or(0, |t| t.client);
+        let more = place.checked_sub(1);
+        more.and_then(|at| self.settings.more_clients.get(at))
+            .map_or(&self.settings.client_id, |client| &client.id)
+    }
+
+    /// Whose channels a token makes.
+    pub(super) fn owner_of(&self, token: u64) -> Owner {
+        self.tokens
+            .get(token)
+            .map_or((0, None), |t| (t.client, t.user))
+    }
+
+    /// No token is given to a client any more, and those it has end.
+    pub(super) fn disable_client(&mut self, id: &str, now: Now) -> Option<u64> {
+        let (place, _) = self.client(id)?;
+        self.faults.disabled.insert(id.to_owned());
+        let mut ended = 0;
+        for number in self.tokens.numbers() {
+            if self.tokens.get(number).is_some_and(|t| t.client == place) {
+                self.end_token(number, "revoked", now);
+                ended += 1;
+            }
+        }
+        Some(ended)
     }
 
     fn assertion_user(&mut self, form: &[(String, String)], now: Now) -> Result<Uuid, Response> {

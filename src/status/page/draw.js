@@ -126,7 +126,7 @@ export function channels(list, channels) {
   const head = make("li", { class: "head soft", "aria-hidden": "true" },
     ...["", "State", "Topics", "", "Heartbeat", "Age", "Ends in", "Id"].map((word) => make("span", {}, word)));
   const lines = channels.map((channel) => {
-    const { slot, state, topics = 0, capacity = 1000, ageSeconds, lastHeartbeatSeconds, tail, expiresInSeconds } = channel;
+    const { slot, shard, state, topics = 0, capacity = 1000, ageSeconds, lastHeartbeatSeconds, tail, expiresInSeconds } = channel;
     const [word, level] = CHANNEL[state] ?? [String(state), "warn"];
     const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("span"));
     const part = Math.min(1, topics / Math.max(1, capacity));
@@ -135,7 +135,7 @@ export function channels(list, channels) {
     const old = typeof lastHeartbeatSeconds === "number" && lastHeartbeatSeconds > OLD_HEARTBEAT_S;
     const heard = typeof lastHeartbeatSeconds === "number" ? `${duration(lastHeartbeatSeconds)} ago` : "none yet";
     return make("li", { "data-level": level },
-      make("span", { class: "slot" }, String(slot)),
+      make("span", { class: "slot" }, shard ? `${shard} ${slot}` : String(slot)),
       make("span", { class: "state" }, word),
       bar,
       make("span", { class: "topics" }, `${count(topics)} `, make("span", { class: "soft" }, `of ${count(capacity)}`)),
@@ -156,6 +156,13 @@ export function connections(list, s) {
     const flight = s.history.inFlight > 0 ? `${count(s.history.inFlight)} under way` : "";
     const detail = s.history.state === "open" ? "" : s.history.detail;
     rows.push(["History manager", word, [detail, flight].filter(Boolean).join(" · "), level]);
+  }
+  // Where there are several OAuth clients, each for itself; the lines below are of all together.
+  for (const shard of Array.isArray(s.shards) ? s.shards : []) {
+    const { name, level, reasons = [], topics = {}, rest = {} } = shard;
+    const word = level === "ok" ? "well" : level === "bad" ? "needs a person" : "to be looked at";
+    const figures = `${count(topics.live ?? 0)} topics on ${count(shard.channels ?? 0)} channels, ${count(rest.left ?? 0)} of ${count(rest.budget ?? 0)} requests left`;
+    rows.push([`Shard ${name}`, word, [figures, ...reasons].join(" · "), level]);
   }
   if (s.token) {
     const { held, expiresInSeconds } = s.token;

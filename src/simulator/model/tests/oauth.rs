@@ -140,7 +140,7 @@ fn an_assertion_signed_by_another_program_gives_a_token_of_the_user() {
         w.channel();
         assert_eq!(
             w.p.channels.values().next().unwrap().owner,
-            Some(name_uuid("agent"))
+            (0, Some(name_uuid("agent")))
         );
     }
 }
