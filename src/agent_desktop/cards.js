@@ -1,128 +1,108 @@
 /**
- * What the agent sees of one conversation: words for states, and the card that shows them.
+ * The card of one contact.
  *
- * Nothing here asks, waits or decides; text from outside goes into the page as text, never as markup.
+ * Nothing here asks, waits or decides; text from outside goes into the page as text, never as markup. What did not
+ * change is left alone, so that the reader's focus and selection stay where they are.
  *
  * @module cards
  */
 
-/** @typedef {import("./gateway.js").View} View */
-/** @typedef {import("./gateway.js").Filed} Filed */
-/** @typedef {import("./watch.js").Watch} Watch */
-
-/** How much of an error the agent is shown; operations has the rest. */
-const MAX_ERROR = 160;
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const dateAndClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-
-/** @param {string | Date | undefined} instant @returns {string} The time of day, with the date if it is not today. */
-export function timeOf(instant) {
-  const date = new Date(instant ?? NaN);
-  if (Number.isNaN(date.getTime())) return "";
-  return date.toDateString() === new Date().toDateString() ? clock.format(date) : dateAndClock.format(date);
-}
-
+/** @typedef {import("./words.js").Level} Level */
+/** @typedef {"STOPPED"|"RECORDING"|"PAUSED"} Recording */
 /**
- * The state in one word and one sentence.
- * @param {View | null} view
- * @returns {{word: string, level: "good"|"wait"|"bad", sentence: string}}
+ * @typedef {object} Face What a card shows.
+ * @property {string} title
+ * @property {string} word
+ * @property {Level} level
+ * @property {string} meta
+ * @property {string} now
+ * @property {string} problem
+ * @property {string} stage
+ * @property {string} state
+ * @property {boolean} current The agent looks at its case.
+ * @property {string[]} consultations
+ * @property {{text: string, small: string, level: Level, state: string, whose: string}[]} records
+ * @property {{state: "" | "written" | "failed", text: string}} write
+ * @property {Recording | null} recording `null` where there is no control.
+ * @property {string[]} recordingActs
+ * @property {string[]} numbers
+ * @property {boolean} selectable
+ * @property {[string, string][]} details
  */
-export function wordsFor(view) {
-  const records = view?.records ?? [];
-  const open = records.filter(({ state }) => state !== "delivered" && state !== "discarded");
-  const person = open.some(({ state }) => state === "dead" || state === "held");
-  const reason = view?.reason?.detail ? `: ${view.reason.detail}` : "";
-  switch (view?.state) {
-    case undefined:
-      return { word: "New", level: "wait", sentence: "Not reported yet." };
-    case "accepted":
-      return { word: "Reported", level: "wait", sentence: "The gateway has it and will watch it in a moment." };
-    case "watching":
-      return { word: "Watched", level: "wait", sentence: "Your wrap-up is filed when you finish the after-call work." };
-    case "settling":
-      if (person) return { word: "Not filed yet", level: "bad", sentence: "Operations has to look at it; nothing is lost." };
-      return { word: "Wrapped up", level: open.length > 0 ? "wait" : "good", sentence: "A wrap-up was taken. The conversation may bring another one." };
-    case "finished":
-      if (records.length === 0) return { word: "Finished", level: "good", sentence: `No after-call work was due${reason}.` };
-      if (person) return { word: "Not filed yet", level: "bad", sentence: "Operations has to look at it; nothing is lost." };
-      if (open.length > 0) return { word: "Finished", level: "wait", sentence: "The wrap-up is taken and will be filed." };
-      return { word: "Filed", level: "good", sentence: records.length === 1 ? "The wrap-up is filed." : `${records.length} wrap-ups are filed.` };
-    case "expired":
-      return { word: "Given up", level: "bad", sentence: `The conversation was watched for too long${reason}.` };
-    case "stopped":
-      return { word: "Stopped", level: "wait", sentence: `It is not watched any more${reason}.` };
-    case "refused":
-      return { word: "Refused", level: "bad", sentence: `Genesys Cloud does not let the gateway watch it${reason}.` };
-    default:
-      return { word: String(view?.state), level: "wait", sentence: "" };
-  }
-}
 
-/** @param {Filed} record @returns {string} */
-export function wordsForRecord({ state, deliveredAt }) {
-  switch (state) {
-    case "delivered":
-      return `Filed ${timeOf(deliveredAt)}`.trim();
-    case "queued":
-      return "Waits to be filed";
-    case "deferred":
-      return "Will be tried again";
-    case "dead":
-      return "Could not be filed; operations looks at it";
-    case "held":
-      return "Held back by operations";
-    case "discarded":
-      return "Discarded by operations";
-    default:
-      return state;
-  }
-}
+const RECORDING = { STOPPED: "Not recorded", RECORDING: "Recording", PAUSED: "Recording paused" };
 
-/** A card in the list. */
+/** A card in a list. */
 export class Card {
-  /**
-   * @param {Element} list
-   * @param {(act: string) => void} act
-   */
-  constructor(list, act) {
+  /** @type {Record<string, string>} What was drawn, to leave alone what is the same. */ #drawn = {};
+
+  /** @param {(act: string, value: string) => void} act */
+  constructor(act) {
     const template = /** @type {HTMLTemplateElement} */ (document.getElementById("card"));
     this.root = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
     this.root.addEventListener("click", ({ target }) => {
       const button = target instanceof Element ? target.closest("button") : null;
-      if (button?.dataset.act) act(button.dataset.act);
+      if (button?.dataset.act) act(button.dataset.act, button.dataset.value ?? "");
     });
-    list.prepend(this.root);
   }
 
-  /** @param {{title: string, id: string, watch: Watch | null, problem: string | null, writable: boolean}} facts */
-  show({ title, id, watch, problem, writable }) {
-    const { word, level, sentence } = wordsFor(watch?.view ?? null);
-    this.#text("h3", title);
-    const badge = this.#text(".badge", watch ? word : "Not reported");
-    badge.dataset.level = watch ? level : "wait";
-    this.#text(".sentence", watch ? sentence : "It carries no conversation id of Genesys Cloud, so there is nothing to file.");
-    this.#text(".problem", problem ?? "").hidden = problem === null;
-    this.#text(".id", id);
-    this.#text(".checked", watch?.checkedAt ? `checked ${timeOf(watch.checkedAt)}` : "");
-    this.#find('[data-act="check"]').hidden = watch === null;
-    this.#find('[data-act="write"]').hidden = !writable;
-    this.root.dataset.state = watch?.view?.state ?? "none";
-    const lines = (watch?.view?.records ?? []).map((record) => {
-      const line = document.createElement("li");
-      line.dataset.state = record.state;
-      line.textContent = wordsForRecord(record);
-      const small = document.createElement("small");
-      const when = timeOf(record.eventTime ?? record.receivedAt);
-      small.textContent = [when && `wrap-up of ${when}`, String(record.lastError ?? "").slice(0, MAX_ERROR), `record ${record.recordId}`].filter(Boolean).join(" · ");
-      line.append(small);
+  /** @param {Face} face */
+  show(face) {
+    this.#text("h3", face.title);
+    this.#text(".badge", face.word).dataset.level = face.level;
+    this.#text(".meta", face.meta);
+    this.#text(".now", face.now);
+    this.#text(".problem", face.problem).hidden = face.problem === "";
+    Object.assign(this.root.dataset, { level: face.level, stage: face.stage, state: face.state });
+    this.root.setAttribute("aria-current", String(face.current));
+    const write = this.#text(".write", face.write.text);
+    write.hidden = face.write.text === "";
+    write.dataset.state = face.write.state;
+    this.#list(".consultations", face.consultations, (text) => make("li", text));
+    this.#list(".records", face.records, ({ text, small, level, state, whose }) => {
+      const line = make("li", text);
+      Object.assign(line.dataset, { level, state, whose });
+      if (small !== "") line.append(make("small", small));
       return line;
     });
-    this.#find(".records").replaceChildren(...lines);
+    const { recording } = face;
+    const told = this.#text(".recording", recording === null ? "" : RECORDING[recording]);
+    told.hidden = recording === null;
+    told.dataset.state = recording ?? "";
+    for (const act of ["record-start", "record-pause", "record-resume", "record-stop"]) this.#button(act, face.recordingActs.includes(act), face.title);
+    this.#list(".numbers", face.numbers, (number) => {
+      const button = make("button", `Call ${number}`);
+      Object.assign(button, { type: "button" });
+      Object.assign(button.dataset, { act: "dial", value: number });
+      return button;
+    });
+    this.#button("select", face.selectable, face.title);
+    this.#button("write", face.write.state === "failed", face.title);
+    this.#list("dl", face.details, ([name, value]) => {
+      const term = make("dt", name);
+      const description = make("dd", "");
+      const copy = make("button", "Copy");
+      Object.assign(copy, { type: "button" });
+      copy.setAttribute("aria-label", `Copy ${name}`);
+      Object.assign(copy.dataset, { act: "copy", value });
+      description.append(make("code", value), copy);
+      return [term, description];
+    });
   }
 
-  /** Takes the card out of the list. */
-  remove() {
-    this.root.remove();
+  /** @param {string} act @param {boolean} shown @param {string} title */
+  #button(act, shown, title) {
+    const button = /** @type {HTMLButtonElement} */ (this.#find(`[data-act="${act}"]`));
+    button.hidden = !shown;
+    button.setAttribute("aria-label", `${button.textContent}: ${title}`);
+  }
+
+  /** @template T @param {string} selector @param {T[]} items @param {(item: T) => HTMLElement | HTMLElement[]} draw */
+  #list(selector, items, draw) {
+    const text = JSON.stringify(items);
+    if (this.#drawn[selector] === text) return;
+    this.#drawn[selector] = text;
+    this.#find(selector).replaceChildren(...items.flatMap(draw));
   }
 
   /** @param {string} selector @returns {HTMLElement} */
@@ -135,5 +115,36 @@ export class Card {
     const element = this.#find(selector);
     if (element.textContent !== text) element.textContent = text;
     return element;
+  }
+}
+
+/** @param {string} name @param {string} text */
+function make(name, text) {
+  const element = document.createElement(name);
+  element.textContent = text;
+  return element;
+}
+
+/**
+ * Puts text where the agent can paste it from. An embedded page may lack the right to the clipboard; the old way
+ * needs none.
+ * @param {string} text
+ * @returns {Promise<boolean>}
+ */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    const { activeElement } = document;
+    area.value = text;
+    area.className = "unseen";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    if (activeElement instanceof HTMLElement) activeElement.focus();
+    return done;
   }
 }

@@ -9,10 +9,16 @@
 //! | `index.html`, `page.css` | the page |
 //! | `page.js` | ties the parts together |
 //! | `service-client.js` | the Service Client API as an ES module; of use to other pages too |
-//! | `gateway.js` | the two calls of the intake, as outcomes |
-//! | `watch.js` | one conversation: look, report, look again, politely |
-//! | `cards.js` | states in words |
-//! | `settings.js` | what the page may be told, and by whom |
+//! | `service-client-methods.js`, `service-client-events.js` | every method and every event type, for it |
+//! | `service-client-global.js` | the documented global `genesys.wwe.service` on top of it |
+//! | `desk.js` | finds the desktop, stays connected, does without what is refused |
+//! | `contacts.js` | what goes on with each contact, from events alone |
+//! | `report.js`, `follow.js`, `gateway.js`, `access.js` | reports, news, the calls of the intake, the token |
+//! | `panels.js` | the panels of one agent act as one |
+//! | `effects.js` | what is told and written in the desktop |
+//! | `whose.js` | whose record it is |
+//! | `face.js`, `words.js`, `cards.js` | what the agent sees |
+//! | `settings.js`, `keep.js` | what the page is told; what outlives a reload |
 //! | `config.json` | not a file: [`Settings::to_json`], from the gateway's configuration |
 //!
 //! Whoever opens the page chooses its address, so whom to trust and what to do comes from the
@@ -62,19 +68,9 @@ const ASSETS: &[Asset] = &[
         body: include_bytes!("page.js"),
     },
     Asset {
-        path: "/agent-desktop/service-client.js",
+        path: "/agent-desktop/access.js",
         content_type: SCRIPT,
-        body: include_bytes!("service-client.js"),
-    },
-    Asset {
-        path: "/agent-desktop/gateway.js",
-        content_type: SCRIPT,
-        body: include_bytes!("gateway.js"),
-    },
-    Asset {
-        path: "/agent-desktop/watch.js",
-        content_type: SCRIPT,
-        body: include_bytes!("watch.js"),
+        body: include_bytes!("access.js"),
     },
     Asset {
         path: "/agent-desktop/cards.js",
@@ -82,9 +78,84 @@ const ASSETS: &[Asset] = &[
         body: include_bytes!("cards.js"),
     },
     Asset {
+        path: "/agent-desktop/contacts.js",
+        content_type: SCRIPT,
+        body: include_bytes!("contacts.js"),
+    },
+    Asset {
+        path: "/agent-desktop/desk.js",
+        content_type: SCRIPT,
+        body: include_bytes!("desk.js"),
+    },
+    Asset {
+        path: "/agent-desktop/effects.js",
+        content_type: SCRIPT,
+        body: include_bytes!("effects.js"),
+    },
+    Asset {
+        path: "/agent-desktop/face.js",
+        content_type: SCRIPT,
+        body: include_bytes!("face.js"),
+    },
+    Asset {
+        path: "/agent-desktop/follow.js",
+        content_type: SCRIPT,
+        body: include_bytes!("follow.js"),
+    },
+    Asset {
+        path: "/agent-desktop/gateway.js",
+        content_type: SCRIPT,
+        body: include_bytes!("gateway.js"),
+    },
+    Asset {
+        path: "/agent-desktop/keep.js",
+        content_type: SCRIPT,
+        body: include_bytes!("keep.js"),
+    },
+    Asset {
+        path: "/agent-desktop/panels.js",
+        content_type: SCRIPT,
+        body: include_bytes!("panels.js"),
+    },
+    Asset {
+        path: "/agent-desktop/report.js",
+        content_type: SCRIPT,
+        body: include_bytes!("report.js"),
+    },
+    Asset {
+        path: "/agent-desktop/service-client.js",
+        content_type: SCRIPT,
+        body: include_bytes!("service-client.js"),
+    },
+    Asset {
+        path: "/agent-desktop/service-client-events.js",
+        content_type: SCRIPT,
+        body: include_bytes!("service-client-events.js"),
+    },
+    Asset {
+        path: "/agent-desktop/service-client-global.js",
+        content_type: SCRIPT,
+        body: include_bytes!("service-client-global.js"),
+    },
+    Asset {
+        path: "/agent-desktop/service-client-methods.js",
+        content_type: SCRIPT,
+        body: include_bytes!("service-client-methods.js"),
+    },
+    Asset {
         path: "/agent-desktop/settings.js",
         content_type: SCRIPT,
         body: include_bytes!("settings.js"),
+    },
+    Asset {
+        path: "/agent-desktop/whose.js",
+        content_type: SCRIPT,
+        body: include_bytes!("whose.js"),
+    },
+    Asset {
+        path: "/agent-desktop/words.js",
+        content_type: SCRIPT,
+        body: include_bytes!("words.js"),
     },
 ];
 

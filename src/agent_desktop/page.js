@@ -1,319 +1,311 @@
 /**
- * The page in Agent Desktop: finds the agent's interactions, has each reported and followed, tells what was filed.
+ * The page in Agent Desktop: finds the agent's contacts, has each reported, shows what becomes of it.
  *
- * This file only ties the parts together: `service-client.js` speaks with the desktop, `watch.js` with the gateway
- * through `gateway.js`, `cards.js` shows, `settings.js` says how.
+ * This file only ties the parts together: `desk.js` speaks with the desktop through `service-client.js`,
+ * `contacts.js` knows what goes on, `follow.js` reports and listens through `gateway.js`, `effects.js` tells the
+ * desktop, `panels.js` agrees with the panels beside, `face.js`, `words.js` and `cards.js` show.
  *
  * @module page
  */
 
-import { Card, timeOf } from "./cards.js";
+import { Access } from "./access.js";
+import { Card, copy } from "./cards.js";
+import { actingLeg, Contacts, stageOf } from "./contacts.js";
+import { Desk, sentence } from "./desk.js";
+import { Effects } from "./effects.js";
+import { faceOf, METHODS, titleOf } from "./face.js";
+import { Follow } from "./follow.js";
 import { Gateway } from "./gateway.js";
-import { ServiceClient, listIn } from "./service-client.js";
-import { conversationIdIn, loadSettings, valueAt } from "./settings.js";
-import { Watch } from "./watch.js";
+import { keep, kept } from "./keep.js";
+import { Panels } from "./panels.js";
+import { reportFor } from "./report.js";
+import { ServiceClient } from "./service-client.js";
+import { loadSettings } from "./settings.js";
+import { Identity } from "./whose.js";
 
-/** @typedef {import("./service-client.js").Interaction} Interaction */
+/** @typedef {import("./contacts.js").Contact} Contact */
 /** @typedef {import("./gateway.js").Filed} Filed */
-/**
- * @typedef {object} Entry What the page holds of one interaction of the desktop.
- * @property {Interaction} interaction
- * @property {string} media
- * @property {boolean} live The desktop still has it.
- * @property {Card} card
- * @property {Watch | null} watch
- * @property {string | null} problem
- * @property {Filed[]} filed
- */
+/** @typedef {import("./service-client.js").Agent} Agent */
 
-/** How many interactions are kept; the oldest that is over goes first. */
-const MAX_ENTRIES = 50;
-/** How long the page waits before it looks for the desktop again, in milliseconds. */
-const DESKTOP_PAUSE = 15_000;
-/** Events after which a wrap-up is likely, or a state may have changed. */
-const TELLING = ["RELEASED", "COMPLETED", "REMOVED", "ENDED", "SENT", "TRANSFER_COMPLETED"];
-/** Events that bring an interaction to the agent. */
-const BRINGING = ["ADDED", "RINGING", "DIALING", "INVITED", "PULLED", "CREATED"];
-
-const settings = await loadSettings(location);
-const gateway = new Gateway(new URL("../customers/supportInteraction", location.href));
-const desktop = new ServiceClient({ origins: settings.desktopOrigins, timeout: settings.timeoutMs });
-
-/** @type {Map<string, Entry>} By interaction id; the order is that of arrival. */
-const entries = new Map();
-/** @type {{employeeId?: string, username?: string, firstname?: string, lastname?: string}} */
-let agent = {};
-
-/** Conversations that this tab has reported, over reloads. */
-const REPORTED = "reported-conversations";
-let reported = remembered();
+/** How long a missed contact is shown, and what came of an act of the agent, in milliseconds. */
+const MISSED_FOR = 15_000;
+const SAID_FOR = 20_000;
+/** Events that wait until the agent is known. */
+const MAX_EARLY = 500;
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-const list = element("cards");
 const form = /** @type {HTMLFormElement} */ (element("access"));
 
-/** Whether the desktop tells us of interactions already; a second try must not subscribe twice. */
-let subscribed = false;
-
-/** Finds the desktop, subscribes, then reads what is there already: events are not replayed. */
-async function connect() {
-  try {
-    // A filter that leaves this method out refuses it; that says nothing about the others.
-    const services = await desktop.system.getAllowedServices().catch((error) => {
-      if (error.kind !== "refused") throw error;
-    });
-    const allowed = listIn(services);
-    if (!subscribed) await desktop.subscribe("interaction", onInteraction);
-    subscribed = true;
-    agent = await desktop.agent.get().catch(() => ({}));
-    const present = listIn(await desktop.interaction.getInteractions(), "interactions");
-    for (const interaction of present) take(interaction, "", false);
-    const name = [agent.firstname, agent.lastname].filter(Boolean).join(" ") || agent.username;
-    showDesktop("good", name ? `Connected to Agent Desktop as ${name}.` : "Connected to Agent Desktop.");
-    for (const needed of missing(allowed)) showDesktop("bad", `Agent Desktop does not allow ${needed} for this page.`);
-  } catch (reason) {
-    const error = /** @type {any} */ (reason);
-    const final = ["no-desktop", "foreign-desktop"].includes(error?.kind);
-    showDesktop("bad", final ? `${sentence(error)} Open it from Agent Desktop.` : `${sentence(error)} Trying again.`);
-    if (!final) setTimeout(connect, DESKTOP_PAUSE);
+/** The settings; asked for until the gateway gives them. */
+async function settled() {
+  for (let pause = 2_000; ; pause = Math.min(pause * 2, 60_000)) {
+    const settings = await loadSettings(location);
+    if (settings !== null) return settings;
+    showGateway("The gateway does not answer. This page tries again by itself.");
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
+const settings = await settled();
+showGateway(null);
 
-/**
- * Methods that the settings need and the desktop does not list; none when it lists nothing readable.
- * @param {any[]} allowed
- */
-function missing(allowed) {
-  const names = allowed.filter((entry) => typeof entry === "string");
-  if (names.length === 0) return [];
-  const needed = [];
-  if (["toast", "both"].includes(settings.writeBack)) needed.push("system.popupToast");
-  if (["attached-data", "both"].includes(settings.writeBack)) needed.push("interaction.setUserData");
-  return needed.filter((name) => !names.includes(name) && !names.includes(`${name.split(".")[0]}.*`));
+/** @type {Agent | null | undefined} Undefined until the desktop was asked. */
+let agent;
+/** @type {Panels | null} */ let panels = null;
+/** @type {any[]} */ let early = [];
+/** @type {Map<number, Card>} */ const cards = new Map();
+/** What came of the agent's last act on a card. @type {Map<number, {text: string, until: number}>} */ const said = new Map();
+/** @type {Map<number, string>} */ const announced = new Map();
+
+const access = new Access(settings.access, new URL("token", location.href));
+const gateway = new Gateway(new URL(location.href), access);
+const contacts = new Contacts(settings);
+const identity = new Identity();
+const client = new ServiceClient({ origins: settings.desktopOrigins });
+const desk = new Desk(client, { changed: show, known, present, event });
+const effects = new Effects(client, settings, { may: (method) => desk.may(method), changed: show });
+const follow = new Follow(gateway, { changed: heard, tell: (message) => panels?.tell(message) });
+access.changed = show;
+access.renewed = (/** @type {import("./access.js").Held} */ held) => {
+  panels?.tell({ kind: "token", held });
+  save();
+};
+
+/** @param {Agent | null} told */
+function known(told) {
+  const [before, now] = [nameOf(agent), nameOf(told)];
+  // Somebody else has logged in: nothing of the one before may be taken for theirs.
+  if (agent && told && before !== now) return location.reload();
+  agent = told;
+  if (panels === null) {
+    const remembered = kept(scope());
+    access.adopt(remembered.token);
+    identity.restore(remembered.identity);
+    contacts.restore(remembered);
+    for (const [id, signature] of remembered.reported) follow.resume(id, signature);
+    panels = new Panels(scope(), { hear, lead: () => follow.lead() });
+    panels.join();
+    panels.tell({ kind: "who" });
+  }
+  for (const data of early.splice(0)) contacts.event(data);
+  moved();
 }
 
-/** @param {any} data */
-function onInteraction(data) {
-  const interaction = data?.interaction;
-  if (!interaction?.interactionId) return;
-  const bringing = BRINGING.includes(data.eventType);
-  const entry = take(interaction, data.media ?? "", bringing);
-  if (data.eventType === "REMOVED") entry.live = false;
-  if (TELLING.includes(data.eventType)) entry.watch?.nudge();
-  show(entry);
+/** @param {import("./service-client.js").Interaction[]} list */
+function present(list) {
+  const unheard = contacts.present(list);
+  moved();
+  return unheard;
 }
 
-/**
- * Takes an interaction in, or what is new about it.
- * @param {Interaction} interaction
- * @param {string} media
- * @param {boolean} fresh
- * @returns {Entry}
- */
-function take(interaction, media, fresh) {
-  const key = String(interaction.interactionId);
-  let entry = entries.get(key);
-  if (!entry) {
-    const made = { interaction, media, live: true, watch: null, problem: null, filed: [] };
-    entry = { ...made, card: new Card(list, (act) => perform(act, key)) };
-    entries.set(key, entry);
-    makeRoom();
-  }
-  const returned = fresh && !entry.live;
-  entry.interaction = { ...entry.interaction, ...interaction };
-  entry.media = media || entry.media;
-  if (fresh) entry.live = true;
-  if (returned) entry.watch?.renew();
-
-  const conversationId = conversationIdIn(entry.interaction.userData, settings.conversationIdKey);
-  if (conversationId !== null && entry.watch?.conversationId !== conversationId) {
-    entry.watch?.stop();
-    entry.watch = watchFor(conversationId, entry, fresh);
-  }
-  show(entry);
-  return entry;
+/** @param {import("./service-client.js").EventData} data */
+function event(data) {
+  if (agent === undefined) return void (early = [...early, data].slice(-MAX_EARLY));
+  contacts.event(data);
+  moved();
 }
 
-/**
- * Two interactions of one conversation (a consultation and its main one) share one watch.
- * @param {string} conversationId @param {Entry} entry @param {boolean} fresh
- */
-function watchFor(conversationId, entry, fresh) {
-  const other = [...entries.values()].find(({ watch }) => watch?.conversationId === conversationId)?.watch;
-  if (other) {
-    if (fresh && other.over) other.renew();
-    return other;
+/** Something happened in the desktop. */
+function moved() {
+  for (const contact of contacts.all) {
+    const report = reportFor(contact, agent ?? null, settings);
+    // One that an earlier page reported and the desktop has let go of is only followed.
+    if (report !== null && contact.legs.length > 0) follow.report(report);
   }
-  const watch = new Watch({
-    gateway,
-    conversationId,
-    reported: !fresh && reported.includes(conversationId),
-    members: { agentDesktop: describe(entry) },
-    changed: (it) => {
-      if (it.view) remember(conversationId);
-      of(it).forEach(show);
-    },
-    filed: (it, records) => of(it).slice(0, 1).forEach((first) => tell(first, records)),
+  save();
+  show();
+}
+
+/** The gateway told something. @param {string} conversationId Empty where it is about all. */
+function heard(conversationId) {
+  const contact = contacts.all.find((one) => one.conversationId === conversationId);
+  const followed = follow.of(conversationId);
+  if (contact && followed?.view) {
+    const facts = { view: followed.view, since: followed.since, title: titleOf(contact, settings), interactionId: actingLeg(contact)?.interaction.interactionId ?? null };
+    effects.look({ ...facts, whose: (record) => (mayBeOurs(contact, record) ? whose(contact, record) : "other") }, panels?.leads ?? false);
+  }
+  save();
+  show();
+}
+
+/** @param {any} message Of another panel. */
+function hear(message) {
+  if (message?.kind === "token") access.adopt(message.held);
+  if (message?.kind === "who" && access.held !== null) panels?.tell({ kind: "token", held: access.held });
+  follow.hear(message);
+}
+
+/** @param {Contact} contact @param {Filed} record */
+function whose(contact, record) {
+  const followed = follow.of(contact.conversationId ?? "");
+  const live = ["live", "held"].includes(stageOf(contact));
+  return identity.whose(record, { records: followed?.view?.records ?? [], ends: contact.ends, live, agents: followed?.agents ?? [] });
+}
+
+/** While the agent's own part goes on, after-call work that has begun is not theirs. @param {Contact} contact @param {Filed} record */
+function mayBeOurs(contact, { wrapupDurationMs }) {
+  return contact.ends.length > 0 || wrapupDurationMs === undefined || !["live", "held"].includes(stageOf(contact));
+}
+
+function scope() {
+  return `${client.origin ?? ""} ${nameOf(agent)}`;
+}
+
+/** @param {Agent | null | undefined} told */
+function nameOf(told) {
+  return told?.username || told?.employeeId || "unknown";
+}
+
+function save() {
+  if (panels === null) return;
+  const all = contacts.keep();
+  const reported = all.contacts.flatMap(({ conversationId }) => {
+    const signature = follow.of(conversationId ?? "")?.reported;
+    return conversationId !== null && signature ? [/** @type {[string, string]} */ ([conversationId, signature])] : [];
   });
-  watch.nudge();
-  return watch;
+  keep(scope(), { ...all, reported, identity: identity.keep(), token: access.held });
 }
 
-/** @param {string} conversationId */
-function remember(conversationId) {
-  if (reported.includes(conversationId)) return;
-  reported = [...reported, conversationId].slice(-MAX_ENTRIES);
-  try {
-    sessionStorage.setItem(REPORTED, JSON.stringify(reported));
-  } catch {
-    // A browser that keeps nothing for embedded pages: a reload reports again, which files nothing twice.
-  }
-}
-
-/** @returns {string[]} */
-function remembered() {
-  try {
-    const list = JSON.parse(sessionStorage.getItem(REPORTED) ?? "[]");
-    return Array.isArray(list) ? list : [];
-  } catch {
-    return [];
-  }
-}
-
-/** @param {Watch} watch @returns {Entry[]} Those that the desktop still has first. */
-function of(watch) {
-  return [...entries.values()].filter((entry) => entry.watch === watch).sort((a, b) => Number(b.live) - Number(a.live));
-}
-
-/**
- * What goes with the report, all under one member, so that it cannot cover what others report. Numbers of
- * customers do not.
- * @param {Entry} entry
- */
-function describe({ interaction, media }) {
-  const { interactionId, parentInteractionId, caseId, callUuid, direction, callType, isConsultation, startDate } = interaction;
-  const forwarded = settings.forwardKeys.map((key) => [key, valueAt(interaction.userData, key)]).filter(([, value]) => value !== undefined);
-  return {
-    interactionId,
-    parentInteractionId,
-    caseId,
-    callUuid,
-    media: media || undefined,
-    direction,
-    callType,
-    isConsultation,
-    startedAt: Number.isFinite(startDate) ? new Date(Number(startDate)).toISOString() : undefined,
-    agent: agent.employeeId || agent.username ? { employeeId: agent.employeeId, username: agent.username } : undefined,
-    userData: forwarded.length > 0 ? Object.fromEntries(forwarded) : undefined,
-  };
-}
-
-/**
- * Tells the desktop that records were filed.
- * @param {Entry} entry @param {Filed[]} records
- */
-async function tell(entry, records) {
-  entry.filed = records;
-  const text = records.length === 1 ? "The wrap-up is filed." : `${records.length} wrap-ups are filed.`;
-  element("news").textContent = `${title(entry)}: ${text}`;
-  const { writeBack } = settings;
-  const written = ["attached-data", "both"].includes(writeBack) && (await write(entry));
-  // An interaction that is gone takes no data; the agent is told all the same.
-  if (["toast", "both"].includes(writeBack) || (writeBack === "attached-data" && !written)) {
-    const toast = { title: "Communication records", subject: title(entry), message: text };
-    try {
-      await desktop.system.popupToast(toast);
-    } catch (error) {
-      entry.problem ??= `The desktop showed no toast: ${sentence(error)}`;
-    }
-  }
-  show(entry);
-}
-
-/** @param {Entry} entry @returns {Promise<boolean>} Whether the desktop took the result as attached data. */
-async function write(entry) {
-  const record = entry.filed.at(-1) ?? entry.watch?.view?.records?.findLast(({ state }) => state === "delivered");
-  if (!record || !entry.live) return false;
-  const value = { state: "filed", recordId: record.recordId, deliveredAt: record.deliveredAt };
-  try {
-    await desktop.interaction.setUserData(entry.interaction.interactionId, { [settings.writeBackKey]: value });
-    entry.problem = null;
-    return true;
-  } catch (error) {
-    entry.problem = `The result could not be written to the interaction: ${sentence(error)}`;
-    return false;
-  }
-}
-
-/** @param {string} act @param {string} key */
-async function perform(act, key) {
-  const entry = entries.get(key);
-  if (!entry) return;
-  if (act === "check") entry.watch?.nudge();
-  if (act === "write" && (await write(entry))) element("news").textContent = "Written to the interaction.";
-  show(entry);
-}
-
-/** @param {Entry} entry */
-function show(entry) {
-  element("empty").hidden = entries.size > 0;
-  const { watch, interaction } = entry;
-  const delivered = watch?.view?.records?.some(({ state }) => state === "delivered") ?? false;
-  entry.card.show({
-    title: title(entry),
-    id: watch?.conversationId ?? `interaction ${interaction.interactionId}`,
-    watch,
-    problem: watch?.problem ?? entry.problem,
-    writable: delivered && entry.live && settings.writeBack !== "none",
+let drawing = false;
+function show() {
+  if (drawing) return;
+  drawing = true;
+  queueMicrotask(() => {
+    drawing = false;
+    draw();
   });
-  // Asked for while any conversation waits for a token; the reader's typing is left alone.
-  form.hidden = ![...entries.values()].some((one) => one.watch?.unauthorised);
 }
 
-/** @param {Entry} entry @returns {string} For example "Voice, inbound, 15:35:12". */
-function title({ interaction, media }) {
-  const direction = { IN: "inbound", OUT: "outbound" }[String(interaction.direction).toUpperCase()];
-  const kind = media || (interaction.callUuid ? "voice" : "conversation");
-  const began = Number.isFinite(interaction.startDate) ? timeOf(new Date(Number(interaction.startDate))) : "";
-  return [kind.charAt(0).toUpperCase() + kind.slice(1), direction, began].filter(Boolean).join(", ");
-}
-
-function makeRoom() {
-  if (entries.size <= MAX_ENTRIES) return;
-  const ended = [...entries].find(([, { live, watch }]) => !live && (watch === null || watch.over));
-  const [key, entry] = ended ?? [...entries][0];
-  entries.delete(key);
-  entry.card.remove();
-  if (entry.watch && of(entry.watch).length === 0) entry.watch.stop();
-}
-
-/** @param {"good"|"bad"} level @param {string} text */
-function showDesktop(level, text) {
+function draw() {
   const status = element("desktop");
-  status.dataset.level = level;
-  status.textContent = text;
+  if (status.textContent !== desk.text) status.textContent = desk.text;
+  status.dataset.level = desk.level;
+  const waits = contacts.all.some(({ counts, conversationId }) => counts && conversationId !== null);
+  showGateway(form.hidden && access.problem !== null && !access.wanted ? access.problem : waits && !access.wanted ? follow.problem : null);
+  if (form.hidden === access.wanted) form.hidden = !access.wanted;
+  const trouble = access.wanted ? (access.problem ?? "") : "";
+  if (element("token-problem").textContent !== trouble) element("token-problem").textContent = trouble;
+  showLimits();
+
+  const at = Date.now();
+  for (const contact of contacts.all) if (contact.missedAt !== null && at - contact.missedAt > MISSED_FOR) contacts.drop(contact);
+  const lists = { live: /** @type {HTMLElement[]} */ ([]), finished: /** @type {HTMLElement[]} */ ([]) };
+  for (const contact of contacts.all) {
+    const followed = follow.of(contact.conversationId ?? "");
+    const one = said.get(contact.key);
+    if (one && one.until < at) said.delete(contact.key);
+    const face = faceOf(contact, {
+      settings, followed, at,
+      may: (method) => desk.may(method),
+      selectedCase: contacts.selectedCase,
+      whose: (record) => whose(contact, record),
+      written: effects.written.get(contact.conversationId ?? ""),
+      writes: effects.writes,
+      said: said.get(contact.key)?.text ?? "",
+    });
+    const card = cards.get(contact.key) ?? new Card((act, value) => perform(contact, act, value));
+    cards.set(contact.key, card);
+    card.show(face);
+    const over = face.stage === "done" && (face.level === "good" || !contact.counts || contact.conversationId === null || face.state === "stopped");
+    (over ? lists.finished : lists.live).push(card.root);
+    const words = `${face.title}: ${face.word}`;
+    if (announced.get(contact.key) !== words) element("news").textContent = words;
+    announced.set(contact.key, words);
+  }
+  for (const [key, card] of cards) {
+    if (contacts.all.some((contact) => contact.key === key)) continue;
+    card.root.remove();
+    for (const map of [cards, said, announced]) map.delete(key);
+  }
+  arrange(element("live"), lists.live);
+  arrange(element("finished"), lists.finished);
+  element("empty").hidden = lists.live.length > 0;
+  element("earlier").hidden = lists.finished.length === 0;
+  text(element("earlier").querySelector("summary"), `Earlier (${lists.finished.length})`);
 }
 
-/** @param {any} error */
-function sentence(error) {
-  const text = String(error?.message ?? error);
-  return /[.!?]$/.test(text) ? text : `${text}.`;
+/** Puts them in this order, and moves none that stands where it should. @param {HTMLElement} list @param {HTMLElement[]} roots */
+function arrange(list, roots) {
+  roots.forEach((root, index) => {
+    if (list.children[index] !== root) list.insertBefore(root, list.children[index] ?? null);
+  });
 }
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
+/** @param {string | null} problem */
+function showGateway(problem) {
+  const notice = element("gateway");
+  notice.hidden = problem === null;
+  text(notice, problem ?? "");
+}
+
+/** What the desktop withholds from this page, each once. */
+function showLimits() {
+  /** @type {[boolean, string, string][]} */
+  const needs = [
+    [true, "agent.get", "It does not say who you are: reports go without your name."],
+    [true, "interaction.getInteractions", "It does not say which contacts are there already: they show up when something happens to them."],
+    [settings.writeBackKey !== "", "interaction.setUserData", "It does not let this page write attached data: results are not written to the interaction."],
+    [settings.toast !== "never", "system.popupToast", "It does not let this page show messages: what fails is said here only."],
+    [settings.recording, "voice.startCallRecording", "It does not let this page start recordings."],
+    [settings.recording, "voice.stopCallRecording", "It does not let this page stop recordings."],
+    [settings.recording, "voice.pauseCallRecording", "It does not let this page pause recordings."],
+    [settings.recording, "voice.resumeCallRecording", "It does not let this page resume recordings."],
+    [settings.dial, "voice.dial", "It does not let this page dial."],
+  ];
+  const lines = needs.filter(([needed, method]) => needed && desk.lacks(method)).map(([, , line]) => line);
+  const limits = element("limits");
+  limits.hidden = lines.length === 0 || desk.level !== "good";
+  text(limits.querySelector("summary"), lines.length === 1 ? "Agent Desktop withholds one thing from this page" : `Agent Desktop withholds ${lines.length} things from this page`);
+  const list = /** @type {HTMLElement} */ (limits.querySelector("ul"));
+  if ([...list.children].map((one) => one.textContent).join("\n") === lines.join("\n")) return;
+  list.replaceChildren(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+}
+
+/** @param {Element | null} target @param {string} words */
+function text(target, words) {
+  if (target !== null && target.textContent !== words) target.textContent = words;
+}
+
+/** The agent pressed a button. @param {Contact} contact @param {string} act @param {string} value */
+async function perform(contact, act, value) {
+  const say = (/** @type {string} */ words) => {
+    if (words === "") said.delete(contact.key);
+    else said.set(contact.key, { text: words, until: Date.now() + SAID_FOR });
+    show();
+  };
+  const leg = actingLeg(contact);
+  const id = leg?.interaction.interactionId ?? "";
+  const { conversationId } = contact;
+  say("");
+  try {
+    if (act === "copy") text(element("news"), (await copy(value)) ? "Copied." : "It could not be copied.");
+    if (act === "dial") await client.voice.dial(value);
+    if (act === "select" && leg?.interaction.caseId) await client.interaction.selectCaseByCaseId(leg.interaction.caseId);
+    if (Object.hasOwn(METHODS, act) && leg) await client.call(METHODS[act], [id]);
+    const record = follow.of(conversationId ?? "")?.view?.records?.findLast((one) => one.state === "delivered" && whose(contact, one) !== "other");
+    if (act === "write" && record && conversationId !== null) await effects.write(conversationId, id === "" ? null : id, record, Infinity);
+  } catch (reason) {
+    say(`Agent Desktop did not do it: ${sentence(reason)}`);
+  }
+}
+
+form.addEventListener("submit", (submitted) => {
+  submitted.preventDefault();
   const input = /** @type {HTMLInputElement} */ (element("token"));
-  gateway.token = input.value.trim();
+  const token = input.value.trim();
   input.value = "";
-  form.hidden = true;
-  for (const watch of new Set([...entries.values()].map((entry) => entry.watch))) watch?.nudge();
+  if (access.type(token)) follow.retry();
 });
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  for (const watch of new Set([...entries.values()].map((entry) => entry.watch))) if (watch && !watch.over) watch.nudge();
+  if (!document.hidden) desk.wake();
 });
-addEventListener("pagehide", (event) => {
-  if (!event.persisted) desktop.unload();
+addEventListener("pagehide", ({ persisted }) => {
+  if (persisted) return;
+  panels?.leave();
+  client.unload();
 });
+setInterval(() => {
+  if (!document.hidden || contacts.all.some(({ missedAt }) => missedAt !== null)) show();
+}, 1_000);
 
-await connect();
+show();
+await desk.connect();

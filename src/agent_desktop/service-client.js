@@ -21,8 +21,16 @@
  * - Handlers are told apart by identity, not by their text. Each has its own subscription here; on the wire
  *   there is one per event name, so that an event never arrives twice.
  *
+ * Three files belong together: this one, `service-client-methods.js` (every method) and `service-client-events.js`
+ * (every event type). A page of another origin takes copies of them: browsers load a module from elsewhere only if
+ * that host says so.
+ *
  * @module service-client
  */
+
+import { methods } from "./service-client-methods.js";
+
+export { EVENT_TYPES, EVENT_TYPES_BY_GROUP, isEventType } from "./service-client-events.js";
 
 /** The version that both known scripts of the desktop speak. */
 export const PROTOCOL_VERSION = 2;
@@ -61,16 +69,38 @@ let nextReference = 0;
  * @property {{name: string}[]} [parties]
  * @property {boolean} [isConsultation]
  * @property {boolean} [isMainCaseInteraction]
+ * @property {boolean} [isCaseSelected] The agent looks at its case; later versions of the desktop.
+ * @property {boolean} [isCaseExpanded] Likewise.
  * @property {number} [startDate] Milliseconds since 1970.
  * @property {string} [callUuid]
  * @property {string} [direction] `IN`, `OUT` or `UNKNOWN`.
  * @property {string} [callType] Compare without regard to case.
  * @property {string} [ani]
  * @property {string} [dnis]
- * @property {string} [recordingState]
+ * @property {string} [recordingState] `STOPPED`, `RECORDING` or `PAUSED`.
  */
-/** @typedef {"agent"|"interaction"|"system"} EventName */
-/** @typedef {(data: any, event: {event: string}) => void} EventHandler */
+/**
+ * @typedef {object} Agent
+ * @property {string} [employeeId]
+ * @property {string} [username]
+ * @property {string} [firstname]
+ * @property {string} [lastname]
+ * @property {string[]} [roles] Of `ROLE_AGENT`, `ROLE_SUPERVISOR`, `ROLE_ADMIN`.
+ */
+/** @typedef {import("./service-client-events.js").EventType} EventType */
+/**
+ * What an event brings. `eventType` is one of the known ones, or one that a later desktop has.
+ * @typedef {object} EventData
+ * @property {EventType | (string & {})} [eventType]
+ * @property {string} [media] `voice`, `chat`, `email`, …; with the event name `interaction`.
+ * @property {Interaction} [interaction] With the event name `interaction`.
+ * @property {string} [selectedCaseId] With the events of cases.
+ * @property {string} [mediaState] With the event name `agent`.
+ * @property {string} [reason]
+ * @property {string} [reasonCode]
+ */
+/** @typedef {"agent"|"interaction"|"system"|(string & {})} EventName Documented are the three; others are passed on. */
+/** @typedef {(data: any, event: {event: string}) => void} EventHandler `data` is an `EventData` where the desktop keeps to its documentation. */
 /** @typedef {{events: string[], unsubscribe: (options?: CallOptions) => Promise<void>}} Subscription */
 /** @typedef {{name: string, resolve: (answer: Answer) => void, reject: (reason: any) => void}} Pending */
 
@@ -147,15 +177,15 @@ export class ServiceClient {
     this.#target = target ?? self.opener ?? parent;
     this.#know(this.#target !== null && this.#target === parent);
 
-    this.agent = namespace.agent(this.#call);
-    this.auth = namespace.auth(this.#call);
-    this.configuration = namespace.configuration(this.#call);
-    this.email = namespace.email(this.#call);
-    this.interaction = namespace.interaction(this.#call);
-    this.media = namespace.media(this.#call);
-    this.sipEndpoint = namespace.sipEndpoint(this.#call);
-    this.system = namespace.system(this.#call);
-    this.voice = namespace.voice(this.#call);
+    this.agent = methods.agent(this.#call);
+    this.auth = methods.auth(this.#call);
+    this.configuration = methods.configuration(this.#call);
+    this.email = methods.email(this.#call);
+    this.interaction = methods.interaction(this.#call);
+    this.media = methods.media(this.#call);
+    this.sipEndpoint = methods.sipEndpoint(this.#call);
+    this.system = methods.system(this.#call);
+    this.voice = methods.voice(this.#call);
 
     this.#listener = (event) => this.#receive(event);
     self.addEventListener("message", this.#listener);
@@ -206,6 +236,17 @@ export class ServiceClient {
       throw reason;
     }
     return { events: names, unsubscribe: leave };
+  }
+
+  /**
+   * Subscribes anew to what is heard: for a desktop that was away and may have forgotten this page. What it still
+   * knows of the old subscriptions is ended first, so that no event comes twice.
+   * @param {CallOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async renew(options = {}) {
+    const heard = [...this.#topics.values()].filter(({ members }) => members.size > 0);
+    await Promise.all(heard.map((topic) => this.#settle(topic, options, true)));
   }
 
   /** Ends everything: no message is believed any more, what is under way rejects, subscriptions are dropped. */
@@ -378,11 +419,17 @@ export class ServiceClient {
   /**
    * Brings the desktop's side of a topic in line with ours. Turns are taken one after the other, so that a
    * subscribe and an unsubscribe never overtake each other.
-   * @param {Topic} topic @param {CallOptions} options
+   * @param {Topic} topic @param {CallOptions} options @param {boolean} [anew] The desktop's side may be gone.
    */
-  #settle(topic, options) {
+  #settle(topic, options, anew = false) {
     const turn = topic.turn.then(async () => {
       if (this.#unloaded) throw new DesktopError("unloaded", "The page let go of the desktop");
+      if (anew && topic.id !== null) {
+        const old = topic.id;
+        topic.id = null;
+        // Refused where the desktop has forgotten it, which is what it comes to.
+        await this.#ask({ event: "unsubscribe", data: old }, `unsubscribe ${topic.name}`, options).catch(() => {});
+      }
       if (topic.members.size > 0 && topic.id === null) {
         const answer = await this.#ask({ event: "subscribe", data: topic.name }, `subscribe ${topic.name}`, options, true);
         topic.id = answer.subscriptionId ?? topic.name;
@@ -419,155 +466,3 @@ function embedder(self) {
   const { referrer } = self.document;
   return { certain, likely: URL.canParse(referrer) ? new URL(referrer).origin : null };
 }
-
-/** @typedef {CallOptions} O */
-/** @typedef {Promise<Answer>} A */
-/** @typedef {string} Id */
-
-/**
- * The methods, one line each: documented arguments, then options. Omitted optional arguments keep their place as
- * `undefined`; a method without arguments sends no `parameters` at all.
- */
-const namespace = {
-  /** @param {Call} call */
-  auth: (call) => ({
-    /** A token that proves who the agent is. @param {O} [o] @returns {A} */
-    getJwtToken: (o) => call("auth.getJwtToken", undefined, o),
-  }),
-
-  /** @param {Call} call */
-  agent: (call) => ({
-    /** Who is logged in: `employeeId`, `firstname`, `lastname`, `username`, `roles`. @param {O} [o] @returns {A} */
-    get: (o) => call("agent.get", undefined, o),
-    /** The states that the agent may choose. @param {O} [o] @returns {A} */
-    getStateList: (o) => call("agent.getStateList", undefined, o),
-    /** The present state. @param {O} [o] @returns {A} */
-    getState: (o) => call("agent.getState", undefined, o),
-    /** @param {string|number} operationName Of an entry of `getStateList`. @param {O} [o] @returns {A} */
-    setState: (operationName, o) => call("agent.setState", [operationName], o),
-  }),
-
-  /** @param {Call} call */
-  interaction: (call) => ({
-    /** All interactions of the agent. @param {O} [o] @returns {A} */
-    getInteractions: (o) => call("interaction.getInteractions", undefined, o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    getByInteractionId: (interactionId, o) => call("interaction.getByInteractionId", [interactionId], o),
-    /** @param {Id} bundleId @param {O} [o] @returns {A} */
-    getByBundleId: (bundleId, o) => call("interaction.getByBundleId", [bundleId], o),
-    /** @param {Id} caseId @param {O} [o] @returns {A} */
-    getByCaseId: (caseId, o) => call("interaction.getByCaseId", [caseId], o),
-    /** Overwrites the keys given, leaves the others. @param {Id} interactionId @param {KeyValues} keyValues @param {O} [o] @returns {A} */
-    setUserData: (interactionId, keyValues, o) => call("interaction.setUserData", [interactionId, keyValues], o),
-    /** @param {Id} interactionId @param {string} key @param {O} [o] @returns {A} */
-    deleteUserData: (interactionId, key, o) => call("interaction.deleteUserData", [interactionId, key], o),
-    /** @param {Id} caseId @param {O} [o] @returns {A} */
-    selectCaseByCaseId: (caseId, o) => call("interaction.selectCaseByCaseId", [caseId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    markdone: (interactionId, o) => call("interaction.markdone", [interactionId], o),
-    /** @param {Id} interactionId @param {string} warning Shown to the agent. @param {O} [o] @returns {A} */
-    blockMarkdone: (interactionId, warning, o) => call("interaction.blockMarkdone", [interactionId, warning], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    unblockMarkdone: (interactionId, o) => call("interaction.unblockMarkdone", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    accept: (interactionId, o) => call("interaction.accept", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    reject: (interactionId, o) => call("interaction.reject", [interactionId], o),
-    /** @param {Id} interactionId @param {TargetQuery} targetQuery @param {KeyValues} [userData] @param {KeyValues} [extensions] @param {O} [o] @returns {A} */
-    consult: (interactionId, targetQuery, userData, extensions, o) =>
-      call("interaction.consult", [interactionId, targetQuery, userData, extensions], o),
-    /** @param {Id} consultInteractionId @param {O} [o] @returns {A} */
-    completeConference: (consultInteractionId, o) => call("interaction.completeConference", [consultInteractionId], o),
-    /** @param {Id} consultInteractionId @param {O} [o] @returns {A} */
-    completeTransfer: (consultInteractionId, o) => call("interaction.completeTransfer", [consultInteractionId], o),
-    /** @param {Id} interactionId @param {TargetQuery} targetQuery @param {KeyValues} [userData] @param {KeyValues} [extensions] @param {O} [o] @returns {A} */
-    singleStepConference: (interactionId, targetQuery, userData, extensions, o) =>
-      call("interaction.singleStepConference", [interactionId, targetQuery, userData, extensions], o),
-    /** @param {Id} interactionId @param {TargetQuery} targetQuery @param {KeyValues} [userData] @param {KeyValues} [extensions] @param {O} [o] @returns {A} */
-    singleStepTransfer: (interactionId, targetQuery, userData, extensions, o) =>
-      call("interaction.singleStepTransfer", [interactionId, targetQuery, userData, extensions], o),
-  }),
-
-  /** @param {Call} call */
-  voice: (call) => ({
-    /** @param {string} destination @param {KeyValues} [userData] @param {O} [o] @returns {A} */
-    dial: (destination, userData, o) => call("voice.dial", [destination, userData], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    answer: (interactionId, o) => call("voice.answer", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    hold: (interactionId, o) => call("voice.hold", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    resume: (interactionId, o) => call("voice.resume", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    hangUp: (interactionId, o) => call("voice.hangUp", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    startCallRecording: (interactionId, o) => call("voice.startCallRecording", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    stopCallRecording: (interactionId, o) => call("voice.stopCallRecording", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    pauseCallRecording: (interactionId, o) => call("voice.pauseCallRecording", [interactionId], o),
-    /** @param {Id} interactionId @param {O} [o] @returns {A} */
-    resumeCallRecording: (interactionId, o) => call("voice.resumeCallRecording", [interactionId], o),
-  }),
-
-  /** @param {Call} call */
-  sipEndpoint: (call) => ({
-    /** @param {O} [o] @returns {A} */
-    muteMicrophone: (o) => call("sipEndpoint.muteMicrophone", undefined, o),
-    /** @param {O} [o] @returns {A} */
-    unmuteMicrophone: (o) => call("sipEndpoint.unmuteMicrophone", undefined, o),
-    /** @param {O} [o] @returns {A} */
-    muteSpeaker: (o) => call("sipEndpoint.muteSpeaker", undefined, o),
-    /** @param {O} [o] @returns {A} */
-    unmuteSpeaker: (o) => call("sipEndpoint.unmuteSpeaker", undefined, o),
-    /** @param {O} [o] @returns {A} */
-    isMicrophoneMute: (o) => call("sipEndpoint.isMicrophoneMute", undefined, o),
-    /** @param {O} [o] @returns {A} */
-    isSpeakerMute: (o) => call("sipEndpoint.isSpeakerMute", undefined, o),
-  }),
-
-  /** @param {Call} call */
-  email: (call) => ({
-    /** @param {string} destination @param {KeyValues} [userData] @param {O} [o] @returns {A} */
-    create: (destination, userData, o) => call("email.create", [destination, userData], o),
-  }),
-
-  /** @param {Call} call */
-  media: (call) => ({
-    /** @param {O} [o] @returns {A} */
-    getMediaList: (o) => call("media.getMediaList", undefined, o),
-    /** @param {string} mediaName @param {O} [o] @returns {A} */
-    getMediaByName: (mediaName, o) => call("media.getMediaByName", [mediaName], o),
-    /** @param {string} mediaName @param {string|number} operationName @param {O} [o] @returns {A} */
-    setState: (mediaName, operationName, o) => call("media.setState", [mediaName, operationName], o),
-  }),
-
-  /** @param {Call} call */
-  system: (call) => ({
-    /** The methods that this page may call; also a probe whether its origin is accepted. @param {O} [o] @returns {A} */
-    getAllowedServices: (o) => call("system.getAllowedServices", undefined, o),
-    /** The agent is active: delays the logout for inactivity. @param {O} [o] @returns {A} */
-    triggerActivity: (o) => call("system.triggerActivity", undefined, o),
-    /** @param {KeyValues} toast @param {O} [o] @returns {A} */
-    popupToast: (toast, o) => call("system.popupToast", [toast], o),
-    /** @param {Id} id @param {KeyValues} toast @param {O} [o] @returns {A} */
-    updateToast: (id, toast, o) => call("system.updateToast", [id, toast], o),
-    /** @param {Id} id @param {O} [o] @returns {A} */
-    closeToast: (id, o) => call("system.closeToast", [id], o),
-  }),
-
-  /** @param {Call} call */
-  configuration: (call) => ({
-    /**
-     * Without a section the desktop looks into its own. An omitted section is not sent, as the desktop's script does.
-     * @param {string | object[]} option @param {string} [section] @param {O} [o] @returns {A}
-     */
-    getOption: (option, section, o) => call("configuration.getOption", section === undefined ? [option] : [option, section], o),
-    /**
-     * As `getOption`, with the values that the routing strategy set for this interaction.
-     * @param {string | object[]} option @param {string | undefined} section @param {Id} interactionId @param {O} [o] @returns {A}
-     */
-    getContextualOption: (option, section, interactionId, o) =>
-      call("configuration.getContextualOption", [option, section, interactionId], o),
-  }),
-};

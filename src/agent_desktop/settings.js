@@ -1,17 +1,8 @@
 /**
- * What the page may be told, and by whom.
+ * What the page is told by the gateway, and how it reads attached data.
  *
- * `config.json` beside the page comes from the gateway and is the only source of the desktop's origins: the
- * address of the page is chosen by whoever opens it, so it must not name whom to trust. The query may set the rest:
- *
- * | `config.json` | Query | Default | Meaning |
- * |---|---|---|---|
- * | `desktopOrigins` | | `[]` | origins of the desktops that may embed the page and talk to it |
- * | `conversationIdKey` | `conversation-id-key` | `conversationId` | key of the attached data that holds the Genesys Cloud conversation id; dots lead into nested objects; letter case does not count |
- * | `writeBack` | `write-back` | `toast` | `toast`, `attached-data`, `both` or `none`: how the desktop learns what was filed |
- * | `writeBackKey` | `write-back-key` | `communicationRecord` | key of the attached data that the result is written to |
- * | `forwardKeys` | | `[]` | keys of the attached data that are reported with the interaction |
- * | `timeoutMs` | | `10000` | how long the desktop may take to answer |
+ * `config.json` beside the page is the only source: the address of the page is chosen by whoever opens it, so it
+ * decides nothing. The names are those of `[agent-desktop]` in the gateway's configuration.
  *
  * Invariant: whatever comes in, what goes out is complete and has the right types.
  *
@@ -20,67 +11,75 @@
 
 /**
  * @typedef {object} Settings
- * @property {string[]} desktopOrigins
- * @property {string} conversationIdKey
- * @property {"toast"|"attached-data"|"both"|"none"} writeBack
- * @property {string} writeBackKey
- * @property {string[]} forwardKeys
- * @property {number} timeoutMs
+ * @property {string[]} desktopOrigins Origins of the desktops that may embed the page and are believed.
+ * @property {"page"|"token"} access Whether the page gets a token of its own, or the agent types one.
+ * @property {string[]} conversationIdKeys Attached data, the first that holds a UUID counts.
+ * @property {string} conversationIdAt JSON Pointer to the id in a report.
+ * @property {string[]} reportOn Event types that make an interaction a contact; `seen` for the first sight.
+ * @property {string[]} forwardKeys Attached data that goes along with the report.
+ * @property {string} writeBackKey Attached data that the result is written to; empty for none.
+ * @property {"never"|"failures"|"all"} toast
+ * @property {string[]} titleKeys Attached data that names a card.
+ * @property {boolean} recording Whether the page controls recording.
+ * @property {boolean} dial Whether the page dials.
  */
 
-/** @type {Settings} */
-const DEFAULTS = {
+/** As the gateway's own, for a gateway that does not say. @type {Settings} */
+export const DEFAULTS = {
   desktopOrigins: [],
-  conversationIdKey: "conversationId",
-  writeBack: "toast",
-  writeBackKey: "communicationRecord",
+  access: "token",
+  conversationIdKeys: ["GenesysConversationId", "conversationId"],
+  conversationIdAt: "/conversationId",
+  reportOn: ["ESTABLISHED", "ACCEPTED", "CREATED"],
   forwardKeys: [],
-  timeoutMs: 10_000,
+  writeBackKey: "",
+  toast: "failures",
+  titleKeys: [],
+  recording: false,
+  dial: false,
 };
-/** @type {Settings["writeBack"][]} */
-const WRITE_BACK = ["toast", "attached-data", "both", "none"];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /**
- * Makes settings of what the gateway and the address say.
  * @param {any} config The parsed `config.json`, or anything.
- * @param {URLSearchParams} query
  * @returns {Settings}
  */
-export function settingsFrom(config, query) {
+export function settingsFrom(config) {
   const told = config !== null && typeof config === "object" ? config : {};
-  const text = (/** @type {unknown[]} */ ...values) => String(values.find((value) => typeof value === "string" && value !== "") ?? "");
-  const list = (/** @type {unknown} */ value) =>
-    Array.isArray(value) ? value.filter((entry) => typeof entry === "string" && entry !== "") : [];
-  const asked = text(query.get("write-back"), told.writeBack);
+  const list = (/** @type {string[]} */ fallback, /** @type {unknown} */ value) =>
+    Array.isArray(value) ? value.filter((entry) => typeof entry === "string" && entry !== "") : fallback;
+  const pointer = told.conversationIdAt;
   return {
-    desktopOrigins: list(told.desktopOrigins).filter((origin) => URL.canParse(origin)),
-    conversationIdKey: text(query.get("conversation-id-key"), told.conversationIdKey, DEFAULTS.conversationIdKey),
-    writeBack: WRITE_BACK.find((way) => way === asked) ?? DEFAULTS.writeBack,
-    writeBackKey: text(query.get("write-back-key"), told.writeBackKey, DEFAULTS.writeBackKey),
-    forwardKeys: list(told.forwardKeys),
-    timeoutMs: Number.isFinite(told.timeoutMs) && told.timeoutMs > 0 ? told.timeoutMs : DEFAULTS.timeoutMs,
+    desktopOrigins: list([], told.desktopOrigins).filter((origin) => URL.canParse(origin)),
+    access: told.access === "page" ? "page" : "token",
+    conversationIdKeys: list(DEFAULTS.conversationIdKeys, told.conversationIdKeys),
+    conversationIdAt: typeof pointer === "string" && pointer.startsWith("/") ? pointer : DEFAULTS.conversationIdAt,
+    reportOn: list(DEFAULTS.reportOn, told.reportOn),
+    forwardKeys: list([], told.forwardKeys),
+    writeBackKey: typeof told.writeBackKey === "string" ? told.writeBackKey : DEFAULTS.writeBackKey,
+    toast: ["never", "failures", "all"].includes(told.toast) ? told.toast : DEFAULTS.toast,
+    titleKeys: list([], told.titleKeys),
+    recording: told.recording === true,
+    dial: told.dial === true,
   };
 }
 
 /**
- * Reads the settings of this page. A gateway without `config.json` leaves the defaults, with nobody to trust.
+ * Reads the settings of this page; `null` while the gateway does not give them.
  * @param {Location} location
- * @returns {Promise<Settings>}
+ * @returns {Promise<Settings | null>}
  */
 export async function loadSettings(location) {
-  let config = null;
   try {
-    const response = await fetch(new URL("config.json", location.href), { cache: "no-store" });
-    if (response.ok) config = await response.json();
+    const response = await fetch(new URL("config.json", location.href), { cache: "no-cache", signal: AbortSignal.timeout(15_000) });
+    return response.ok ? settingsFrom(await response.json()) : null;
   } catch {
-    // Told to the reader as "no desktop is configured", which is what it comes to.
+    return null;
   }
-  return settingsFrom(config, new URLSearchParams(location.search));
 }
 
 /**
- * The value under a key of the attached data: as it stands first, then along the dots.
+ * The value under a key of the attached data: as it stands first, then along the dots. Letter case does not count.
  * @param {any} userData
  * @param {string} key
  * @returns {unknown}
@@ -98,10 +97,46 @@ export function valueAt(userData, key) {
 /**
  * The conversation id in the attached data, in lower case; `null` where there is none.
  * @param {any} userData
- * @param {string} key
+ * @param {string[]} keys
  * @returns {string | null}
  */
-export function conversationIdIn(userData, key) {
-  const value = valueAt(userData, key);
-  return typeof value === "string" && UUID.test(value.trim()) ? value.trim().toLowerCase() : null;
+export function conversationIdIn(userData, keys) {
+  for (const key of keys) {
+    const value = valueAt(userData, key);
+    if (typeof value === "string" && UUID.test(value.trim())) return value.trim().toLowerCase();
+  }
+  return null;
+}
+
+/**
+ * The first of these keys that holds something to read, as text; empty where none does.
+ * @param {any} userData
+ * @param {string[]} keys
+ */
+export function textIn(userData, keys) {
+  for (const key of keys) {
+    const value = valueAt(userData, key);
+    const text = typeof value === "string" || typeof value === "number" ? String(value).trim() : "";
+    if (text !== "") return text;
+  }
+  return "";
+}
+
+/**
+ * The body of a report: what the page knows, and the id where the gateway looks for it.
+ * @param {string} pointer JSON Pointer (RFC 6901)
+ * @param {string} conversationId
+ * @param {Record<string, unknown>} members
+ * @returns {object}
+ */
+export function bodyOf(pointer, conversationId, members) {
+  const path = pointer.slice(1).split("/").map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+  /** @type {(within: any, path: string[]) => object} */
+  const put = (within, [name, ...rest]) => {
+    const present = within !== null && typeof within === "object" && !Array.isArray(within) ? within : {};
+    const inner = Object.hasOwn(present, name) ? present[name] : undefined;
+    // A computed name, so that even `__proto__` is a member like any other.
+    return { ...present, [name]: rest.length === 0 ? conversationId : put(inner, rest) };
+  };
+  return put(members, path);
 }

@@ -1,390 +1,397 @@
 /**
- * Guards the page in Agent Desktop: what it reports, when, how often it asks, what the agent reads, and what the
- * desktop gets back. The simulator of the desktop embeds it on another origin, under the policy of the gateway; the
- * intake is imitated.
+ * Guards the page in Agent Desktop: what it reports, when and how often, what the agent reads, what it does in the
+ * desktop, and how it does without what is refused. The simulator of the desktop embeds it on another origin, under
+ * the policy of the gateway; the intake is imitated.
  */
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { startBrowser, until } from "./support/browser.mjs";
+import { DELIVERED, ID, OTHER_ID, RECORD, Stage } from "./support/stage.mjs";
 import { ImitatedGateway, startFiles } from "./support/servers.mjs";
 
-const ID = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47";
-const RECORD = { recordId: "0197c2a4-0000-7000-8000-000000000001", source: "notification", eventTime: "2026-01-08T15:35:12.345Z",
-  receivedAt: "2026-01-08T15:35:12.600Z", state: "queued", attempts: 0 };
-const DELIVERED = { ...RECORD, state: "delivered", attempts: 1, deliveredAt: "2026-01-08T15:35:13.000Z" };
-
-let gateway, desktop, browser;
+let gateway, desktop, browser, stage;
 before(async () => {
   [gateway, desktop, browser] = await Promise.all([ImitatedGateway.start(), startFiles(), startBrowser()]);
 });
 after(() => Promise.all([browser?.close(), gateway?.close(), desktop?.close()]));
-
-let page, frame;
-/**
- * Opens the simulator, prepares it, embeds the page.
- * @param {object} [options]
- */
-async function open({ query = "", config = {}, switches = {}, prepare = () => {}, connected = true } = {}) {
-  gateway.config = { desktopOrigins: [desktop.origin], ...config };
-  page ??= await browser.context.newPage();
-  await page.goto(`${desktop.origin}/desktop-simulator.html`);
-  await page.evaluate((it) => window.simulator.set(it), switches);
-  await page.evaluate(prepare);
-  await page.evaluate((url) => window.simulator.embed(url).then(() => {}), `${gateway.origin}/agent-desktop/${query}`);
-  frame = page.frameLocator("iframe[name=page]");
-  if (connected) await frame.locator("#desktop[data-level=good]").waitFor();
-}
-beforeEach(() => gateway.forget());
+beforeEach(() => {
+  gateway.forget();
+  stage = new Stage(browser, gateway, desktop);
+});
 afterEach(async () => {
-  await page?.close();
-  page = null;
+  await stage.close();
   browser.assertClean([gateway.host, desktop.host]);
 });
 
-const ring = (userData, members) => page.evaluate(([data, rest]) => window.simulator.ring(data, rest), [userData, members]);
-const move = (id, type, members) => page.evaluate(([it, event, rest]) => window.simulator.move(it, event, rest), [id, type, members]);
-const toasts = () => page.evaluate(() => [...window.simulator.toasts.values()]);
-const card = () => frame.locator("article");
-const text = (pattern) => card().filter({ hasText: pattern }).first().waitFor();
-const posted = (count = 1) => until(`${count} report(s)`, () => gateway.posts().length >= count && gateway.posts());
-
 describe("reporting", () => {
-  test("an interaction that comes in is reported once and looked up from then on", async () => {
-    await open();
-    const id = await ring({ conversationId: ID.toUpperCase() });
-    await posted();
-    await move(id, "ESTABLISHED", { state: "TALKING" });
-    await move(id, "ATTACHED_DATA_CHANGED", { userData: { conversationId: ID, more: 1 } });
-    await move(id, "RELEASED", { state: "IDLE" });
-    await until("the look after the release", () => gateway.looks().length >= 2);
+  test("a call is reported when it is answered, once, under the agent's name", async () => {
+    await stage.open();
+    const id = await stage.ring({ conversationId: ID.toUpperCase() });
+    await stage.text(/reported when you answer/);
+    assert.deepEqual(gateway.requests, []);
+    await stage.answer(id);
+    const [{ body, path, contentType, authorization }] = await stage.posted();
+    await stage.move(id, "ATTACHED_DATA_CHANGED", { userData: { conversationId: ID, more: 1 } });
+    await stage.move(id, "HELD", { state: "HELD" });
+    await stage.move(id, "RELEASED", { state: "IDLE" });
+    await stage.text(/After-call work|Waits for you/);
     assert.equal(gateway.posts().length, 1);
-    const [first, second] = gateway.requests;
-    assert.equal(first.method, "POST");
-    assert.deepEqual([second.method, second.path], ["GET", `/customers/supportInteraction/${ID}`]);
-    const [{ body, path, contentType, authorization }] = gateway.posts();
     assert.equal(path, "/customers/supportInteraction");
     assert.equal(contentType, "application/json");
     assert.equal(authorization, undefined);
-    const { startedAt, ...told } = body.agentDesktop;
+    const { startedAt, ...told } = body.agentDesktop.alice;
     assert.ok(Math.abs(Date.parse(startedAt) - Date.now()) < 60_000);
-    assert.deepEqual({ ...body, agentDesktop: told }, {
+    assert.deepEqual({ ...body, agentDesktop: { alice: told } }, {
       conversationId: ID,
-      agentDesktop: { interactionId: id, caseId: `case-${id}`, callUuid: `UUID${id}`, media: "voice", direction: "IN", callType: "Inbound",
-        agent: { employeeId: "1001", username: "kmilburn" } },
+      agentDesktop: { alice: { interactionId: id, caseId: `case-${id}`, callUuid: `UUID${id}`, media: "voice", direction: "IN", callType: "Inbound",
+        agent: { employeeId: "1001", username: "alice" } } },
     });
+    assert.doesNotMatch(JSON.stringify(body), /15550100|"A"/, "neither number nor name of the customer");
   });
 
-  test("an interaction that is there already when the page loads is reported too", async () => {
-    await open({ prepare: () => void window.simulator.ring({ conversationId: "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47" }) });
-    assert.equal((await posted())[0].body.conversationId, ID);
+  test("chat, e-mail and an outgoing e-mail are reported by the events that take them", async () => {
+    await stage.open();
+    const media = ["chat", "email", "callback"];
+    for (const [index, medium] of media.entries()) {
+      const id = await stage.ring({ conversationId: ID.replace(/..$/, `0${index}`) }, {}, medium);
+      await stage.answer(id);
+      assert.equal((await stage.posted(index + 1)).at(-1).body.agentDesktop.alice.media, medium);
+    }
+    await stage.call("write", "a@example.com", { conversationId: OTHER_ID });
+    const { direction, media: medium } = (await stage.posted(4)).at(-1).body.agentDesktop.alice;
+    assert.deepEqual([direction, medium], ["OUT", "email"]);
   });
 
-  test("what the desktop's scripts send as numbers of customers is not reported", async () => {
-    await open();
-    await ring({ conversationId: ID, name: "A. Customer" });
-    const [{ body }] = await posted();
-    assert.doesNotMatch(JSON.stringify(body), /15550100|A\. Customer/);
+  test("a call that nobody answers says missed, is not reported, and goes", async () => {
+    await stage.open({ clock: true });
+    const id = await stage.ring({ conversationId: ID });
+    await stage.text(/Ringing/);
+    await stage.call("miss", id);
+    await stage.text(/Missed/);
+    await stage.page.clock.runFor(20_000);
+    await until("the card to go", async () => (await stage.card().count()) === 0);
+    assert.deepEqual(gateway.requests, []);
   });
 
-  test("attached data goes along where the gateway names its keys", async () => {
-    await open({ config: { forwardKeys: ["CaseNumber", "absent"] } });
-    await ring({ conversationId: ID, CaseNumber: "4711", other: "x" });
-    const [{ body }] = await posted();
-    assert.deepEqual(body.agentDesktop.userData, { CaseNumber: "4711" });
+  test("`seen` reports at first sight, and any other event may be named", async () => {
+    await stage.open({ config: { reportOn: ["seen"] } });
+    await stage.ring({ conversationId: ID });
+    await stage.posted();
+    await stage.close();
+    gateway.forget();
+    await stage.open({ config: { reportOn: ["RELEASED"] } });
+    const id = await stage.ring({ conversationId: ID });
+    await stage.answer(id);
+    await stage.text(/You are on the call/);
+    assert.deepEqual(gateway.posts(), []);
+    await stage.move(id, "RELEASED", { state: "IDLE" });
+    await stage.posted();
+  });
+
+  test("what is there already when the page loads is reported, unless it rings", async () => {
+    await stage.open({ prepare: (id) => {
+      window.simulator.answer(window.simulator.ring({ conversationId: id }));
+      window.simulator.ring({ conversationId: "7c1f4b9e-5d0a-4c58-9a3e-000000000009" });
+    } });
+    const [{ body }] = await stage.posted();
+    assert.equal(body.conversationId, ID);
+    await stage.card().nth(1).waitFor();
+    assert.equal(gateway.posts().length, 1);
+  });
+
+  test("attached data that is forwarded goes along, and again when it comes later", async () => {
+    await stage.open({ config: { forwardKeys: ["CaseNumber", "absent"] } });
+    const id = await stage.live({ conversationId: ID, other: "x" });
+    assert.equal((await stage.posted())[0].body.agentDesktop.alice.userData, undefined);
+    await stage.move(id, "ATTACHED_DATA_CHANGED", { userData: { conversationId: ID, other: "y" } });
+    await stage.move(id, "ATTACHED_DATA_CHANGED", { userData: { conversationId: ID, CaseNumber: "4711" } });
+    const posts = await stage.posted(2);
+    assert.deepEqual(posts[1].body.agentDesktop.alice.userData, { CaseNumber: "4711" });
+    gateway.put(ID, { state: "finished", records: [DELIVERED] });
+    await stage.text(/A wrap-up: filed/);
+    await stage.move(id, "ATTACHED_DATA_CHANGED", { userData: { conversationId: ID, CaseNumber: "4712" } });
+    await stage.settle();
+    assert.equal(gateway.posts().length, 2, "what is over is not started again by attached data");
+  });
+
+  test("no report leaves before the desktop said who the agent is", async () => {
+    await stage.open({ switches: { answers: "late", lateMs: 400 }, connected: false, prepare: (id) => window.simulator.answer(window.simulator.ring({ conversationId: id })) });
+    const [{ body }] = await stage.posted();
+    assert.deepEqual(Object.keys(body.agentDesktop), ["alice"]);
+  });
+
+  test("the id is found under any of its keys and goes where the gateway looks for it", async () => {
+    await stage.open({ config: { conversationIdKeys: ["genesys.cloud.id", "GC_Conversation"], conversationIdAt: "/call/a~1b/id" } });
+    await stage.live({ Genesys: { Cloud: { ID: "not-a-uuid" } }, gc_conversation: ID });
+    gateway.next.push(() => [202, { conversationId: ID, state: "accepted" }]);
+    const [{ body }] = await stage.posted();
+    assert.deepEqual(body.call, { "a/b": { id: ID } });
+    assert.equal("conversationId" in body, false);
+    assert.ok(body.agentDesktop.alice);
+    browser.excuse(/404/);
   });
 
   test("without a conversation id nothing is reported, until one is attached", async () => {
-    await open();
-    const id = await ring({ conversationId: "not-a-uuid" });
-    await text(/carries no conversation id/);
+    await stage.open();
+    const id = await stage.live({ conversationId: "not-a-uuid" });
+    await stage.text(/carries no conversation id/);
     assert.deepEqual(gateway.requests, []);
-    await move(id, "ATTACHED_DATA_CHANGED", { userData: { conversationId: ID } });
-    await posted();
+    await stage.move(id, "ATTACHED_DATA_CHANGED", { userData: { conversationId: ID } });
+    await stage.posted();
   });
 
-  test("the key may be another one, nested, and named by gateway or address", async () => {
-    await open({ config: { conversationIdKey: "genesys.cloud.id" } });
-    await ring({ Genesys: { Cloud: { ID } } });
-    await posted();
-    // Else the page may still ask for what is forgotten.
-    await text(/Reported/);
-    gateway.forget();
-    await open({ config: { conversationIdKey: "unused" }, query: "?conversation-id-key=GC_Conversation" });
-    await ring({ GC_Conversation: ID });
-    await posted();
-  });
-
-  test("a consultation of the same conversation is not reported again", async () => {
-    await open();
-    await ring({ conversationId: ID });
-    await posted();
-    await ring({ conversationId: ID }, { isConsultation: true, parentInteractionId: "1" });
-    await card().nth(1).waitFor();
-    await until("the state on both cards", async () => (await frame.locator("article[data-state=accepted]").count()) === 2);
+  test("a consultation is part of its main call, on the card and in the report", async () => {
+    await stage.open();
+    const id = await stage.live({ conversationId: ID });
+    await stage.posted();
+    const consultation = await stage.ring({ conversationId: ID }, { isConsultation: true, parentInteractionId: id, parties: [{ name: "Bob Baker" }] });
+    await stage.text(/Consultation with Bob Baker is ringing/);
+    await stage.move(consultation, "ESTABLISHED", { state: "TALKING" });
+    await stage.text(/Consultation with Bob Baker is going on/);
+    await stage.call("release", consultation);
+    await stage.call("remove", consultation);
+    await stage.text(/Consultation with Bob Baker is over/);
+    await stage.text(/You are on the call/);
+    assert.equal(await stage.card().count(), 1);
     assert.equal(gateway.posts().length, 1);
   });
 
-  test("loading the page again does not start what is over, and does not tell it again", async () => {
-    await open();
-    await ring({ conversationId: ID });
-    await posted();
-    await text(/Reported/);
-    gateway.forget();
+  test("a contact that comes back after it was over is reported again", async () => {
+    await stage.open();
+    const id = await stage.ring({ conversationId: ID }, {}, "email");
+    await stage.move(id, "ACCEPTED", { state: "ACCEPTED" });
+    await stage.posted();
     gateway.put(ID, { state: "finished", records: [DELIVERED] });
-    await page.evaluate((id) => {
-      window.simulator.interactions.get("1").userData = { conversationId: id };
-      return new Promise((done) => {
-        const frame = document.querySelector("iframe");
-        frame.addEventListener("load", () => done());
-        frame.src += "?again";
-      });
-    }, ID);
-    await text(/The wrap-up is filed/);
-    assert.deepEqual(gateway.posts(), []);
-    assert.deepEqual(await toasts(), [], "the page before this one told it");
+    await stage.call("release", id);
+    await stage.call("remove", id);
+    await stage.frame.locator("#earlier").waitFor();
+    const again = await stage.ring({ conversationId: ID }, {}, "email");
+    await stage.move(again, "ACCEPTED", { state: "ACCEPTED" });
+    await stage.posted(2);
+    assert.equal(await stage.card().count(), 1);
   });
 
-  test("what is over and comes to the agent anew is reported again", async () => {
-    gateway.put(ID, { state: "finished", finishedAt: "2026-01-08T15:35:13Z", records: [DELIVERED] });
-    await open();
-    await ring({ conversationId: ID });
-    await posted();
-    await frame.locator("article[data-state=accepted]").waitFor();
-    assert.deepEqual(await toasts(), [], "what was filed before is not news");
-  });
-
-  test("a conversation that the gateway has forgotten is reported again", async () => {
-    await open();
-    await ring({ conversationId: ID });
-    await posted();
-    await text(/Reported/);
-    gateway.forget();
-    browser.excuse(/404/);
-    await frame.getByRole("button", { name: "Check now" }).click();
-    await posted();
+  test("loading the page again reports nothing anew, remembers the medium, and shows what is over", async () => {
+    await stage.open();
+    const over = await stage.live({ conversationId: OTHER_ID });
+    await stage.posted();
+    const id = await stage.ring({ conversationId: ID }, { callUuid: undefined }, "email");
+    await stage.move(id, "ACCEPTED", { state: "ACCEPTED" });
+    await stage.posted(2);
+    gateway.put(OTHER_ID, { state: "finished", records: [DELIVERED] });
+    await stage.text(/A wrap-up: filed/);
+    await stage.call("release", over);
+    await stage.call("remove", over);
+    await stage.reload();
+    await stage.text(/E-mail · inbound/);
+    await stage.frame.getByText("Earlier (1)").click();
+    await stage.text(/A wrap-up: filed|Your wrap-up: filed/);
+    await stage.settle();
+    assert.equal(gateway.posts().length, 2);
+    assert.deepEqual(await stage.toasts(), []);
   });
 });
 
-describe("following", () => {
-  test("the agent reads each state as it comes, and is told by a toast what was filed", async () => {
-    await open();
-    const id = await ring({ conversationId: ID });
-    await posted();
-    await text(/Reported/);
+describe("what becomes of it", () => {
+  test("the agent reads each state as it comes, within a moment, over one request at a time", async () => {
+    await stage.open();
+    const id = await stage.live({ conversationId: ID });
+    await stage.posted();
+    await stage.text(/Your wrap-up is filed when you have finished it/);
     gateway.put(ID, { state: "watching" });
-    await frame.getByRole("button", { name: "Check now" }).click();
-    await text(/filed when you finish the after-call work/);
+    await stage.call("release", id);
+    await stage.text(/Finish the after-call work/);
+    await until("a held request", () => gateway.holding === 1);
+    const at = performance.now();
     gateway.put(ID, { state: "settling", records: [RECORD] });
-    await move(id, "RELEASED");
-    await text(/Waits to be filed/);
-    assert.deepEqual(await toasts(), []);
+    await stage.text(/being filed/);
+    assert.ok(performance.now() - at < 3000, "news within 3 s");
     gateway.put(ID, { state: "finished", records: [DELIVERED] });
-    await page.evaluate((it) => window.simulator.remove(it), id);
-    await text(/The wrap-up is filed/);
-    await text(/record 0197c2a4-0000-7000-8000-000000000001/);
-    const [toast] = await until("a toast", async () => (await toasts()).length > 0 && toasts());
-    assert.equal(toast.message, "The wrap-up is filed.");
-    assert.equal((await toasts()).length, 1);
-    const looks = gateway.looks().length;
-    await frame.getByRole("button", { name: "Check now" }).click();
-    await until("one more look", () => gateway.looks().length > looks);
-    assert.equal((await toasts()).length, 1, "one toast per record");
+    await stage.text(/filed at/);
+    await until("nothing to be asked any more", () => gateway.holding === 0);
+    const asked = gateway.asked().length;
+    assert.ok(asked <= 6, `${asked} requests for news`);
+    assert.deepEqual(await stage.toasts(), [], "success is no reason for a toast");
   });
 
-  test("it asks ever more rarely, and not at all when all is filed", async () => {
-    page = await browser.context.newPage();
-    await page.clock.install();
-    await open();
-    await ring({ conversationId: ID });
-    await posted();
-    // A virtual hour, in steps that let the answers in.
-    const times = [];
-    let now = 0;
-    let seen = gateway.looks().length;
-    while (now < 3600) {
-      await page.clock.runFor(5000);
-      now += 5;
-      // Real time for the answers to arrive; the page's own clock stands still meanwhile.
-      await frame.locator("body").evaluate(() => fetch("config.json").then((it) => it.text()));
-      const looks = gateway.looks().length;
-      for (; seen < looks; seen += 1) times.push(now);
-      if (now === 600) gateway.put(ID, { state: "finished", records: [DELIVERED] });
-    }
-    const first = times.filter((time) => time <= 60).length;
-    assert.ok(first >= 3 && first <= 8, `${first} looks in the first minute`);
-    const later = times.filter((time) => time > 300 && time <= 600).length;
-    assert.ok(later >= 3 && later <= 7, `${later} looks in five minutes later on`);
-    assert.ok(times.at(-1) <= 700, `still asking after ${times.at(-1)} s`);
+  test("each wrap-up is said once, failure in plain words, with the error among the details", async () => {
+    await stage.open();
+    const id = await stage.live({ conversationId: ID });
+    await stage.posted();
+    await until("a held request", () => gateway.holding === 1);
+    await stage.call("release", id);
+    gateway.put(ID, { state: "settling", records: [{ ...RECORD, state: "dead", lastError: "The history manager answered 422" }] });
+    await stage.text(/The operators of the gateway are told.*: not filed/s);
+    const [toast] = await until("a toast", async () => (await stage.toasts()).length > 0 && stage.toasts());
+    assert.match(toast.message, /could not be filed/);
+    await stage.settle();
+    assert.equal((await stage.toasts()).length, 1);
+    await stage.frame.getByText("Details").click();
+    await stage.frame.getByText("The history manager answered 422").waitFor();
+    await stage.frame.getByRole("button", { name: "Copy Conversation" }).click();
+    await stage.frame.locator("#news", { hasText: "Copied." }).waitFor({ state: "attached" });
+  });
+
+  test("toasts as configured: never, and all", async () => {
+    await stage.open({ config: { toast: "never" } });
+    let id = await stage.live({ conversationId: ID });
+    await stage.posted();
+    gateway.put(ID, { state: "settling", records: [{ ...RECORD, state: "dead" }] });
+    await stage.call("release", id);
+    await stage.text(/not filed/);
+    assert.deepEqual(await stage.toasts(), []);
+    await stage.close();
+    gateway.forget();
+    await stage.open({ config: { toast: "all" } });
+    id = await stage.live({ conversationId: ID });
+    await stage.posted();
+    await stage.text(/You are on the call/);
+    await until("a held request", () => gateway.holding === 1);
+    gateway.put(ID, { state: "finished", records: [DELIVERED] });
+    await until("a toast", async () => (await stage.toasts())[0]?.message === "The wrap-up is filed.");
   });
 
   test("a gateway that is full or gone is asked again, and the agent is told", async () => {
-    await open();
+    await stage.open();
     gateway.next.push(() => [503, { title: "Service Unavailable", detail: "The store cannot commit" }, { "Retry-After": "1" }]);
-    await ring({ conversationId: ID });
-    await text(/The store cannot commit/);
+    await stage.live({ conversationId: ID });
+    await stage.text(/The store cannot commit/);
     browser.excuse(/503/);
-    assert.equal(gateway.posts().length, 1);
-    await posted(2);
-    await text(/Reported/);
-    assert.equal(await frame.getByText("The store cannot commit").isVisible(), false);
+    await stage.posted(2);
+    await until("the complaint to go", async () => !(await stage.frame.getByText("The store cannot commit").isVisible()));
   });
 
   test("a refusal is shown in the gateway's words and not repeated", async () => {
-    await open();
+    await stage.open();
     gateway.next.push(() => [422, { title: "Unprocessable Content", detail: "The members are too large" }]);
-    await ring({ conversationId: ID });
-    await text(/The members are too large/);
+    await stage.live({ conversationId: ID });
+    await stage.text(/The members are too large/);
     browser.excuse(/422/);
-    assert.equal(gateway.requests.length, 1);
+    await stage.settle();
+    assert.equal(gateway.posts().length, 1);
   });
 
-  test("a token that the gateway asks for is asked of the reader, used, and not stored", async () => {
-    gateway.token = "t0ken";
-    await open();
-    await ring({ conversationId: ID });
-    browser.excuse(/401/);
-    const field = frame.getByLabel("Access token of the gateway");
-    await field.fill("t0ken");
-    await field.press("Enter");
-    const [refused, taken] = await posted(2);
-    assert.deepEqual([refused.authorization, taken.authorization], [undefined, "Bearer t0ken"]);
-    await text(/Reported/);
-    await until("the form to go", async () => !(await field.isVisible()));
-    const stored = await frame.locator("body").evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
-    assert.doesNotMatch(stored, /t0ken/);
+  test("a conversation that the gateway has forgotten is reported again", async () => {
+    await stage.open();
+    await stage.live({ conversationId: ID });
+    await stage.posted();
+    await until("a held request", () => gateway.holding === 1);
+    gateway.forget();
+    await stage.posted();
   });
 
   test("words of the gateway are text, never markup", async () => {
-    await open();
-    await ring({ conversationId: ID });
-    await posted();
+    await stage.open();
+    await stage.live({ conversationId: ID, name: "<b>x</b>" });
+    await stage.posted();
     gateway.put(ID, { state: "refused", reason: { code: "x", detail: "<img src=x onerror=alert(1)>" } });
-    await frame.getByRole("button", { name: "Check now" }).click();
-    await text(/<img src=x/);
-    assert.equal(await frame.locator("img").count(), 0);
+    await stage.text(/<img src=x/);
+    assert.equal(await stage.frame.locator("img").count(), 0);
+  });
+
+  test("another agent's wrap-up is said to be that, is no reason for a toast, and is not written", async () => {
+    await stage.open({ config: { toast: "all", writeBackKey: "Record" } });
+    const id = await stage.live({ conversationId: ID });
+    await stage.posted();
+    gateway.put(ID, { interaction: { agentDesktop: { alice: {}, bob: {} } } });
+    await until("a held request", () => gateway.holding === 1);
+    // The page's own clock: that of the browser stays wherever a test has put it.
+    const clock = () => stage.frame.locator("body").evaluate(() => Date.now());
+    const began = (await clock()) - 90_000;
+    gateway.put(ID, { state: "settling", records: [{ ...DELIVERED, userId: "user-bob", eventTime: new Date(began + 30_000).toISOString(), wrapupDurationMs: 30_000 }] });
+    await stage.text(/Another agent's wrap-up: filed/);
+    await stage.settle();
+    assert.deepEqual(await stage.toasts(), []);
+    assert.equal((await stage.userData(id)).Record, undefined);
+    // The agent's own part ends; a record whose after-call work began then is theirs.
+    await stage.call("release", id);
+    const mine = { ...DELIVERED, recordId: "0197c2a4-0000-7000-8000-000000000002", userId: "user-alice", eventTime: new Date((await clock()) + 20_000).toISOString(), wrapupDurationMs: 20_000 };
+    const [first] = gateway.conversations.get(ID).records;
+    gateway.put(ID, { state: "settling", records: [first, mine] });
+    await stage.text(/Your wrap-up: filed/);
+    await until("a toast", async () => (await stage.toasts()).length === 1);
+    await until("attached data", async () => (await stage.userData(id)).Record);
+    assert.equal((await stage.userData(id)).Record.recordId, mine.recordId);
   });
 });
 
-describe("writing back", () => {
-  const file = async (id) => {
-    // The first look comes after the report; what is filed from then on is news.
-    await text(/Reported/);
+describe("what it can do", () => {
+  test("the result is written to the interaction, and that is said before", async () => {
+    await stage.open({ config: { writeBackKey: "Record" } });
+    const id = await stage.live({ conversationId: ID });
+    await stage.posted();
+    await stage.text(/Once filed, the interaction gets the attached data “Record”/);
+    await until("a held request", () => gateway.holding === 1);
+    await stage.call("release", id);
     gateway.put(ID, { state: "settling", records: [DELIVERED] });
-    await move(id, "RELEASED");
-  };
-  const userData = (id) => page.evaluate((it) => window.simulator.interactions.get(it)?.userData, id);
-  const expected = { state: "filed", recordId: DELIVERED.recordId, deliveredAt: DELIVERED.deliveredAt };
-
-  test("attached data takes the result while the interaction is there", async () => {
-    await open({ query: "?write-back=attached-data&write-back-key=Record" });
-    const id = await ring({ conversationId: ID });
-    await file(id);
-    await until("attached data", async () => (await userData(id)).Record);
-    assert.deepEqual((await userData(id)).Record, expected);
-    assert.deepEqual(await toasts(), []);
+    await stage.text(/Written to the interaction as Record/);
+    assert.deepEqual((await stage.userData(id)).Record, { state: "filed", recordId: DELIVERED.recordId, deliveredAt: DELIVERED.deliveredAt });
   });
 
-  test("where the interaction is gone, the agent gets a toast instead", async () => {
-    await open({ config: { writeBack: "attached-data" } });
-    const id = await ring({ conversationId: ID });
-    await text(/Reported/);
+  test("a key that may not be written is told, and can be written again by keyboard", async () => {
+    await stage.open({ config: { writeBackKey: "Record" }, switches: { writeAllowed: "nothing" } });
+    const id = await stage.live({ conversationId: ID });
+    await stage.posted();
+    await until("a held request", () => gateway.holding === 1);
+    gateway.put(ID, { state: "settling", records: [DELIVERED] });
+    await stage.text(/Not written to the interaction as Record: Key Record may not be written/);
+    await stage.set({ writeAllowed: "Record" });
+    await stage.frame.getByRole("button", { name: /^Write it again/ }).focus();
+    await stage.page.keyboard.press("Enter");
+    await until("attached data", async () => (await stage.userData(id)).Record);
+    await stage.text(/Written to the interaction as Record/);
+  });
+
+  test("recording is controlled where configuration and desktop allow it, with its state shown", async () => {
+    await stage.open({ config: { recording: true } });
+    await stage.live({ conversationId: ID });
+    const press = (name) => stage.frame.getByRole("button", { name }).click();
+    await stage.text(/Not recorded/);
+    await press(/^Record/);
+    await stage.frame.locator(".recording[data-state=RECORDING]").waitFor();
+    await press(/^Pause recording/);
+    await stage.text(/Recording paused/);
+    await press(/^Resume recording/);
+    await press(/^Stop recording/);
+    await stage.text(/Not recorded/);
+    const requests = (await stage.received()).map(({ request }) => request).filter((it) => it?.includes("CallRecording"));
+    assert.deepEqual(requests, ["start", "pause", "resume", "stop"].map((it) => `voice.${it}CallRecording`));
+  });
+
+  test("numbers are dialled at a press, those of forwarded data too", async () => {
+    await stage.open({ config: { dial: true, forwardKeys: ["Note"] } });
+    await stage.live({ conversationId: ID, Note: "Mobile +49 (170) 123-4567, since 2026-01-08, order 12345678" });
+    const names = await stage.frame.getByRole("button", { name: /^Call/ }).allTextContents();
+    assert.deepEqual(names, ["Call +15550100", "Call +491701234567"]);
+    await stage.frame.getByRole("button", { name: "Call +491701234567" }).click();
+    await until("the call", async () => (await stage.received()).some(({ request, parameters }) => request === "voice.dial" && parameters[0] === "+491701234567"));
+  });
+
+  test("its case is selected in the desktop, and the card says which one is", async () => {
+    await stage.open();
+    await stage.live({ conversationId: ID });
+    await stage.frame.getByRole("button", { name: /^Show in desktop/ }).click();
+    await stage.frame.locator("article[aria-current=true]").waitFor();
+  });
+
+  test("without the configuration there is none of it", async () => {
+    await stage.open();
+    const id = await stage.live({ conversationId: ID });
+    await stage.posted();
     gateway.put(ID, { state: "finished", records: [DELIVERED] });
-    await page.evaluate((it) => window.simulator.remove(it), id);
-    await until("a toast", async () => (await toasts()).length === 1);
+    await stage.text(/filed at/);
+    assert.equal(await stage.frame.getByRole("button", { name: /Call|Record|Write/ }).count(), 0);
+    assert.deepEqual(await stage.userData(id), { conversationId: ID });
   });
 
-  test("a key that may not be written is told, and the agent can try again by keyboard", async () => {
-    await open({ config: { writeBack: "both" }, switches: { writeAllowed: "nothing" } });
-    const id = await ring({ conversationId: ID });
-    await file(id);
-    await text(/could not be written to the interaction: Key communicationRecord may not be written/);
-    await until("a toast", async () => (await toasts()).length === 1);
-    await page.evaluate(() => window.simulator.set({ writeAllowed: "communicationRecord" }));
-    const button = frame.getByRole("button", { name: "Write to the interaction" });
-    await frame.getByRole("button", { name: "Check now" }).focus();
-    await page.keyboard.press("Tab");
-    assert.ok(await button.evaluate((it) => it === document.activeElement), "the button is next in line");
-    await page.keyboard.press("Enter");
-    await until("attached data", async () => (await userData(id)).communicationRecord);
-    await until("the complaint to go", async () => !(await frame.locator(".problem").first().isVisible()));
+  test("the card is named by the title keys, else by the party, else by the number", async () => {
+    await stage.open({ config: { titleKeys: ["Customer.Name"] } });
+    const title = () => stage.frame.locator("h3").first().textContent();
+    await stage.ring({ conversationId: ID, Customer: { Name: "Nadia Petrov" } });
+    await until("the title key", async () => (await title()) === "Nadia Petrov");
+    await stage.ring({}, { parties: [{ name: "Somebody" }] });
+    await until("the party", async () => (await title()) === "Somebody");
+    await stage.ring({}, { parties: [] });
+    await until("the number", async () => (await title()) === "+15550100");
   });
-
-  test("none means none", async () => {
-    await open({ config: { writeBack: "none" } });
-    const id = await ring({ conversationId: ID });
-    await file(id);
-    await text(/Filed/);
-    assert.equal(await frame.getByRole("button", { name: "Write to the interaction" }).isVisible(), false);
-    assert.deepEqual(await toasts(), []);
-    assert.deepEqual(await userData(id), { conversationId: ID });
-  });
-});
-
-describe("whom it trusts", () => {
-  test("a desktop that is not configured cannot embed it", async () => {
-    browser.excuse(/frame-ancestors/);
-    await open({ config: { desktopOrigins: ["https://desktop.example.com"] }, connected: false });
-    const embedded = page.frames().find((one) => one.name() === "page");
-    assert.notEqual(new URL(embedded.url()).origin, gateway.origin);
-    assert.deepEqual(gateway.requests, []);
-  });
-
-  test("the address cannot name a desktop", async () => {
-    gateway.config = { desktopOrigins: ["https://desktop.example.com"], timeoutMs: 200 };
-    page = await browser.context.newPage();
-    await page.goto(`${desktop.origin}/desktop-simulator.html`);
-    const [popup] = await Promise.all([
-      page.waitForEvent("popup"),
-      page.evaluate((url) => void window.open(url), `${gateway.origin}/agent-desktop/?desktopOrigins=${desktop.origin}&desktop-origin=${desktop.origin}`),
-    ]);
-    await popup.locator("#desktop[data-level=bad]").waitFor();
-    // The browser drops what is meant for another origin, and says so.
-    browser.excuse(/target origin provided/);
-    assert.deepEqual(await page.evaluate(() => window.simulator.received), []);
-    await popup.close();
-  });
-
-  test("opened by itself it says where it belongs", async () => {
-    gateway.config = { desktopOrigins: [desktop.origin] };
-    page = await browser.context.newPage();
-    await page.goto(`${gateway.origin}/agent-desktop/`);
-    await page.getByText("Open it from Agent Desktop").waitFor();
-  });
-
-  test("a desktop that does not answer is looked for again", async () => {
-    await open({ switches: { answers: "never" }, config: { timeoutMs: 100 }, connected: false });
-    await frame.getByText(/did not answer system\.getAllowedServices within 100 ms.* Trying again/).waitFor();
-  });
-
-  test("a filter of the desktop that leaves out what is needed is named", async () => {
-    await open({ switches: { accepted: `${gateway.origin} (agent.*, interaction.*, system.getAllowedServices)` }, connected: false });
-    await frame.getByText("does not allow system.popupToast").waitFor();
-    await ring({ conversationId: ID });
-    await posted();
-  });
-});
-
-describe("how it looks", () => {
-  for (const colorScheme of ["light", "dark"]) {
-    test(`it fits a narrow tab and every control has a name (${colorScheme})`, async () => {
-      await open();
-      await page.emulateMedia({ colorScheme });
-      await page.evaluate(() => (document.querySelector("iframe").style.width = "320px"));
-      await ring({ conversationId: ID });
-      await posted();
-      gateway.put(ID, { state: "settling", records: [DELIVERED, { ...RECORD, recordId: "0197c2a4-0000-7000-8000-000000000002", state: "dead", lastError: "The history manager answered 422: " + "x".repeat(200) }] });
-      await frame.getByRole("button", { name: "Check now" }).click();
-      await text(/operations looks at it/);
-      const { wide, nameless, lang, ground } = await frame.locator("html").evaluate((html) => ({
-        wide: html.scrollWidth > html.clientWidth,
-        nameless: [...document.querySelectorAll("button, input")].filter((it) => !it.textContent.trim() && !it.labels?.length).length,
-        lang: html.lang,
-        ground: getComputedStyle(document.body).backgroundColor,
-      }));
-      assert.deepEqual({ wide, nameless, lang }, { wide: false, nameless: 0, lang: "en" });
-      const brightness = ground.match(/\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 3;
-      assert.equal(brightness > 128, colorScheme === "light");
-      if (process.env.SCREENSHOTS) await page.locator("iframe").screenshot({ path: `${process.env.SCREENSHOTS}/desktop-${colorScheme}.png` });
-    });
-  }
 });

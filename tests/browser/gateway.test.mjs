@@ -61,7 +61,8 @@ describe("the real binary", { skip: GATEWAY_BIN ? false : "GATEWAY_BIN is not se
     await writeFile(join(directory, `${name}.toml`), `
 [http]
 listen = "${http}"
-allowed-origins = ["${desktop.origin}"]
+[agent-desktop]
+desktop-origins = ["${desktop.origin}"]
 [status]
 listen = "${operators}"
 ${more}
@@ -119,14 +120,14 @@ ${process.env.GATEWAY_EXTRA_CONFIG ?? ""}
 
   test("the page for the desktop reports an interaction and sees it watched", async () => {
     page = await browser.context.newPage();
-    await page.goto(`${desktop.origin}/desktop-simulator.html`);
+    await page.goto(`${desktop.origin}/?alone`);
     await page.evaluate((url) => window.simulator.embed(url).then(() => {}), `http://${intake}/agent-desktop/`);
     const frame = page.frameLocator("iframe[name=page]");
     await frame.locator("#desktop[data-level=good]").waitFor();
-    await page.evaluate((id) => window.simulator.ring({ conversationId: id }), ID);
+    await page.evaluate((id) => window.simulator.answer(window.simulator.ring({ conversationId: id })), ID);
     await frame.locator("article[data-state=watching], article[data-state=settling], article[data-state=finished]").waitFor();
     const view = await (await fetch(`http://${intake}/customers/supportInteraction/${ID}`)).json();
-    assert.equal(view.interaction.agentDesktop.interactionId, "1");
+    assert.equal(view.interaction.agentDesktop.alice.interactionId, "1");
   });
 
   test("every file of the page has its type, its policy, and no sniffing", async () => {

@@ -76,7 +76,7 @@ let page, frame;
 /** Opens the simulator with a harness whose client allows these origins. */
 async function open(origins) {
   page = await browser.context.newPage();
-  await page.goto(`${desktop.origin}/desktop-simulator.html`);
+  await page.goto(`${desktop.origin}/?alone`);
   const address = `${gateway.origin}/harness/client-harness.html${origins ? `?origins=${origins}` : ""}`;
   await page.evaluate((url) => window.simulator.embed(url).then(() => {}), address);
   frame = page.frames().find((one) => one.url() === address);
@@ -198,7 +198,7 @@ describe("answers", () => {
 
   test("a second answer and an answer to nothing are ignored", async () => {
     await set({ answers: "twice" });
-    assert.equal((await call("agent.get")).ok.username, "kmilburn");
+    assert.equal((await call("agent.get")).ok.username, "alice");
     assert.equal((await call("agent.getState")).ok.state, "READY");
     await set({ answers: "unknown-reference" });
     assert.equal((await call("agent.get", [], { timeout: 60 })).kind, "timeout");
@@ -243,7 +243,7 @@ describe("whom it believes", () => {
         other.contentWindow.postMessage({ imitate: message }, "*");
       }, [`${origin}/stranger.html`, FALSE]);
     }
-    assert.equal((await pending).ok.username, "kmilburn");
+    assert.equal((await pending).ok.username, "alice");
   });
 
   test("what does not name the desktop as its sender is no answer", async () => {
@@ -256,7 +256,7 @@ describe("whom it believes", () => {
     for (const message of [null, "WWE Server", 7, [], {}, { userAgent: "WWE Server" }]) {
       await page.evaluate((it) => window.simulator.post(it), message);
     }
-    assert.equal((await pending).ok.username, "kmilburn");
+    assert.equal((await pending).ok.username, "alice");
   });
 
   test("an embedder that is not allowed gets no message at all", async () => {

@@ -1,6 +1,6 @@
 //! The desktop simulator's files (`src/desktop_simulator/`), and the policy that they are sent with.
 
-use crate::asset::{Asset, HTML};
+use crate::asset::{Asset, CSS, HTML, SCRIPT};
 
 /// The files; the root is the simulator itself.
 pub(super) const ASSETS: &[Asset] = &[
@@ -13,6 +13,61 @@ pub(super) const ASSETS: &[Asset] = &[
         path: "/index.html",
         content_type: HTML,
         body: include_bytes!("../../desktop_simulator/index.html"),
+    },
+    Asset {
+        path: "/simulator.css",
+        content_type: CSS,
+        body: include_bytes!("../../desktop_simulator/simulator.css"),
+    },
+    Asset {
+        path: "/simulator.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/simulator.js"),
+    },
+    Asset {
+        path: "/desktop.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/desktop.js"),
+    },
+    Asset {
+        path: "/imitator.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/imitator.js"),
+    },
+    Asset {
+        path: "/platform.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/platform.js"),
+    },
+    Asset {
+        path: "/rules.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/rules.js"),
+    },
+    Asset {
+        path: "/services.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/services.js"),
+    },
+    Asset {
+        path: "/tools.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/tools.js"),
+    },
+    Asset {
+        path: "/types.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/types.js"),
+    },
+    Asset {
+        path: "/view.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/view.js"),
+    },
+    Asset {
+        path: "/work.js",
+        content_type: SCRIPT,
+        body: include_bytes!("../../desktop_simulator/work.js"),
     },
 ];
 
