@@ -260,8 +260,9 @@ export class Follow {
       // The gateway has lost it, or gives this page no right to it. What is not over is reported again.
       entry.lost = true;
       entry.reported = null;
+      if (over(entry.view)) return;
       if (entry.wanted !== null) this.#report(entry);
-      else entry.problem = "The gateway no longer knows this conversation.";
+      else entry.problem = "This page can no longer see what becomes of it.";
       return this.#told(entry, id);
     }
     const before = entry.view?.records?.length ?? 0;
