@@ -2,8 +2,8 @@
 //!
 //! Memory is that of a whole process, and the platform is none of the client's: the client runs in
 //! a process of its own, this same program, started again for the one test that is it.
-//! `cargo test --test notifications -- sleeps_is_small --nocapture` shows the figures; built with
-//! `--release` those of the guide.
+//! `cargo test --test notifications -- sleeps_is_small --nocapture` shows the figures; those of the
+//! guide are of that build.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
