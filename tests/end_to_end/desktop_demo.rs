@@ -121,6 +121,17 @@ fn a_contact_of_each_medium_is_begun_transferred_wrapped_up_and_filed() {
             demo.post(&path, &body).expect(200)
         };
         act("transfer", json!({"agent": "bob"}));
+        // What both desktops report lies side by side.
+        let intake = demo.page.trim_end_matches("agent-desktop/");
+        let url = format!("{intake}customers/supportInteraction");
+        for agent in ["alice", "bob"] {
+            let body = json!({"conversationId": id, "agentDesktop": {agent: {"media": media}}});
+            let json = [("Content-Type", "application/json")];
+            http::call("POST", &url, &json, Some(&body.to_string())).expect(200);
+        }
+        let shown = http::get(&format!("{url}/{id}")).expect(200).json();
+        let both = shown["interaction"]["agentDesktop"].as_object().unwrap();
+        assert_eq!(both.len(), 2, "{shown}");
         act("wrapup", json!({"agent": "alice", "notes": "to bob"}));
         act("end", json!({"agent": "bob"}));
         act("wrapup", json!({"agent": "bob", "code": "done"}));
