@@ -23,6 +23,7 @@
 //! a damaged file is set aside, never written to.
 
 mod columns;
+mod commit;
 mod error;
 mod files;
 pub mod inspect;
@@ -51,9 +52,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 use base::ids::ConversationId;
-use base::rows::{Change, Found, Lookup, Recovered, StoreFact, StoreOrder, StoreTrouble};
+use base::rows::{Found, Lookup, Recovered, StoreFact, StoreOrder, StoreTrouble};
 use base::time::Wall;
 
+pub use commit::CommitOf;
 pub use error::StoreError;
 pub use members::{MEMBERS_BYTES_MAX, NotMerged, merge};
 #[cfg(feature = "windows")]
@@ -62,12 +64,13 @@ pub use reader::{Reader, StoredInteraction, StoredRecord};
 pub use recent::Recent;
 pub use salvage::{Salvaged, acknowledge};
 
+use commit::changed;
 use error::trouble_of;
 use lock::Lock;
 use moved::Bearings;
 use open::Looked;
 use shards::{Claim, MAIN, Settled};
-use writer::{Applied, Batch, Maintained};
+use writer::Batch;
 
 /// What [`Store::open`] needs to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -594,46 +597,6 @@ impl Store {
         log::debug!("{doing} failed ({}): {error}", trouble.label());
         trouble
     }
-}
-
-/// One shard's commit among those of others.
-#[derive(Clone, Copy)]
-pub struct CommitOf<'a> {
-    /// Whose.
-    pub shard: &'a str,
-    /// Echoed.
-    pub ticket: u64,
-    /// In order.
-    pub changes: &'a [Change],
-}
-
-/// What became of the changes of one commit.
-#[derive(Default)]
-struct Changed {
-    refused: Vec<(usize, String)>,
-    outgrown: Vec<usize>,
-    maintained: Maintained,
-    /// Records that were added, with the members that were copied.
-    taken: Vec<(usize, Option<String>)>,
-}
-
-fn changed(batch: &Batch<'_>, changes: &[Change]) -> rusqlite::Result<Changed> {
-    let mut done = Changed::default();
-    for (position, change) in changes.iter().enumerate() {
-        match batch.apply(change) {
-            Ok(Applied::Done) => {}
-            Ok(Applied::Taken(members)) => done.taken.push((position, members)),
-            Ok(Applied::Maintained(m)) => done.maintained.add(m),
-            Ok(Applied::Outgrown) => done.outgrown.push(position),
-            Ok(Applied::Refused(why)) => done.refused.push((position, why)),
-            // The statement is undone, the transaction stands.
-            Err(e) if trouble_of(&e) == StoreTrouble::Bug && !batch.conn.is_autocommit() => {
-                done.refused.push((position, e.to_string()));
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(done)
 }
 
 /// The number of the last commit, and what is not over of each shard.

@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::*;
 use base::ids::{ConversationId, RecordId};
 use base::rows::{
-    InteractionRow, InteractionState, Leg, Reason, RecordKind, RecordRow, RecordState, Source,
+    Change, InteractionRow, InteractionState, Leg, Reason, RecordKind, RecordRow, RecordState,
+    Source,
 };
 
 const NOW: Wall = Wall(1_790_000_000_000);
