@@ -15,6 +15,7 @@
 //! but for one that only asks who a client is, where there are several.
 
 mod one_shard;
+mod start_error;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,6 @@ use one_shard::{OneShard, RunningLoop, claims, end_loops, look_for_twins};
 
 use super::board::Board;
 use super::desk::Desk;
-use super::forward::StartError as ForwardError;
 use super::gate::{GateLimits, Listener};
 use super::http::assets::{Made, Pages};
 use super::http::auth::Tokens;
@@ -53,17 +53,17 @@ use super::stopped::{self, Stopped, ends_in_time};
 use super::twins::Twins;
 use crate::config::{self, Config, Listen};
 use crate::gateway::{self, Input};
-use crate::service::ExitCode;
 use crate::{agent_desktop, status};
 use base::rows::{Recovered, StoreTrouble};
 use base::secret::Secret;
-use filing::template::{Renderer, TemplateError};
+use filing::template::Renderer;
 use filing::{Unreported, Until};
 use notifications::clock::Clock;
 use notifications::rest::HttpSettings;
-use notifications::tls::{Identity, TlsError};
+use notifications::tls::Identity;
+pub use start_error::StartError;
 use store::thread::Ask;
-use store::{OpenOptions, Recent, Store, StoreError};
+use store::{OpenOptions, Recent, Store};
 
 /// Pages for Agent Desktop whose requests for news may wait at once; the others come again every
 /// two seconds.
@@ -83,63 +83,6 @@ const _: () = assert!(
         + stopped::STORE_STOP.as_secs()
         <= 9
 );
-
-/// Why the daemon did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The store cannot be opened.
-    Store(StoreError),
-    /// An address cannot be bound.
-    Listen(String, io::Error),
-    /// Certificates that cannot be used together.
-    Tls(TlsError),
-    /// The body template.
-    Template(TemplateError),
-    /// The forwarders.
-    Forward(ForwardError),
-    /// Roots, signing key; a sentence.
-    Outside(String),
-    /// Threads or descriptors.
-    Environment(io::Error),
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StartError::Store(e) => write!(f, "{e}"),
-            StartError::Listen(at, e) => write!(f, "cannot listen on {at}: {e}"),
-            StartError::Tls(e) => write!(f, "{e}"),
-            StartError::Template(e) => write!(f, "[history] template-file: {e}"),
-            StartError::Forward(e) => write!(f, "{e}"),
-            StartError::Outside(e) => f.write_str(e),
-            StartError::Environment(e) => {
-                write!(f, "the system gives no thread or descriptor: {e}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl StartError {
-    /// The exit code (design, section 6).
-    #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            StartError::Store(e) => match e.exit_code() {
-                75 => ExitCode::Busy,
-                77 => ExitCode::NoPermission,
-                78 => ExitCode::Configuration,
-                _ => ExitCode::Software,
-            },
-            StartError::Listen(..) | StartError::Environment(_) => ExitCode::Unavailable,
-            StartError::Tls(_)
-            | StartError::Template(_)
-            | StartError::Forward(_)
-            | StartError::Outside(_) => ExitCode::Configuration,
-        }
-    }
-}
 
 /// Listeners that were passed in instead of being bound.
 #[derive(Default)]
