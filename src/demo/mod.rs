@@ -6,7 +6,7 @@
 //! was filed, lost and doubled. Invariant: the exit code is 0 only if nothing was
 //! lost or doubled.
 //!
-//! With `--desktop` it keeps running instead, with the desktop simulator ([`desktop`]).
+//! With `--desktop` it keeps running instead, with the desktop simulator (`desktop`).
 
 mod desktop;
 mod receiver;

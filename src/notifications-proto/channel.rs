@@ -1,4 +1,4 @@
-//! One channel: its life, its sockets, and its [`Books`].
+//! One channel: its life, its sockets, and its `Books`.
 //!
 //! ```text
 //!            create              opened

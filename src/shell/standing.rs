@@ -15,7 +15,7 @@ use proto::rest::{Answer, Failure, OpKind, Outcome};
 /// Refusals in a row, and for so long: it is not an accident.
 const REFUSALS: u32 = 2;
 
-/// See [`REFUSALS`]. Well below the time in which a conversation that nobody watches is missed.
+/// How long refusals last before they are meant. Well below the time in which a conversation that nobody watches is missed.
 pub const FOR_GOOD_AFTER: Duration = Duration::from_secs(30);
 
 /// Calls whose answers are waited for; the core has four under way at most.

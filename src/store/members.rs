@@ -61,7 +61,7 @@ fn meaning(key: &str) -> Cow<'_, str> {
 /// own in it, and none takes away what another has reported (design, sections 3 and 6).
 const SHARED: &str = "agentDesktop";
 
-/// `newer` merged over `present`: at the top level, and those of [`SHARED`] one level deeper.
+/// `newer` merged over `present`: at the top level, and those of `agentDesktop` one level deeper.
 /// Without a readable object in `present` the result is `newer` exactly as it is.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What one costs beside its texts, about.
 const OVERHEAD: usize = 512;
 
-/// See the [module](self); clones share what is kept.
+/// Records that were committed a moment ago, each for one taker; clones share what is kept.
 #[derive(Clone, Default)]
 pub struct Recent {
     kept: Arc<Mutex<Kept>>,
