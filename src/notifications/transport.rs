@@ -3,7 +3,7 @@
 //!
 //! Invariant: an error of a connector is an [`Unreached`]: nothing was sent.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -231,7 +231,7 @@ impl Transport for Tcp {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(n) => rest = &rest[n..],
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => wait(stream, PollFlags::OUT, until, &timeout)?,
+                Err(Errno::AGAIN) => wait_to_send(stream, until, &timeout)?,
                 Err(e) if gone(&e.into()) => {
                     self.broken = Some(io::Error::from(e).kind());
                     return Ok(());
@@ -245,16 +245,16 @@ impl Transport for Tcp {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let timeout = timeout.for_read();
         let until = until(&timeout)?;
-        let stream = &self.stream.0;
+        let mut stream = &self.stream.0;
         let amount = loop {
-            // Mostly it has not come yet: asked first, each answer would cost a call more.
-            wait(stream, PollFlags::IN, until, &timeout)?;
-            let room = self.buffers.input_append_buf();
-            match (recv(stream, room, RecvFlags::DONTWAIT), self.broken) {
-                (Err(Errno::AGAIN | Errno::INTR), _) => {}
-                (Ok((0, _)) | Err(_), Some(broken)) => return Err(io::Error::from(broken).into()),
-                (Ok((n, _)), _) => break n,
-                (Err(e), _) => return Err(failed(e.into(), &timeout)),
+            // Waiting within the read, and not in a poll before it: what a peer says last is
+            // taken as it comes, before the reset that may follow at its heels.
+            stream.set_read_timeout(patience(until, &timeout)?)?;
+            match (stream.read(self.buffers.input_append_buf()), self.broken) {
+                (Ok(0) | Err(_), Some(broken)) => return Err(io::Error::from(broken).into()),
+                (Ok(n), _) => break n,
+                (Err(e), _) if e.kind() == io::ErrorKind::Interrupted => {}
+                (Err(e), _) => return Err(failed(e, &timeout)),
             }
         };
         self.buffers.input_appended(amount);
@@ -269,10 +269,9 @@ impl Transport for Tcp {
     }
 }
 
-/// Until something can be read or written, or it turns out that nothing ever will.
-fn wait(
+/// Until something can be sent, or it turns out that nothing ever will.
+fn wait_to_send(
     stream: &TcpStream,
-    what: PollFlags,
     until: Option<Instant>,
     timeout: &NextTimeout,
 ) -> Result<(), Error> {
@@ -280,7 +279,7 @@ fn wait(
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: left.subsec_nanos().into(),
     });
-    match poll(&mut [PollFd::new(stream, what)], left.as_ref()) {
+    match poll(&mut [PollFd::new(stream, PollFlags::OUT)], left.as_ref()) {
         Ok(0) => Err(Error::Timeout(timeout.reason)),
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(e) => Err(failed(e.into(), timeout)),
