@@ -110,23 +110,23 @@ fn judged(mut reasons: Vec<(Scope, Level, String)>) -> Verdict {
 /// Everything that is to be said, in the order in which it is said.
 fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
     let mut reasons: Vec<(Scope, Level, String)> = Vec::new();
-    let mut tell = |scope, level, text: String| reasons.push((scope, level, text));
+    let mut say = |scope, level, text: String| reasons.push((scope, level, text));
     if s.stopping {
-        tell(
+        say(
             Scope::Gateway,
             Level::Warn,
             "the gateway is stopping".into(),
         );
     }
     if let Some(trouble) = &s.store_trouble {
-        tell(
+        say(
             Scope::Gateway,
             Level::Bad,
             format!("nothing can be committed: {trouble}"),
         );
     }
     if s.log.held {
-        tell(
+        say(
             Scope::Gateway,
             Level::Warn,
             format!(
@@ -140,12 +140,12 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
         );
     }
     if let Some(path) = &s.damaged {
-        tell(Scope::Gateway, Level::Warn, set_aside(path));
+        say(Scope::Gateway, Level::Warn, set_aside(path));
     }
     if !s.platform.token_held {
         match &s.platform.token_trouble {
-            Some(why) => tell(Scope::Shard, Level::Bad, format!("no token is held: {why}")),
-            None => tell(
+            Some(why) => say(Scope::Shard, Level::Bad, format!("no token is held: {why}")),
+            None => say(
                 Scope::Shard,
                 Level::Warn,
                 "no token is held yet: it is being asked for".into(),
@@ -153,7 +153,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
         }
     }
     if let Some(why) = &s.platform.astray {
-        tell(Scope::Shard, Level::Bad, why.clone());
+        say(Scope::Shard, Level::Bad, why.clone());
     }
     if let Some((trouble, since)) = s.platform.socket_trouble {
         let level = match trouble.blame() {
@@ -161,7 +161,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
             Blame::Peer | Blame::Environment => Level::Warn,
         };
         let since = lasting(since);
-        tell(
+        say(
             Scope::Shard,
             level,
             format!("{}: {trouble}, {since}", trouble.label()),
@@ -171,19 +171,22 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
     if s.platform.dark_for >= DARK_TOLERATED && waiting + pending > 0 {
         let topics = counted((waiting + pending) as u64, "topic is", "topics are");
         let since = lasting(s.platform.dark_for);
-        let text = format!("not-live: {topics} not live, one of them {since}");
-        tell(Scope::Shard, Level::Warn, text);
+        say(
+            Scope::Shard,
+            Level::Warn,
+            format!("not-live: {topics} not live, one of them {since}"),
+        );
     }
     if s.platform.token_cools {
-        tell(Scope::Shard, Level::Warn, proto::TOKEN_COOLS.into());
+        say(Scope::Shard, Level::Warn, proto::TOKEN_COOLS.into());
     }
     match s.history_state {
-        HistoryState::Closed => tell(
+        HistoryState::Closed => say(
             Scope::Gateway,
             Level::Bad,
             format!("the history manager refuses us: {}", s.history_detail),
         ),
-        HistoryState::Down => tell(
+        HistoryState::Down => say(
             Scope::Gateway,
             Level::Warn,
             format!(
@@ -195,9 +198,9 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
         HistoryState::Failing
             if s.record(RecordState::Queued) + s.record(RecordState::Deferred) > 0 =>
         {
-            tell(Scope::Gateway, Level::Warn, s.history_detail.clone());
+            say(Scope::Gateway, Level::Warn, s.history_detail.clone());
         }
-        HistoryState::Held => tell(
+        HistoryState::Held => say(
             Scope::Gateway,
             Level::Warn,
             format!(
@@ -212,7 +215,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
     }
     let dead = s.record(RecordState::Dead);
     if dead > 0 {
-        tell(
+        say(
             Scope::Gateway,
             Level::Bad,
             format!(
@@ -224,7 +227,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
     }
     let deferred = s.record(RecordState::Deferred);
     if deferred > 0 {
-        tell(
+        say(
             Scope::Gateway,
             Level::Warn,
             format!("{deferred} records could not be filed yet and wait for their next try"),
@@ -232,7 +235,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
     }
     let held = s.record(RecordState::Held);
     if held > 0 {
-        tell(
+        say(
             Scope::Gateway,
             Level::Warn,
             format!(
@@ -249,7 +252,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
                  over"
             ),
         };
-        tell(
+        say(
             Scope::Shard,
             Level::Warn,
             format!(
@@ -263,7 +266,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
         );
     }
     if s.dark > 0 {
-        tell(
+        say(
             Scope::Shard,
             Level::Warn,
             format!(
@@ -277,7 +280,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
         );
     }
     if s.not_understood > 0 {
-        tell(
+        say(
             Scope::Shard,
             Level::Warn,
             format!(
@@ -288,7 +291,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
     }
     let quiet = s.platform.rest_quiet.as_secs();
     if quiet > 0 {
-        tell(
+        say(
             Scope::Shard,
             Level::Warn,
             format!("the platform limits the rate of requests for another {quiet} s"),
@@ -297,7 +300,7 @@ fn found(s: &Snapshot) -> Vec<(Scope, Level, String)> {
     if let Some((kind, left)) = s.platform.rest_held
         && left.as_secs() > 0
     {
-        tell(
+        say(
             Scope::Shard,
             Level::Warn,
             format!(
