@@ -76,6 +76,8 @@ def start_gateway(place, simulator, history):
         client-secret-file = "client-secret"
         [history]
         url = "{history}"
+        [agent-desktop]
+        desktop-origins = ["https://workspace.example"]
         """
     )
     process = subprocess.Popen(
@@ -120,6 +122,9 @@ def schemathesis(place, intake):
         intake + "/openapi.json",
         "--header",
         f"Authorization: Bearer {TOKEN}",
+        # As a browser says of what the page itself asks for.
+        "--header",
+        "Sec-Fetch-Site: same-origin",
         "--seed",
         SEED,
         "--generation-database",
