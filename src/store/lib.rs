@@ -152,7 +152,7 @@ impl Store {
         let mut salvaged = None;
         let (conn, rev, mut recovered) = loop {
             let finding = match open::look(&path)? {
-                Looked::Sound(conn) => match read_back(&conn, &names) {
+                Looked::Sound(conn) => match load::read_back(&conn, &names) {
                     Ok((rev, recovered)) => break (conn, rev, recovered),
                     Err(e) if trouble_of(&e) == StoreTrouble::Damaged => e.to_string(),
                     Err(e) => return Err(open::sql_error(&path, "reading what is not over", &e)),
@@ -597,10 +597,4 @@ impl Store {
         log::debug!("{doing} failed ({}): {error}", trouble.label());
         trouble
     }
-}
-
-/// The number of the last commit, and what is not over of each shard.
-fn read_back(conn: &Connection, shards: &[&str]) -> rusqlite::Result<(i64, Vec<Recovered>)> {
-    let rev = conn.query_row("SELECT coalesce(max(rev), 0) FROM pulse", [], |r| r.get(0))?;
-    Ok((rev, load::recovered(conn, shards)?))
 }

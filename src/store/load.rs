@@ -19,6 +19,15 @@ pub(super) const NOTE_DAMAGED: &str = "damaged";
 /// How many rows are over, by shard and state.
 type Over<S> = BTreeMap<String, Vec<(S, u64)>>;
 
+/// The number of the last commit, and what is not over of each shard.
+pub(super) fn read_back(
+    conn: &Connection,
+    shards: &[&str],
+) -> rusqlite::Result<(i64, Vec<Recovered>)> {
+    let rev = conn.query_row("SELECT coalesce(max(rev), 0) FROM pulse", [], |r| r.get(0))?;
+    Ok((rev, recovered(conn, shards)?))
+}
+
 /// Everything that each of the shards starts from, in their order.
 pub(super) fn recovered(conn: &Connection, shards: &[&str]) -> Result<Vec<Recovered>> {
     let mut ended = over(conn, "interaction", shards)?;
