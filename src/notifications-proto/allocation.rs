@@ -43,17 +43,21 @@ impl Client {
     }
 
     pub(super) fn allocate(&mut self, now: Now) {
-        // Channels of an earlier run first say what they hold, else topics land on two.
-        let holding = now.mono < self.reattach_until
+        // Channels of an earlier run first say what they hold, else topics land on two; but
+        // where they are refused only one that serves topics tells whether all of them are gone.
+        let asking = now.mono < self.reattach_until;
+        let holding = asking
+            && !self.way.doubts_channels()
             && self.channels.values().any(|c| c.resync && !c.retiring());
         if !holding {
-            self.place_waiting();
+            self.place_waiting(asking);
             self.open_channels(now);
         }
         self.close_empty(now);
     }
 
-    fn place_waiting(&mut self) {
+    /// `asking`: not on channels of an earlier run that may be full.
+    fn place_waiting(&mut self, asking: bool) {
         if self.waiting.len() == 0 {
             return;
         }
@@ -63,6 +67,7 @@ impl Client {
             while let Some(channel) = self.channels.get(&slot) {
                 let usable = channel.phase == Phase::Open
                     && channel.takes_topics()
+                    && !(asking && channel.resync)
                     && !channel.suspect
                     && channel.closing_until.is_none()
                     && channel.next.is_none();

@@ -272,7 +272,7 @@ impl Channel {
 
     /// It serves, or its next tries of a socket may well succeed.
     pub(super) fn hopeful(&self) -> bool {
-        !self.waits_for_socket() || self.attempts < 3
+        !self.waits_for_socket() || (self.attempts < 3 && !self.doubted)
     }
 
     /// May serve topics that it does not serve yet.

@@ -124,7 +124,9 @@ impl Client {
         let callable = self.may_create_at(now);
         if !self.way.gated() {
             let wait = self.way.unproven() && self.trying_the_token();
-            return (!wait).then_some(callable);
+            // One tells whether it is the channels that are refused.
+            let tells = self.way.doubts_channels() && self.first_socket_pending();
+            return (!wait && !tells).then_some(callable);
         }
         let from = callable.max(self.way.from());
         (!self.first_socket_pending()).then_some(from)

@@ -284,6 +284,11 @@ impl Way {
         }
     }
 
+    /// A socket was refused as if its channel were gone, and none has served since.
+    pub(super) fn doubts_channels(&self) -> bool {
+        self.doubted
+    }
+
     /// With this token no socket has served yet, and with the one before none could be had.
     pub(super) fn unproven(&self) -> bool {
         self.unproven

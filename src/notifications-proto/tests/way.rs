@@ -299,3 +299,31 @@ fn a_successor_that_was_kept_waiting_has_its_time_once_it_is_dialled() {
     assert!(told.handovers_total >= 1);
     assert_eq!(b.live(), 20);
 }
+
+#[test]
+fn channels_of_an_earlier_run_that_are_gone_are_replaced_as_soon_as_one_new_one_serves() {
+    let settings = || Settings {
+        max_channels: 20,
+        ..settings()
+    };
+    let mut first = Bench::new(settings());
+    for n in 0..180 {
+        first.watch(n);
+    }
+    for (status, kept) in [(401, first.kept.len()), (404, first.kept.len()), (401, 8)] {
+        let mut b = Bench::with(settings(), &first.kept[..kept], 86_400);
+        b.made = first.made;
+        for n in 0..180 {
+            b.client.handle(Input::Watch(topic(n)), b.now);
+        }
+        let gone = first.kept.iter().map(|row| row.connect_uri.expose());
+        let gone: Vec<String> = gone.map(String::from).collect();
+        let refused = |uri: &str| {
+            let gone = gone.iter().any(|g| g == uri);
+            gone.then(|| End::refused(status))
+        };
+        refuse_some(&mut b, refused, Duration::from_secs(3));
+        assert_eq!(b.live(), 180, "{status}, {kept} kept");
+        assert!(!b.labels.contains(&"socket-refused"), "{:?}", b.texts);
+    }
+}
