@@ -419,6 +419,16 @@ impl Books {
         self.unsure = true;
     }
 
+    /// The platform has said what is on it.
+    pub(super) fn sure(&mut self) {
+        self.unsure = false;
+    }
+
+    /// There may be more on it than is known here.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
     // Sockets.
 
     /// The socket is gone: what was under way has to be sent again, what was live

@@ -271,6 +271,7 @@ impl Client {
         match outcome.result {
             Ok(rest::Answer::Topics(states)) => {
                 c.resync = false;
+                c.books.sure();
                 for state in states {
                     let free = self
                         .topics
@@ -293,7 +294,7 @@ impl Client {
                 let soon = now.mono < self.reattach_until;
                 c.resync_from = now.mono + if soon { RESYNC_SOON } else { RESYNC_PAUSE };
             }
-            // It cannot be asked: it serves all the same, is replaced if it turns out to be
+            // It cannot be asked: it serves all the same, is asked again if it turns out to be
             // full, and emptied when it is given up.
             _ => {
                 c.resync = false;
@@ -370,6 +371,10 @@ impl Client {
             }
             Err(Failure::TooManyTopics) => {
                 c.room.refused(now.mono);
+                if c.books.is_unsure() {
+                    c.resync = true;
+                    c.resync_from = now.mono;
+                }
                 for topic in topics {
                     // It may be there from before, so it is taken off before it goes elsewhere.
                     c.books.spoken_of(&topic);

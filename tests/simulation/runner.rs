@@ -285,6 +285,10 @@ const NAMED: &[(u64, &str)] = &[
         1_001_125,
         "a channel of an earlier run holds more than it may: topics in nobody's books",
     ),
+    (
+        1_103_279,
+        "what channels of an earlier run hold cannot be asked: full by the platform's count alone",
+    ),
 ];
 
 /// The same, of the platform half.

@@ -235,3 +235,36 @@ fn topics_wait_until_a_channel_of_an_earlier_run_has_said_what_it_holds() {
     holds(&mut b, &[]);
     assert_eq!(b.live(), 1);
 }
+
+#[test]
+fn what_an_earlier_run_left_on_a_channel_is_asked_again_once_the_channel_turns_out_to_be_full() {
+    let mut b = reattached();
+    b.answer(
+        |op| matches!(op, Op::Subscriptions(_)),
+        Err(Failure::Forbidden("not now".into())),
+    );
+    b.confirming = false;
+    b.orders.clear();
+    b.watch(1);
+    let (socket, order) = b.orders.pop().unwrap();
+    let session::Order::Subscribe { ticket, .. } = order else {
+        panic!("{order:?}")
+    };
+    b.refuse(socket, ticket, 400);
+    b.confirming = true;
+    b.answer(
+        |op| matches!(op, Op::AddTopics(..)),
+        Err(Failure::TooManyTopics),
+    );
+    let held: Vec<Topic> = (2..=11).map(topic).collect();
+    b.orders.clear();
+    holds(&mut b, &held);
+    let off = |(_, order): &(_, session::Order)| match order {
+        session::Order::Unsubscribe { topics, .. } => topics.clone(),
+        _ => Vec::new(),
+    };
+    let off: Vec<Topic> = b.orders.iter().flat_map(off).collect();
+    assert_eq!(off, held, "nobody wants them");
+    b.pass(SECOND * 10);
+    assert_eq!(b.live(), 1);
+}
