@@ -100,10 +100,18 @@ impl Client {
             return (self.prober() == Some(channel.slot)).then(|| until.max(self.way.from()));
         }
         // What became of the channel made instead of another tells about this one, too.
-        if channel.doubted && self.first_socket_pending() {
+        if channel.doubted && self.one_tells() {
             return None;
         }
         Some(until)
+    }
+
+    /// A channel is being made, or tries its first socket, that nothing is known against: what
+    /// becomes of it tells about those that were refused.
+    fn one_tells(&self) -> bool {
+        self.channels
+            .values()
+            .any(|c| !c.served && !c.doubted && !c.retiring() && c.phase != Phase::Open)
     }
 
     /// A channel is being made, or waits for its first socket.
@@ -125,7 +133,7 @@ impl Client {
         if !self.way.gated() {
             let wait = self.way.unproven() && self.trying_the_token();
             // One tells whether it is the channels that are refused.
-            let tells = self.way.doubts_channels() && self.first_socket_pending();
+            let tells = self.way.doubts_channels() && self.one_tells();
             return (!wait && !tells).then_some(callable);
         }
         let from = callable.max(self.way.from());

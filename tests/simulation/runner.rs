@@ -289,6 +289,10 @@ const NAMED: &[(u64, &str)] = &[
         1_103_279,
         "what channels of an earlier run hold cannot be asked: full by the platform's count alone",
     ),
+    (
+        2_000_304,
+        "two new channels refused with 404 together: each waited for what becomes of itself",
+    ),
 ];
 
 /// The same, of the platform half.

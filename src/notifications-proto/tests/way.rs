@@ -327,3 +327,20 @@ fn channels_of_an_earlier_run_that_are_gone_are_replaced_as_soon_as_one_new_one_
         assert!(!b.labels.contains(&"socket-refused"), "{:?}", b.texts);
     }
 }
+
+#[test]
+fn new_channels_that_are_refused_together_do_not_wait_for_each_other() {
+    let mut b = Bench::new(settings());
+    b.opening = false;
+    for n in 0..20 {
+        b.client.handle(Input::Watch(topic(n)), b.now);
+    }
+    b.drain();
+    let sockets: Vec<_> = b.sockets.iter().map(|(s, _)| *s).collect();
+    assert!(sockets.len() >= 2, "{sockets:?}");
+    for socket in sockets {
+        b.end(socket, End::refused(404));
+    }
+    refuse_some(&mut b, |_| None, Duration::from_secs(10));
+    assert_eq!(b.live(), 20);
+}
