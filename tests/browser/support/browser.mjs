@@ -23,13 +23,13 @@ const FLAGS = [
 /** How long anything in a test may take before it says what it waited for. */
 export const DEADLINE = 10_000;
 
-/** @returns a browser; `close()` ends it and removes its directory. */
-export async function startBrowser() {
+/** @param {string[]} [more] Flags. @returns a browser; `close()` ends it and removes its directory. */
+export async function startBrowser(more = []) {
   const directory = await mkdtemp(join(tmpdir(), "gateway-browser-"));
   const context = await chromium.launchPersistentContext(directory, {
     executablePath: process.env.CHROMIUM,
     headless: true,
-    args: FLAGS,
+    args: [...FLAGS, ...more],
     chromiumSandbox: false,
     locale: "en-GB",
   });

@@ -4,6 +4,7 @@
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { dirname, extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -11,14 +12,17 @@ const here = dirname(dirname(fileURLToPath(import.meta.url)));
 export const source = join(dirname(dirname(here)), "src");
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css" };
 
-/** Listens on a free port. @param {import("node:http").RequestListener} listener */
-export async function listen(listener) {
-  const server = createServer(listener);
+/**
+ * Listens on a free port.
+ * @param {import("node:http").RequestListener} listener @param {{cert: Buffer, key: Buffer}} [tls] Speaks TLS with it.
+ */
+export async function listen(listener, tls) {
+  const server = tls ? createSecureServer(tls, listener) : createServer(listener);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const host = `127.0.0.1:${server.address().port}`;
   const close = () => new Promise((done) => (server.close(done), server.closeAllConnections()));
-  return { host, origin: `http://${host}`, close };
+  return { host, origin: `http${tls ? "s" : ""}://${host}`, close };
 }
 
 /** @param {import("node:http").ServerResponse} response @param {string} directory @param {string} path @param {object} headers */
@@ -33,12 +37,12 @@ export async function sendFile(response, directory, path, headers = {}) {
 }
 
 /** The desktop's files, and those of this directory, as a host of their own: the desktop, or a stranger. */
-export function startFiles() {
+export function startFiles(/** @type {{cert: Buffer, key: Buffer} | undefined} */ tls = undefined) {
   return listen((request, response) => {
     const { pathname } = new URL(request.url, "http://x");
     const ours = ["/stranger.html", "/stranger.js"].includes(pathname);
     return sendFile(response, ours ? here : join(source, "desktop_simulator"), pathname === "/" ? "index.html" : pathname);
-  });
+  }, tls);
 }
 
 /** @param {import("node:http").IncomingMessage} request */
