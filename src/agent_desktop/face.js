@@ -67,6 +67,8 @@ export function faceOf(contact, around) {
   const status = statusOf(contact, stage, followed);
   const leg = actingLeg(contact);
   const live = stage === "live" || stage === "held";
+  // Where somebody is to answer, a button beside "answer" that calls the same person is a trap.
+  const dials = settings.dial && may("voice.dial") && !["new", "ringing", "dialing"].includes(stage);
   const recording = settings.recording && contact.media === "voice" && live && leg ? recordingOf(leg) : null;
   const acts = recordingActs(recording).filter((act) => may(METHODS[act]));
   const problem = [contact.trouble, followed?.problem, around.said].filter(Boolean).map((text) => full(String(text))).join(" ");
@@ -90,7 +92,7 @@ export function faceOf(contact, around) {
     write: { state: written?.state ?? "", text: written?.text ?? writeWords(contact, around) },
     recording: acts.length > 0 ? recording : null,
     recordingActs: acts,
-    numbers: settings.dial && may("voice.dial") ? numbersIn(contact, settings) : [],
+    numbers: dials ? numbersIn(contact, settings) : [],
     selectable: leg?.interaction.caseId !== undefined && may("interaction.selectCaseByCaseId"),
     details: detailsOf(contact, followed),
   };

@@ -358,8 +358,11 @@ describe("what it can do", () => {
     assert.deepEqual(requests, ["start", "pause", "resume", "stop"].map((it) => `voice.${it}CallRecording`));
   });
 
-  test("numbers are dialled at a press, those of forwarded data too", async () => {
+  test("numbers are dialled at a press, those of forwarded data too, and not while it rings", async () => {
     await stage.open({ config: { dial: true, forwardKeys: ["Note"] } });
+    await stage.ring({ conversationId: OTHER_ID });
+    await stage.text(/Ringing/);
+    assert.equal(await stage.frame.getByRole("button", { name: /^Call/ }).count(), 0);
     await stage.live({ conversationId: ID, Note: "Mobile +49 (170) 123-4567, since 2026-01-08, order 12345678" });
     const names = await stage.frame.getByRole("button", { name: /^Call/ }).allTextContents();
     assert.deepEqual(names, ["Call +15550100", "Call +491701234567"]);
