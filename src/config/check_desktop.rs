@@ -3,7 +3,7 @@
 //! Invariant: as in `check`: `None` only after a problem was recorded.
 
 use super::reader::Reader;
-use super::values::{self, Rule};
+use super::values::{self, JsonPointer, Rule};
 use super::{AgentDesktopConfig, DesktopAccess, HttpConfig, ReportOn, Toast};
 use crate::agent_desktop;
 use base::plain::unseen;
@@ -57,6 +57,14 @@ pub(super) const EVENT_TYPES: &[&str] = &[
 const CASE_EVENTS: &[&str] = &["CASE_COLLAPSED", "CASE_EXPANDED", "CASE_SELECTED"];
 const SEEN: &str = "seen";
 
+/// The id of the conversation would be looked for where agents' pages report.
+fn into_reports(pointer: &JsonPointer) -> bool {
+    pointer
+        .tokens()
+        .first()
+        .is_some_and(|t| t == "agentDesktop")
+}
+
 /// The page, if the file has its table.
 pub(super) fn agent_desktop(
     r: &mut Reader<'_>,
@@ -95,6 +103,15 @@ pub(super) fn agent_desktop(
     let title_keys = r.list("agent-desktop.title-keys", LIST_MAX, attached);
     let recording = r.truth("agent-desktop.recording");
     let dial = r.truth("agent-desktop.dial");
+    if http.is_some_and(|http| into_reports(&http.conversation_id_at)) {
+        r.problem(
+            "http.conversation-id-at",
+            Rule::new(
+                "must not point into \"agentDesktop\"",
+                "there the page of [agent-desktop] reports, under the agent's name",
+            ),
+        );
+    }
     if let Some(http) = http
         && http.api_tokens.is_empty()
         && access == Some(DesktopAccess::Token)

@@ -63,6 +63,25 @@ fn the_id_is_found_where_the_configuration_says() {
     assert_eq!(got.status, 400);
     assert_eq!(got.json()["errors"][0]["pointer"], "/data/ids/0");
 
+    // An agent's page knows nothing there but the id: that takes the place of nothing.
+    let report = "\"agentDesktop\":{\"alice\":{\"media\":\"voice\"}}";
+    let says = |body: &str| {
+        let before = nested.port.asked().len();
+        assert_eq!(nested.post(INTERACTIONS, body).status, 200);
+        match &nested.port.asked()[before] {
+            CallerRequest::Accept { members, .. } => members.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let page = says(&format!("{{{report},\"data\":{{\"ids\":[\"{ID}\"]}}}}"));
+    assert_eq!(page, format!("{{{report}}}"));
+    for more in [
+        format!("{{{report},\"data\":{{\"ids\":[\"{ID}\"],\"a\":1}}}}"),
+        format!("{{{report},\"data\":{{\"ids\":[\"{ID}\"]}},\"x\":1}}"),
+    ] {
+        assert_eq!(says(&more), more, "whoever says more says that");
+    }
+
     let renamed = house(With {
         id_at: Some("/call~1id"),
         ..With::default()

@@ -156,6 +156,23 @@ fn each_bad_value_of_the_page_is_reported_with_its_key_and_its_rule() {
 }
 
 #[test]
+fn the_id_is_not_looked_for_where_the_page_reports() {
+    let desk = Desk::new();
+    let text = |at: &str| {
+        page("").replace(
+            "[agent-desktop]",
+            &format!("[http]\nconversation-id-at = \"{at}\"\n[agent-desktop]"),
+        )
+    };
+    for at in ["/agentDesktop", "/agentDesktop/alice/id"] {
+        let problems = desk.problems(&text(at));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].key, "http.conversation-id-at");
+    }
+    assert!(desk.load(&text("/call/id")).is_ok());
+}
+
+#[test]
 fn what_the_page_makes_no_use_of_is_warned_about() {
     let desk = Desk::new();
     let warned = |line: &str| desk.load(&page(line)).unwrap().1;

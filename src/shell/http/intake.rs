@@ -42,6 +42,8 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 
 const KEY_LEN_MAX: usize = 255;
 pub(super) const INTERACTIONS: &str = "/customers/supportInteraction";
+/// The member in which agents' pages report, each under its agent's name (design, section 6).
+const OF_AGENTS: &str = "agentDesktop";
 const RESULTS: &str = "/customers/supportResult";
 const EVENTS: &str = "/events/after-call-work";
 
@@ -348,9 +350,16 @@ impl Intake {
             )));
         };
         let conversation = conversation(found, &place.to_string())?;
-        let others = members
-            .iter()
-            .filter(|m| place.top_level() != Some(m.name.as_str()));
+        // An agent's page knows nothing but the id of what is around the id: said by it, that
+        // says nothing, and must not take the place of what callers have said.
+        let of_page = |name: &str| name == OF_AGENTS || place.outermost() == Some(name);
+        let by_page =
+            members.iter().any(|m| m.name == OF_AGENTS) && members.iter().all(|m| of_page(&m.name));
+        let others = members.iter().filter(|m| {
+            let names_it = place.outermost() == Some(m.name.as_str());
+            let nothing_else = by_page && m.name != OF_AGENTS && place.is_all_of(m.value);
+            !names_it || (place.top_level().is_none() && !nothing_else)
+        });
         let charged = self.charge(x, who, conversation)?;
         let answer = self.port.ask(CallerRequest::Accept {
             conversation,

@@ -191,6 +191,35 @@ impl Pointer {
         Some(Pointer(tokens))
     }
 
+    /// The member of the outermost object within which the place is, or which is the place.
+    #[must_use]
+    pub fn outermost(&self) -> Option<&str> {
+        self.0.first().map(String::as_str)
+    }
+
+    /// True if the value of [`Pointer::outermost`] holds nothing but the way to the place.
+    #[must_use]
+    pub fn is_all_of(&self, value: &str) -> bool {
+        let Ok(value) = serde_json::from_str::<serde_json::Value>(value) else {
+            return false;
+        };
+        let mut at = &value;
+        for token in self.0.iter().skip(1) {
+            let next = match at {
+                serde_json::Value::Object(inner) if inner.len() == 1 => inner.get(token),
+                serde_json::Value::Array(inner) if token == "0" && inner.len() == 1 => {
+                    inner.first()
+                }
+                _ => None,
+            };
+            match next {
+                Some(next) => at = next,
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// The key, if the pointer points to a member of the outermost object.
     #[must_use]
     pub fn top_level(&self) -> Option<&str> {
