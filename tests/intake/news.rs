@@ -280,8 +280,22 @@ fn of_conversations_that_a_page_did_not_report_nothing_is_told() {
         json!({"conversationId": OTHER_ID, "state": "unknown"})
     );
     let cursor = told["cursor"].as_str().unwrap();
+    // A page that goes on with a cursor hears that, too, and at once: nothing else would come.
+    let both = call(
+        press.house.address,
+        "GET",
+        &format!("{path}&since={cursor}"),
+        &[page],
+        b"",
+    );
+    let both = both.json();
+    assert_eq!(
+        both["conversations"],
+        json!([{"conversationId": OTHER_ID, "state": "unknown"}])
+    );
+    assert!(both["pauseMs"].as_u64() > Some(0), "{both}");
     let mut s = connect(press.house.address);
-    let path = format!("{path}&since={cursor}");
+    let path = format!("{NEWS}?ids={ID}&since={cursor}");
     s.write_all(&request("GET", &path, &[page], b"")).unwrap();
     press.put(OTHER_ID, "dead");
     s.set_read_timeout(Some(Duration::from_millis(300)))

@@ -97,9 +97,12 @@ impl Desktop {
         may_read: impl Fn(ConversationId) -> bool,
         origins: &Origins,
     ) -> Option<Box<dyn Held>> {
-        let mut conversations = ids(x).ok()?;
+        let conversations = ids(x).ok()?;
         let since = self.board.read(x.parameter("since")?)?;
-        conversations.retain(|c| may_read(*c));
+        // That one may not be read is an answer, and no news of it would ever come.
+        if !conversations.iter().all(|c| may_read(*c)) {
+            return None;
+        }
         let waiting = self.board.wait(conversations.clone(), since).ok()??;
         Some(Box::new(HeldNews {
             board: Arc::clone(&self.board),
@@ -123,10 +126,13 @@ impl Desktop {
         // Before anything is read: what changes from now on is news the next time.
         let cursor = self.board.cursor();
         let mut told: Vec<Box<RawValue>> = Vec::new();
+        let mut unreadable = 0;
         for conversation in conversations {
             let readable = may_read(conversation);
+            unreadable += usize::from(!readable);
             if let Some(since) = since
-                && !(readable && self.board.has_changed(conversation, since))
+                && readable
+                && !self.board.has_changed(conversation, since)
             {
                 continue;
             }
@@ -150,8 +156,9 @@ impl Desktop {
             // Written by us: it is JSON.
             told.extend(RawValue::from_string(text));
         }
-        // A request that could not be held is not asked again at once.
-        let pause = match since.is_some() && told.is_empty() {
+        // A request that could not be held is not asked again at once, nor one that goes on naming
+        // what it may not read.
+        let pause = match since.is_some() && told.len() == unreadable {
             true => PAUSE_MS,
             false => 0,
         };
