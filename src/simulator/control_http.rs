@@ -78,7 +78,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     (
         "POST",
         "/faults",
-        "Orders a hardship: {fault: drop-socket|silence|speak|closing|evict|expire-channel|revoke-tokens|expire-tokens|disable-client|enable-client|fail-rest|refuse-topics|allow-topics|refuse-conversations|allow-conversations|permissions|events|noise|frame|clear, …}.",
+        "Orders a hardship: {fault: drop-socket|silence|speak|closing|evict|expire-channel|revoke-tokens|expire-tokens|disable-client|enable-client|forbid-channels|permit-channels|fail-rest|refuse-topics|allow-topics|refuse-conversations|allow-conversations|permissions|events|noise|frame|clear, …}.",
     ),
     (
         "GET",

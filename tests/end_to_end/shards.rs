@@ -279,6 +279,77 @@ fn a_client_that_is_disabled_gives_its_conversations_to_the_others_and_no_record
 }
 
 #[test]
+fn a_client_that_may_make_no_channels_any_more_gives_its_conversations_to_the_others() {
+    let (platform, history) = (platform(), History::start());
+    let setup = three(&platform, &history);
+    let gateway = setup.start();
+    wait_all_ready(&gateway);
+    let ids = accepted(&platform, &gateway, 18);
+    let had = watching(&status_of(&gateway, 18), "second");
+    assert!(had > 0);
+    platform.fault(json!({"fault": "forbid-channels", "client": MORE[0].1}));
+    // What it has goes on: nothing is taken from it.
+    let watched = accepted(&platform, &gateway, 1);
+    finish(&platform, &history, &gateway, &watched);
+    assert!(watching(&gateway.status(), "second") >= had);
+    // The others replace what is gone, and it may not.
+    platform.fault(json!({"fault": "evict", "channel": "all"}));
+    let (unseen, later) = ids.split_at(9);
+    for id in unseen {
+        platform.act(id, "finish", json!({}));
+    }
+    wait_within(
+        Duration::from_secs(120),
+        "it to have given all away",
+        || {
+            let status = gateway.status();
+            match watching(&status, "second") {
+                0 => Ok(()),
+                _ => Err(shard(&status, "second").to_string()),
+            }
+        },
+    );
+    for id in later {
+        wait_for("it to be subscribed elsewhere", || {
+            match platform.subscribed(id) {
+                true => Ok(()),
+                false => Err("it is not"),
+            }
+        });
+    }
+    for id in unseen {
+        history.wait_filed(id, 1);
+        gateway.wait_state(id, "finished");
+    }
+    finish(&platform, &history, &gateway, later);
+    // A permission that comes back is found by itself.
+    platform.fault(json!({"fault": "permit-channels", "client": MORE[0].1}));
+    let mut more = Vec::new();
+    // After refusals and evictions in a row the next try may be minutes away.
+    let its = wait_within(Duration::from_secs(240), "it to take its part", || {
+        let id = platform.conversation();
+        gateway.accept(&id).expect(202);
+        more.push(id.clone());
+        match owners(&setup).get(&id).map(String::as_str) {
+            Some("second") => Ok(id),
+            other => {
+                std::thread::sleep(Duration::from_secs(5));
+                Err(format!("{other:?}: {}", shard(&gateway.status(), "second")))
+            }
+        }
+    });
+    wait_within(
+        Duration::from_secs(90),
+        "it to be subscribed there",
+        || match platform.subscribed(&its) {
+            true => Ok(()),
+            false => Err("it is not"),
+        },
+    );
+    finish(&platform, &history, &gateway, &more);
+}
+
+#[test]
 fn killed_and_started_again_every_shard_goes_on_with_its_own() {
     let (platform, history) = (platform(), History::start());
     let setup = three(&platform, &history);

@@ -226,6 +226,16 @@ pub enum Fault {
         /// Its id.
         client: String,
     },
+    /// An OAuth client may make no channels any more; those that it has go on.
+    ForbidChannels {
+        /// Its id.
+        client: String,
+    },
+    /// It may make channels again.
+    PermitChannels {
+        /// Its id.
+        client: String,
+    },
     /// The next REST calls of a kind fail.
     FailRest {
         /// Which call; any if missing.

@@ -115,6 +115,8 @@ pub(super) struct Faults {
     pub(super) rest: VecDeque<RestFault>,
     /// Ids of clients that get no token.
     pub(super) disabled: BTreeSet<String>,
+    /// Ids of clients that may make no channels.
+    pub(super) no_channels: BTreeSet<String>,
     pub(super) events: Option<EventFault>,
     pub(super) refused_patterns: Vec<String>,
     pub(super) refused_topics_of: BTreeMap<Uuid, ()>,

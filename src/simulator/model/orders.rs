@@ -194,6 +194,17 @@ impl Platform {
             Fault::EnableClient { client } => {
                 touched = u64::from(self.faults.disabled.remove(client));
             }
+            Fault::ForbidChannels { client } => {
+                if self.client(client).is_none() {
+                    return Err(ControlError::NotFound(format!(
+                        "there is no client {client}"
+                    )));
+                }
+                touched = u64::from(self.faults.no_channels.insert(client.clone()));
+            }
+            Fault::PermitChannels { client } => {
+                touched = u64::from(self.faults.no_channels.remove(client));
+            }
             Fault::Noise { channel, sort } => {
                 for socket in self.sockets_meant(channel)? {
                     touched += 1;
@@ -335,6 +346,8 @@ fn fault_name(fault: &Fault) -> &'static str {
         Fault::ExpireTokens => "expire-tokens",
         Fault::DisableClient { .. } => "disable-client",
         Fault::EnableClient { .. } => "enable-client",
+        Fault::ForbidChannels { .. } => "forbid-channels",
+        Fault::PermitChannels { .. } => "permit-channels",
         Fault::FailRest { .. } => "fail-rest",
         Fault::RefuseTopics { .. } => "refuse-topics",
         Fault::AllowTopics => "allow-topics",

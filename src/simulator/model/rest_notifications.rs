@@ -41,6 +41,9 @@ impl Platform {
     }
 
     pub(super) fn post_channel(&mut self, token: u64, now: Now) -> Outcome {
+        if self.faults.no_channels.contains(self.client_id_of(token)) {
+            return Err(Refusal::of_status(403));
+        }
         let owner = self.owner_of(token);
         let number = self.create_channel(token, owner, now);
         Ok(Response::json(200, &self.channel_json(number)))

@@ -221,7 +221,7 @@ impl Platform {
     }
 
     /// A client by its id: its place among all, and its secret.
-    fn client(&self, id: &str) -> Option<(usize, &Secret)> {
+    pub(super) fn client(&self, id: &str) -> Option<(usize, &Secret)> {
         if id == self.settings.client_id {
             return Some((0, &self.settings.client_secret));
         }
