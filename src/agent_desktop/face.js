@@ -51,12 +51,24 @@ function partyNumber(contact) {
   return String((contact.direction === "OUT" ? dnis : ani) ?? "").trim();
 }
 
+/**
+ * A number as a desktop dials it; empty for what is none. An extension is left out, since it cannot be dialled with
+ * the number, and so is the (0) that is not dialled after a country's code.
+ * @param {string} text
+ */
+function dialable(text) {
+  const [number, ...parameters] = text.replace(/^\s*(tel|sips?):/i, "").split(/[;?]/);
+  // An address of somebody within a host is no telephone number.
+  if (/[a-z@]/i.test(number) || parameters.some((one) => one.includes("@"))) return "";
+  return number.replace(/^(\s*(?:\+|00)[\d\s./-]*)\(0\)/, "$1").replace(/(?!^\+)\D/g, "");
+}
+
 /** @param {Contact} contact @param {Settings} settings @returns {string[]} */
 export function numbersIn(contact, { forwardKeys }) {
   const legs = mainLegs(contact);
   const texts = legs.flatMap(({ interaction }) => forwardKeys.map((key) => valueAt(interaction.userData, key)));
   const found = texts.filter((text) => typeof text === "string").flatMap((text) => text.match(NUMBER) ?? []).filter((text) => !DATE.test(text));
-  const numbers = [partyNumber(contact), ...found].map((text) => text.replace(/(?!^\+)\D/g, ""));
+  const numbers = [partyNumber(contact), ...found].map(dialable);
   return [...new Set(numbers)].filter((number) => /^\+?\d{3,17}$/.test(number)).slice(0, MAX_NUMBERS);
 }
 
@@ -64,7 +76,7 @@ export function numbersIn(contact, { forwardKeys }) {
 export function faceOf(contact, around) {
   const { settings, may, followed, written } = around;
   const stage = stageOf(contact);
-  const status = statusOf(contact, stage, followed);
+  const status = statusOf(contact, stage, followed, around.whose);
   const leg = actingLeg(contact);
   const live = stage === "live" || stage === "held";
   // Where somebody is to answer, a button beside "answer" that calls the same person is a trap.

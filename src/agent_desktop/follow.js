@@ -260,8 +260,8 @@ export class Follow {
       // The gateway has lost it, or gives this page no right to it. What is not over is reported again.
       entry.lost = true;
       entry.reported = null;
-      if (over(entry.view)) return;
-      if (entry.wanted !== null) this.#report(entry);
+      // What is over is not begun again: its last record may still be on its way.
+      if (entry.wanted !== null && !over(entry.view)) this.#report(entry);
       else entry.problem = "This page can no longer see what becomes of it.";
       return this.#told(entry, id);
     }

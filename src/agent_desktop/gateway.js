@@ -103,7 +103,8 @@ export class Gateway {
       const token = await this.#access.token();
       const answer = await send(url, init, token);
       if (answer.status !== 401) {
-        if (answer.status > 0 && answer.status < 500) this.#access.accepted();
+        // Without an answer nobody has accepted anything.
+        if (answer.status >= 200 && answer.status < 500) this.#access.accepted();
         return answer;
       }
       if (!this.#access.refused(token) || !again) return answer;

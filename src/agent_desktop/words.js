@@ -52,9 +52,10 @@ const WORDS = /** @type {Record<Stage, [string, Level]>} */ ({
 /**
  * The state in a word, and what is happening in a sentence or two.
  * @param {Contact} contact @param {Stage} stage @param {Followed | null} followed
+ * @param {(record: Filed) => Whose} whose Another agent's record says nothing of how this agent's stands.
  * @returns {Status}
  */
-export function statusOf(contact, stage, followed) {
+export function statusOf(contact, stage, followed, whose) {
   const [word, level] = WORDS[stage];
   const view = followed?.view ?? null;
   const reason = view?.reason?.detail ? ` ${full(view.reason.detail)}` : "";
@@ -71,7 +72,8 @@ export function statusOf(contact, stage, followed) {
     return { word, level, now: [stage === "live" ? livingOn(contact.media) : "", now].filter(Boolean).join(" ") };
   }
   if (["new", "ringing", "dialing"].includes(stage)) return { word, level, now: "" };
-  const records = view?.records ?? [];
+  const all = view?.records ?? [];
+  const records = all.filter((record) => whose(record) !== "other");
   const person = records.some(({ state }) => state === "dead" || state === "held");
   const waiting = records.some(({ state }) => state === "queued" || state === "deferred");
   if (stage === "live" || stage === "held") {
@@ -82,6 +84,7 @@ export function statusOf(contact, stage, followed) {
   if (waiting) return { word: "Being filed", level: "wait", now: "" };
   if (records.length > 0) return { word: "Filed", level: "good", now: "" };
   if (view === null) return { word, level, now: followed?.problem ? "" : contact.counts ? "It is being reported." : "It was not reported: nothing said that you took it." };
+  if (view.state === "finished" && all.length > 0) return { word: "Nothing to file", level: "wait", now: "No wrap-up of yours is on record." };
   if (view.state === "finished") return { word: "Nothing to file", level: "good", now: `No after-call work was due.${reason}` };
   if (view.state === "stopped") return { word: "Not watched", level: "wait", now: `Somebody ended the watching of this conversation.${reason}` };
   if (stage === "aside") return { word, level, now: "It waits in a workbin. Its wrap-up is filed when it is finished." };

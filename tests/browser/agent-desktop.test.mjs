@@ -289,6 +289,32 @@ describe("what becomes of it", () => {
     assert.equal(await stage.frame.locator("img").count(), 0);
   });
 
+  for (const state of ["delivered", "dead"]) {
+    test(`another agent's wrap-up that is ${state} says nothing of this agent's, which is still open`, async () => {
+      await stage.open();
+      const id = await stage.live({ conversationId: ID });
+      await stage.posted();
+      const began = Date.now() - 600_000;
+      const foreign = { ...DELIVERED, userId: "user-of-another", eventTime: new Date(began + 1_000).toISOString(), wrapupDurationMs: 1_000, state };
+      gateway.put(ID, { state: "settling", records: [foreign], interaction: { agentDesktop: { alice: {}, bob: {} } } });
+      await until("whose it is", async () => (await stage.frame.locator(".records li").getAttribute("data-whose")) === "other");
+      await stage.call("release", id);
+      await until("the after-call work", async () => (await stage.frame.locator("article").getAttribute("data-stage")) === "wrapping");
+      assert.equal(await stage.frame.locator(".badge").textContent(), "Waits for you");
+    });
+  }
+
+  test("a last record that the gateway tells no more about is said to be out of sight, not being filed for ever", async () => {
+    await stage.open();
+    await stage.live({ conversationId: ID });
+    await stage.posted();
+    gateway.put(ID, { state: "finished", records: [{ ...DELIVERED, state: "deferred" }] });
+    await until("the record", async () => (await stage.frame.locator(".records li").count()) === 1);
+    gateway.put(ID, { state: "unknown" });
+    await stage.text(/can no longer see what becomes of it/);
+    assert.equal(gateway.posts().length, 1, "what is over is not begun again");
+  });
+
   test("another agent's wrap-up is said to be that, is no reason for a toast, and is not written", async () => {
     await stage.open({ config: { toast: "all", writeBackKey: "Record" } });
     const id = await stage.live({ conversationId: ID });
@@ -368,6 +394,19 @@ describe("what it can do", () => {
     assert.deepEqual(names, ["Call +15550100", "Call +491701234567"]);
     await stage.frame.getByRole("button", { name: "Call +491701234567" }).click();
     await until("the call", async () => (await stage.received()).some(({ request, parameters }) => request === "voice.dial" && parameters[0] === "+491701234567"));
+  });
+
+  test("a number is dialled as it is meant, and what is none is not offered", async () => {
+    await stage.open({ config: { dial: true } });
+    const cases = [["+49 (0)30 1234567", "Call +49301234567"], ["tel:+4930123456;ext=5", "Call +4930123456"], ["4930123456;ext=7", "Call 4930123456"], ["sip:1001@10.0.0.1", ""], ["(030) 1234567", "Call 0301234567"]];
+    for (const [index, [ani, button]] of cases.entries()) {
+      const conversation = ID.replace(/..$/, `a${index}`);
+      await stage.live({ conversationId: conversation }, { ani });
+      const card = stage.frame.locator("article").filter({ hasText: conversation });
+      await card.waitFor();
+      await until("it to be live", async () => (await card.getAttribute("data-stage")) === "live");
+      assert.equal((await card.getByRole("button", { name: /^Call/ }).allTextContents()).join(), button, ani);
+    }
   });
 
   test("its case is selected in the desktop, and the card says which one is", async () => {
