@@ -128,6 +128,7 @@ export class Contacts {
       const id = String(interaction.interactionId);
       there.add(id);
       const before = this.#legs.get(id)?.phase;
+      const said = stateIn(this.#legs.get(id)?.interaction);
       if (!known.has(id) || before === "gone") unheard = true;
       const leg = this.#take(interaction, "");
       const contact = this.#contactOf(leg);
@@ -136,10 +137,10 @@ export class Contacts {
         leg.answered = !WAITING.includes(leg.phase);
         if (leg.phase === "live") leg.since = null;
         if (before === "gone") this.#returned(contact, leg);
-        const state = String(interaction.state ?? "").toUpperCase();
+        const state = stateIn(interaction);
         if (this.#reportOn.includes("seen") || this.#reportOn.includes(state)) contact.counts = true;
         if (leg.answered && this.#reportOn.some((type) => BEGINNING.includes(type))) contact.counts = true;
-      }
+      } else if (stateIn(interaction) !== said) this.#caughtUp(contact, leg, stateIn(interaction));
       if (interaction.isCaseSelected && interaction.caseId) this.selectedCase = interaction.caseId;
       this.#settle(contact);
     }
@@ -233,6 +234,25 @@ export class Contacts {
     contact.missedAt = null;
   }
 
+  /**
+   * The list is ahead of the events: one was missed. It only ever leads forward, and a state that is none says nothing.
+   * When an end that nobody told of was is not known, so it is not among the ends that records are compared with.
+   * @param {Contact} contact @param {Leg} leg @param {string} state
+   */
+  #caughtUp(contact, leg, state) {
+    if (["", "UNKNOWN"].includes(state)) return;
+    const phase = phaseOf(state);
+    const waited = WAITING.includes(leg.phase);
+    if (phase === "live" || phase === "held") {
+      if (!waited) return;
+      leg.answered = true;
+      if (phase === "live") leg.since ??= this.#now();
+      if (this.#reportOn.some((type) => BEGINNING.includes(type))) contact.counts = true;
+    } else if (phase !== "ended" || !(waited || ["live", "held"].includes(leg.phase))) return;
+    leg.phase = phase;
+    if (this.#reportOn.includes(state)) contact.counts = true;
+  }
+
   /** @param {Contact} contact */
   #settle(contact) {
     const mains = mainLegs(contact);
@@ -302,6 +322,11 @@ export function mediaOf(contact) {
   const legs = mainLegs(contact);
   const told = legs.find(({ media }) => media !== "")?.media ?? contact.media;
   return told !== "" ? told : legs.some(({ interaction }) => interaction.callUuid) ? "voice" : "";
+}
+
+/** @param {Interaction | undefined} interaction */
+function stateIn(interaction) {
+  return String(interaction?.state ?? "").toUpperCase();
 }
 
 /** @param {unknown} state @returns {Phase} */

@@ -168,8 +168,12 @@ export class Desk {
     this.#probedAt = Date.now();
     try {
       if (this.#done.has("interaction.getInteractions")) {
-        const unheard = this.present(listIn(await this.#client.interaction.getInteractions(), "interactions"));
-        if (unheard) await this.#client.renew();
+        const list = async () => listIn(await this.#client.interaction.getInteractions(), "interactions");
+        if (this.present(await list())) {
+          await this.#client.renew();
+          // What happened until the events flow again is told by nothing else.
+          this.present(await list());
+        }
       } else if (this.#done.has("agent.get")) await this.#client.agent.get();
       this.#later();
     } catch (reason) {

@@ -187,6 +187,23 @@ describe("a desktop that goes away", () => {
     await stage.frame.locator("#desktop[data-level=good]").waitFor();
   });
 
+  test("that was silent when a call was answered has it reported once it answers again, and not called missed", async () => {
+    await stage.open({ clock: true });
+    const id = await stage.ring({ conversationId: ID });
+    await stage.page.clock.runFor(1_000);
+    await stage.set({ away: true });
+    for (let turn = 0; turn < 15; turn += 1) await stage.page.clock.runFor(10_000);
+    await stage.frame.getByText(/does not answer/).waitFor();
+    await stage.answer(id);
+    await stage.set({ away: false });
+    await until("the report", async () => (await stage.page.clock.runFor(10_000), gateway.posts().length > 0));
+    assert.equal(await stage.frame.locator("article").getAttribute("data-stage"), "live");
+    await stage.call("release", id);
+    await stage.call("remove", id);
+    await until("its end", async () => (await stage.page.clock.runFor(1_000), (await stage.frame.locator("article").getAttribute("data-stage")) === "done"));
+    assert.equal(gateway.posts().length, 1);
+  });
+
   test("late, double and unasked answers and unknown events change nothing", async () => {
     await stage.open({ switches: { answers: "twice", eventBeforeAnswer: true, frameId: "f1" } });
     const id = await stage.live({ conversationId: ID });
