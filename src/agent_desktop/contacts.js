@@ -61,7 +61,8 @@ const PHASES = {
 const ENDING = ["RELEASED", "COMPLETED", "ENDED", "REMOVED", "SENT", "LEFT_CONFERENCE", "TRANSFER_COMPLETED"];
 /** Any of these in `report-on` also stands for an interaction that was already there when the page was loaded. */
 const BEGINNING = ["seen", "ADDED", "RINGING", "INVITED", "DIALING", "CREATED", "ACCEPTED", "ESTABLISHED", "PULLED"];
-const WAITING = ["new", "ringing", "dialing"];
+/** Stages, and phases of legs, in which nobody has answered. @type {readonly string[]} */
+export const WAITING = ["new", "ringing", "dialing"];
 /** @type {Record<string, string>} */
 const TROUBLES = {
   ERROR: "Agent Desktop reports an error with this interaction.",

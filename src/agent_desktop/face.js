@@ -4,7 +4,7 @@
  * @module face
  */
 
-import { actingLeg, consultations, mainLegs, stageOf } from "./contacts.js";
+import { WAITING, actingLeg, consultations, mainLegs, stageOf } from "./contacts.js";
 import { textIn, valueAt } from "./settings.js";
 import { full, lengthOf, mediaWord, statusOf, timeOf, wordsForRecord } from "./words.js";
 
@@ -80,7 +80,7 @@ export function faceOf(contact, around) {
   const leg = actingLeg(contact);
   const live = stage === "live" || stage === "held";
   // Where somebody is to answer, a button beside "answer" that calls the same person is a trap.
-  const dials = settings.dial && may("voice.dial") && !["new", "ringing", "dialing"].includes(stage);
+  const dials = settings.dial && may("voice.dial") && !WAITING.includes(stage);
   const recording = settings.recording && contact.media === "voice" && live && leg ? recordingOf(leg) : null;
   const acts = recordingActs(recording).filter((act) => may(METHODS[act]));
   const problem = [contact.trouble, followed?.problem, around.said].filter(Boolean).map((text) => full(String(text))).join(" ");

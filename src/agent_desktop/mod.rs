@@ -45,6 +45,10 @@ pub const TOKEN_PATH: &str = "/agent-desktop/token";
 /// Where the page waits for news of its conversations.
 pub const NEWS_PATH: &str = "/agent-desktop/news";
 
+/// The member of an interaction in which pages report, each under its agent's name (design,
+/// section 6); the store merges it one level deeper than others.
+pub const REPORTS: &str = "agentDesktop";
+
 /// The page's files; the path of the directory is the page itself.
 const ASSETS: &[Asset] = &[
     Asset {

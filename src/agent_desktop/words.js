@@ -6,6 +6,8 @@
  * @module words
  */
 
+import { WAITING } from "./contacts.js";
+
 /** @typedef {import("./contacts.js").Contact} Contact */
 /** @typedef {import("./contacts.js").Stage} Stage */
 /** @typedef {import("./follow.js").Followed} Followed */
@@ -64,14 +66,14 @@ export function statusOf(contact, stage, followed, whose) {
   }
   if (view?.state === "refused") return { word: "Cannot be filed", level: "bad", now: `Genesys Cloud does not let the gateway watch this conversation.${reason}` };
   if (view?.state === "expired") return { word: "Given up", level: "bad", now: `The gateway watched it for too long without hearing of its end.${reason}` };
-  if (["new", "ringing", "dialing"].includes(stage) && !contact.counts) {
+  if (WAITING.includes(stage) && !contact.counts) {
     return { word, level, now: stage === "dialing" ? "It is reported when somebody answers." : "It is reported when you answer." };
   }
   if (contact.conversationId === null) {
     const now = contact.counts ? "It carries no conversation id of Genesys Cloud, so nothing can be filed for it." : "";
     return { word, level, now: [stage === "live" ? livingOn(contact.media) : "", now].filter(Boolean).join(" ") };
   }
-  if (["new", "ringing", "dialing"].includes(stage)) return { word, level, now: "" };
+  if (WAITING.includes(stage)) return { word, level, now: "" };
   const all = view?.records ?? [];
   const records = all.filter((record) => whose(record) !== "other");
   const person = records.some(({ state }) => state === "dead" || state === "held");

@@ -62,7 +62,7 @@ fn into_reports(pointer: &JsonPointer) -> bool {
     pointer
         .tokens()
         .first()
-        .is_some_and(|t| t == "agentDesktop")
+        .is_some_and(|t| t == agent_desktop::REPORTS)
 }
 
 /// The page, if the file has its table.

@@ -104,14 +104,14 @@ describe("without TLS", { skip }, () => {
     await take(page, seen);
     await frame.locator("article[data-state=watching]").waitFor();
     const stolen = await until("a token", () => tokens.at(-1));
-    // It is a good one: outside of browsers it does what page tokens do.
+    // Outside of browsers it is accepted.
     const path = `/customers/supportInteraction/${seen}`;
     assert.equal((await fetch(`${gateway.origin}${path}`, { headers: { Authorization: stolen } })).status, 200);
 
     const thief = await browser.context.newPage();
     await thief.goto(`${foreign.origin}/`);
     const attempts = [
-      ["GET", path], ["GET", `/agent-desktop/news?conversation=${seen}`], ["POST", "/agent-desktop/token"],
+      ["GET", path], ["GET", `/agent-desktop/news?ids=${seen}`], ["POST", "/agent-desktop/token"],
       ["POST", "/customers/supportInteraction"], ["POST", "/customers/supportResult"],
     ];
     for (const mode of ["cors", "no-cors"]) {

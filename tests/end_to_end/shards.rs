@@ -114,6 +114,37 @@ fn owners(setup: &Setup) -> BTreeMap<String, String> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
+/// The second client has given all away: what nobody saw is filed, and the others watch the rest.
+#[track_caller]
+fn wait_given_away(
+    platform: &Platform,
+    history: &History,
+    gateway: &Gateway,
+    unseen: &[String],
+    later: &[String],
+) {
+    let within = Duration::from_secs(120);
+    wait_within(within, "it to have given all away", || {
+        let status = gateway.status();
+        match watching(&status, "second") {
+            0 => Ok(()),
+            _ => Err(shard(&status, "second").to_string()),
+        }
+    });
+    for id in later {
+        wait_for("it to be subscribed elsewhere", || {
+            match platform.subscribed(id) {
+                true => Ok(()),
+                false => Err("it is not"),
+            }
+        });
+    }
+    for id in unseen {
+        history.wait_filed(id, 1);
+        gateway.wait_state(id, "finished");
+    }
+}
+
 /// Each wraps up, and is filed once.
 #[track_caller]
 fn finish(platform: &Platform, history: &History, gateway: &Gateway, ids: &[String]) {
@@ -229,30 +260,7 @@ fn a_client_that_is_disabled_gives_its_conversations_to_the_others_and_no_record
     gateway.ready().expect(200);
     let fresh = accepted(&platform, &gateway, 4);
     assert!(watching(&gateway.status(), "second") <= had);
-    wait_within(
-        Duration::from_secs(120),
-        "it to have given all away",
-        || {
-            let status = gateway.status();
-            let left = watching(&status, "second");
-            match left {
-                0 => Ok(()),
-                _ => Err(shard(&status, "second").to_string()),
-            }
-        },
-    );
-    for id in later {
-        wait_for("it to be subscribed elsewhere", || {
-            match platform.subscribed(id) {
-                true => Ok(()),
-                false => Err("it is not"),
-            }
-        });
-    }
-    for id in unseen {
-        history.wait_filed(id, 1);
-        gateway.wait_state(id, "finished");
-    }
+    wait_given_away(&platform, &history, &gateway, unseen, later);
     finish(&platform, &history, &gateway, later);
     finish(&platform, &history, &gateway, &fresh);
     wait_for("the sum to be right", || {
@@ -298,29 +306,7 @@ fn a_client_that_may_make_no_channels_any_more_gives_its_conversations_to_the_ot
     for id in unseen {
         platform.act(id, "finish", json!({}));
     }
-    wait_within(
-        Duration::from_secs(120),
-        "it to have given all away",
-        || {
-            let status = gateway.status();
-            match watching(&status, "second") {
-                0 => Ok(()),
-                _ => Err(shard(&status, "second").to_string()),
-            }
-        },
-    );
-    for id in later {
-        wait_for("it to be subscribed elsewhere", || {
-            match platform.subscribed(id) {
-                true => Ok(()),
-                false => Err("it is not"),
-            }
-        });
-    }
-    for id in unseen {
-        history.wait_filed(id, 1);
-        gateway.wait_state(id, "finished");
-    }
+    wait_given_away(&platform, &history, &gateway, unseen, later);
     finish(&platform, &history, &gateway, later);
     // A permission that comes back is found by itself.
     platform.fault(json!({"fault": "permit-channels", "client": MORE[0].1}));

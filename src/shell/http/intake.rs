@@ -27,7 +27,7 @@ use super::page_tokens::{self, Chain, PageTokens};
 use super::quota::{self, Quota};
 use super::served::{Handler, Served, ServedSettings};
 use super::view;
-use crate::agent_desktop::{NEWS_PATH, TOKEN_PATH};
+use crate::agent_desktop::{NEWS_PATH, REPORTS, TOKEN_PATH};
 use crate::shell::gate::{GateLimits, Held, Listener};
 use crate::shell::port::{Answer, CallerRequest, Port};
 use crate::shell::problem::Problem;
@@ -42,8 +42,6 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 
 const KEY_LEN_MAX: usize = 255;
 pub(super) const INTERACTIONS: &str = "/customers/supportInteraction";
-/// The member in which agents' pages report, each under its agent's name (design, section 6).
-const OF_AGENTS: &str = "agentDesktop";
 const RESULTS: &str = "/customers/supportResult";
 const EVENTS: &str = "/events/after-call-work";
 
@@ -352,12 +350,12 @@ impl Intake {
         let conversation = conversation(found, &place.to_string())?;
         // An agent's page knows nothing but the id of what is around the id: said by it, that
         // says nothing, and must not take the place of what callers have said.
-        let of_page = |name: &str| name == OF_AGENTS || place.outermost() == Some(name);
+        let of_page = |name: &str| name == REPORTS || place.outermost() == Some(name);
         let by_page =
-            members.iter().any(|m| m.name == OF_AGENTS) && members.iter().all(|m| of_page(&m.name));
+            members.iter().any(|m| m.name == REPORTS) && members.iter().all(|m| of_page(&m.name));
         let others = members.iter().filter(|m| {
             let names_it = place.outermost() == Some(m.name.as_str());
-            let nothing_else = by_page && m.name != OF_AGENTS && place.is_all_of(m.value);
+            let nothing_else = by_page && m.name != REPORTS && place.is_all_of(m.value);
             !names_it || (place.top_level().is_none() && !nothing_else)
         });
         let charged = self.charge(x, who, conversation)?;
