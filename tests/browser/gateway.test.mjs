@@ -11,18 +11,12 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, afterEach, before, describe, test } from "node:test";
 import { startBrowser, until } from "./support/browser.mjs";
+import { configure, freePort } from "./support/gateway.mjs";
 import { bodyOf, listen, startFiles } from "./support/servers.mjs";
 
 const { GATEWAY_BIN, SCREENSHOTS } = process.env;
 const TOKEN = "an-operators-token-0123456789abcdef";
 const ID = "7c1f4b9e-5d0a-4c58-9a3e-2f6b8d1e0c47";
-
-/** A port that was free a moment ago: the configuration must name one. */
-async function freePort() {
-  const taken = await listen(() => {});
-  await taken.close();
-  return taken.host.split(":")[1];
-}
 
 describe("the real binary", { skip: GATEWAY_BIN ? false : "GATEWAY_BIN is not set" }, () => {
   const children = [];
@@ -57,28 +51,7 @@ describe("the real binary", { skip: GATEWAY_BIN ? false : "GATEWAY_BIN is not se
   /** Starts a gateway of its own on free ports. @param {string} name @param {string} [more] Lines of `[status]`. */
   async function run(name, more = "") {
     const [http, operators] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
-    await writeFile(join(directory, "client-secret"), platform.clientSecret, { mode: 0o600 });
-    await writeFile(join(directory, `${name}.toml`), `
-[http]
-listen = "${http}"
-[agent-desktop]
-desktop-origins = ["${desktop.origin}"]
-[status]
-listen = "${operators}"
-${more}
-[genesys]
-login-url = "${platform.loginUrl}"
-api-url = "${platform.apiUrl}"
-[genesys.oauth]
-grant = "client-credentials"
-client-id = "${platform.clientId}"
-client-secret-file = "${join(directory, "client-secret")}"
-[history]
-url = "${history.origin}/communications"
-[store]
-path = "${name}.db"
-${process.env.GATEWAY_EXTRA_CONFIG ?? ""}
-`);
+    await configure(join(directory, `${name}.toml`), { host: http, operators, platform, history, desktopOrigins: [desktop.origin], store: `${name}.db`, status: more, more: process.env.GATEWAY_EXTRA_CONFIG });
     start(["--config", join(directory, `${name}.toml`), "run"]).stdout.resume();
     await until("the gateway to be ready", () => fetch(`http://${operators}/healthz`, { headers: { Authorization: `Bearer ${TOKEN}` } }).then((it) => it.ok, () => false), 20_000);
     return [http, operators];

@@ -23,10 +23,43 @@ export const tls = { cert: readFileSync(CERTIFICATE), key: readFileSync(KEY) };
 /** By what a browser knows the tests' certificate, and believes that one alone. */
 export const fingerprint = createHash("sha256").update(new X509Certificate(tls.cert).publicKey.export({ type: "spki", format: "der" })).digest("base64");
 
-async function freePort() {
+/** A port that was free a moment ago: the configuration must name one. */
+export async function freePort() {
   const taken = await listen(() => {});
   await taken.close();
   return taken.host.split(":")[1];
+}
+
+/**
+ * Writes a configuration, and the client's secret beside it.
+ * @param {string} path
+ * @param {{host: string, operators: string, platform: any, history: {origin: string}, desktopOrigins: string[], store: string, http?: string, status?: string, more?: string}} what
+ *   `http`, `status`: more lines of these tables; `more`: whole tables.
+ */
+export async function configure(path, { host, operators, platform, history, desktopOrigins, store, http = "", status = "", more = "" }) {
+  await writeFile(join(dirname(path), "client-secret"), platform.clientSecret, { mode: 0o600 });
+  await writeFile(path, `
+[http]
+listen = "${host}"
+${http}
+[agent-desktop]
+desktop-origins = ${JSON.stringify(desktopOrigins)}
+[status]
+listen = "${operators}"
+${status}
+[genesys]
+login-url = "${platform.loginUrl}"
+api-url = "${platform.apiUrl}"
+[genesys.oauth]
+grant = "client-credentials"
+client-id = "${platform.clientId}"
+client-secret-file = "./client-secret"
+[history]
+url = "${history.origin}/communications"
+[store]
+path = "${store}"
+${more}
+`);
 }
 
 export class Gateway {
@@ -47,27 +80,8 @@ export class Gateway {
     gateway.host = `127.0.0.1:${await freePort()}`;
     gateway.operators = `127.0.0.1:${await freePort()}`;
     gateway.origin = `http${secure ? "s" : ""}://${gateway.host}`;
-    await writeFile(join(directory, "client-secret"), platform.clientSecret, { mode: 0o600 });
-    await writeFile(join(directory, "gateway.toml"), `
-[http]
-listen = "${gateway.host}"
-${secure ? `certificate-file = "${CERTIFICATE}"\nprivate-key-file = "${await gateway.#key()}"` : ""}
-[agent-desktop]
-desktop-origins = ${JSON.stringify(desktopOrigins)}
-[status]
-listen = "${gateway.operators}"
-[genesys]
-login-url = "${platform.loginUrl}"
-api-url = "${platform.apiUrl}"
-[genesys.oauth]
-grant = "client-credentials"
-client-id = "${platform.clientId}"
-client-secret-file = "${join(directory, "client-secret")}"
-[history]
-url = "${gateway.history.origin}/communications"
-[store]
-path = "gateway.db"
-`);
+    const http = secure ? `certificate-file = "${CERTIFICATE}"\nprivate-key-file = "${await gateway.#key()}"` : "";
+    await configure(join(directory, "gateway.toml"), { ...gateway, platform, desktopOrigins, http, store: "gateway.db" });
     await gateway.begin();
     return gateway;
   }
